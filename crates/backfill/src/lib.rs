@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The domain of backfill: what a run is, how a snapshot's shards are cut into chunks, how a chunk's
+//! progress is recorded so that nothing is lost, how documents reach a target gently, and what status says.
+//!
+//! Everything that touches the outside world goes through a trait in [`ports`]; adapters live in other crates.
+//! The pure parts ([`model`], [`chunking`], [`worker::acks`], [`worker::flow`], [`encode`]) know neither time nor I/O.
+
+pub mod chunking;
+pub mod encode;
+pub mod model;
+pub mod plan;
+pub mod ports;
+pub mod source;
+pub mod status;
+pub mod verify;
+pub mod worker;
+
+pub use bytes::Bytes;

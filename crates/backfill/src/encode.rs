@@ -1,0 +1,210 @@
+//! How a document is written into a batch: the bytes that go to the target.
+//!
+//! `_source` is copied as it is. Only `_id`, `_routing`, `_type` and `_parent` are escaped into JSON.
+
+use crate::model::{Position, WriteMode};
+use crate::ports::{Batch, BatchEntry};
+use std::io::Write;
+
+/// The form of a batch's body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// The body of a bulk request to one index: an action line and a source line a document.
+    Bulk,
+    /// One JSON object a line: `_index`, `_id`, `_routing`, `_type`, `_parent`, `_source`.
+    Export,
+}
+
+/// A document to encode. `source` is JSON without raw newlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Document<'a> {
+    /// `_id`.
+    pub id: &'a str,
+    /// Custom routing.
+    pub routing: Option<&'a str>,
+    /// Mapping type, of sources that have types.
+    pub doc_type: Option<&'a str>,
+    /// Parent, of sources that have parents.
+    pub parent: Option<&'a str>,
+    /// `_source`.
+    pub source: &'a [u8],
+}
+
+/// Builds batches.
+#[derive(Debug)]
+pub struct Encoder {
+    encoding: Encoding,
+    mode: WriteMode,
+    /// The start of each line of an export: `{"_index":"…"`.
+    prefix: Vec<u8>,
+    body: Vec<u8>,
+    entries: Vec<BatchEntry>,
+}
+
+impl Encoder {
+    /// An encoder for documents of one destination.
+    pub fn new(encoding: Encoding, mode: WriteMode, destination: &str) -> Encoder {
+        let mut prefix = b"{\"_index\":".to_vec();
+        write_json_string(&mut prefix, destination);
+        Encoder { encoding, mode, prefix, body: Vec::new(), entries: Vec::new() }
+    }
+
+    /// Bytes in the batch so far.
+    pub fn len(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether the batch has no documents yet.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Number of documents in the batch so far.
+    pub fn documents(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Adds a document.
+    pub fn push(&mut self, position: Position, document: &Document<'_>) {
+        let start = self.body.len();
+        let body = &mut self.body;
+        match self.encoding {
+            Encoding::Bulk => {
+                let action: &[u8] = match self.mode {
+                    WriteMode::Index => b"{\"index\":{\"_id\":",
+                    WriteMode::Create => b"{\"create\":{\"_id\":",
+                };
+                body.extend_from_slice(action);
+                write_json_string(body, document.id);
+                // Parents are routed to: that is all that was ever stored of the relation outside `_source`.
+                write_member(body, b",\"routing\":", document.routing.or(document.parent));
+                body.extend_from_slice(b"}}\n");
+            }
+            Encoding::Export => {
+                body.extend_from_slice(&self.prefix);
+                body.extend_from_slice(b",\"_id\":");
+                write_json_string(body, document.id);
+                write_member(body, b",\"_routing\":", document.routing);
+                write_member(body, b",\"_type\":", document.doc_type);
+                write_member(body, b",\"_parent\":", document.parent);
+                body.extend_from_slice(b",\"_source\":");
+            }
+        }
+        let source = body.len()..body.len() + document.source.len();
+        body.extend_from_slice(document.source);
+        body.extend_from_slice(if self.encoding == Encoding::Bulk { b"\n" } else { b"}\n" });
+        self.entries.push(BatchEntry { bytes: start..self.body.len(), source, position });
+    }
+
+    /// The batch so far; the encoder begins a new one.
+    pub fn take(&mut self) -> Batch {
+        // The next batch will be about as large.
+        let capacity = self.body.len();
+        let body = std::mem::replace(&mut self.body, Vec::with_capacity(capacity));
+        let entries = std::mem::take(&mut self.entries);
+        Batch { body: body.into(), entries }
+    }
+}
+
+fn write_member(out: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
+    if let Some(value) = value {
+        out.extend_from_slice(name);
+        write_json_string(out, value);
+    }
+}
+
+/// Appends `text` as a JSON string.
+fn write_json_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
+        out.extend_from_slice(&rest[..at]);
+        match rest[at] {
+            b @ (b'"' | b'\\') => out.extend_from_slice(&[b'\\', b]),
+            // Writing into a vector cannot fail.
+            b => drop(write!(out, "\\u{b:04x}")),
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+impl Batch {
+    /// The batch with only these entries (indices in ascending order), their bytes the same as before.
+    #[must_use]
+    pub fn subset(&self, indices: &[usize]) -> Batch {
+        let length = indices.iter().map(|i| self.entries[*i].bytes.len()).sum();
+        let mut body = Vec::with_capacity(length);
+        let mut entries = Vec::with_capacity(indices.len());
+        for entry in indices.iter().map(|i| &self.entries[*i]) {
+            let start = body.len();
+            body.extend_from_slice(&self.body[entry.bytes.clone()]);
+            let shift = |at: usize| at - entry.bytes.start + start;
+            entries.push(BatchEntry {
+                bytes: start..body.len(),
+                source: shift(entry.source.start)..shift(entry.source.end),
+                position: entry.position,
+            });
+        }
+        Batch { body: body.into(), entries }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const DOCUMENT: Document<'_> = Document {
+        id: "a\"b\n",
+        routing: Some("r"),
+        doc_type: Some("t"),
+        parent: Some("p"),
+        source: b"{\"n\":1.10}",
+    };
+
+    #[test]
+    fn bodies_have_the_form_that_targets_expect() {
+        let cases = [
+            (Encoding::Bulk, WriteMode::Index, "{\"index\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n"),
+            (Encoding::Bulk, WriteMode::Create, "{\"create\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n"),
+            (Encoding::Export, WriteMode::Index, "{\"_index\":\"i\",\"_id\":\"a\\\"b\\u000a\",\"_routing\":\"r\",\"_type\":\"t\",\"_parent\":\"p\",\"_source\":{\"n\":1.10}}\n"),
+        ];
+        for (encoding, mode, expected) in cases {
+            let mut encoder = Encoder::new(encoding, mode, "i");
+            encoder.push(Position::default(), &DOCUMENT);
+            let batch = encoder.take();
+            assert_eq!(std::str::from_utf8(&batch.body).unwrap(), expected);
+            assert_eq!(&batch.body[batch.entries[0].source.clone()], DOCUMENT.source);
+            assert!(encoder.is_empty());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn strings_are_escaped_as_json(text in any::<String>()) {
+            let mut out = Vec::new();
+            write_json_string(&mut out, &text);
+            prop_assert_eq!(serde_json::from_slice::<String>(&out).unwrap(), text);
+        }
+
+        #[test]
+        fn a_subset_keeps_the_bytes_of_its_documents(ids in proptest::collection::vec("[a-z]{1,9}", 1..20), keep in proptest::collection::vec(any::<bool>(), 20)) {
+            let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i");
+            for (n, id) in ids.iter().enumerate() {
+                let source = format!("{{\"id\":\"{id}\"}}");
+                encoder.push(Position { range: 0, doc: n as u32 }, &Document { id, source: source.as_bytes(), ..DOCUMENT });
+            }
+            let batch = encoder.take();
+            let kept: Vec<usize> = (0..ids.len()).filter(|i| keep[*i]).collect();
+            let subset = batch.subset(&kept);
+            for (entry, at) in subset.entries.iter().zip(&kept) {
+                let whole = &batch.entries[*at];
+                prop_assert_eq!(entry.position, whole.position);
+                prop_assert_eq!(&subset.body[entry.bytes.clone()], &batch.body[whole.bytes.clone()]);
+                prop_assert_eq!(&subset.body[entry.source.clone()], &batch.body[whole.source.clone()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! The records of a run: what is stored durably, and the state machine that its chunks follow.
+//!
+//! All of them are plain data with `serde` forms; an adapter may store them as it likes as long as the
+//! transitions in [`chunk`] are applied atomically.
+
+pub mod chunk;
+pub mod counters;
+pub mod crc;
+pub mod run;
+pub mod shard;
+
+pub use chunk::{Chunk, ChunkId, ChunkState, Lease, Position, Progress, SegmentRange};
+pub use counters::Counters;
+pub use crc::RangeCrc;
+pub use run::{MissingShard, Run, RunId, RunSpec, RunState, Selection, WriteMode};
+pub use shard::{IndexPlan, Shard, ShardId};
+
+/// Milliseconds since the Unix epoch. Passed in by the caller: the model has no clock.
+pub type Millis = u64;

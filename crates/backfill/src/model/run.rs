@@ -1,0 +1,115 @@
+//! A run: one backfill of one snapshot (a selection of its indices) into one target.
+
+use super::{IndexPlan, Millis};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Names a run. Sorts by time of creation.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(pub String);
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Which indices of the snapshot are meant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Index patterns as in OpenSearch's own APIs: exact names, `*`, `-exclusions`, separated by commas.
+    pub patterns: String,
+    /// Whether wildcards also match hidden and dot-prefixed indices.
+    pub include_hidden: bool,
+}
+
+/// How documents are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WriteMode {
+    /// `index`: a document with the same `_id` is replaced.
+    Index,
+    /// `create`: a document with the same `_id` is left as it is and counted as already there.
+    Create,
+}
+
+/// What a run is to do. Two starts with the same spec mean the same run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunSpec {
+    /// Repository as the user named it: a directory or `s3://bucket/prefix`.
+    pub repository: String,
+    /// Name of the snapshot, resolved (never `latest`).
+    pub snapshot: String,
+    /// UUID of the snapshot: a snapshot deleted and taken again under the same name is another one.
+    pub snapshot_uuid: String,
+    /// Which indices.
+    pub selection: Selection,
+    /// Target as the user named it, without credentials.
+    pub target: String,
+    /// Whether a PARTIAL or FAILED snapshot was accepted.
+    pub allow_partial: bool,
+    /// Intended size of a chunk in bytes of stored fields.
+    pub chunk_bytes: u64,
+}
+
+/// A shard that the snapshot does not hold.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MissingShard {
+    /// Name of the index.
+    pub index: String,
+    /// Shard number.
+    pub shard: u32,
+    /// The reason that the source cluster recorded.
+    pub reason: String,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// Workers may take its chunks.
+    Running,
+    /// Workers hand their chunks back; nothing new is claimed.
+    Stopped,
+    /// Every document was acknowledged or kept as a failed document, and all checksums were right.
+    Done,
+    /// Every chunk ended, but part of the snapshot could not be read or its checksums do not match.
+    Damaged,
+}
+
+impl RunState {
+    /// Whether nothing is left to do.
+    pub fn is_finished(self) -> bool {
+        matches!(self, RunState::Done | RunState::Damaged)
+    }
+}
+
+/// The durable record of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name.
+    pub id: RunId,
+    /// What it is to do.
+    pub spec: RunSpec,
+    /// Where it stands.
+    pub state: RunState,
+    /// How many workers are wanted.
+    pub desired_workers: u32,
+    /// When it was created.
+    pub created: Millis,
+    /// When it ended, if it did.
+    pub finished: Option<Millis>,
+    /// The indices it covers.
+    pub indices: Vec<IndexPlan>,
+    /// Shards that the snapshot lacks (only with `allow_partial`).
+    pub missing_shards: Vec<MissingShard>,
+    /// What makes the run damaged: file, range, expectation. Filled when chunks or the run end.
+    pub damage: Vec<String>,
+}
+
+impl Run {
+    /// The plan of the index with this name in the snapshot.
+    pub fn index(&self, name: &str) -> Option<&IndexPlan> {
+        self.indices.iter().find(|i| i.name == name)
+    }
+}

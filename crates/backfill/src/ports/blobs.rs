@@ -1,0 +1,74 @@
+//! Blobs: the objects of a snapshot repository.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use std::ops::Range;
+
+/// Bytes of a blob and the version of the blob that they came from.
+#[derive(Clone, Debug)]
+pub struct Blob {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// ETag or its like: changes when the blob's contents change.
+    pub etag: String,
+}
+
+/// Why a blob could not be read. One variant for each decision of the caller.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// There is no such blob.
+    #[error("{path}: there is no such file")]
+    NotFound {
+        /// Full name of the blob.
+        path: String,
+    },
+    /// The blob is not the version that was asked for.
+    #[error("{path}: changed while it was being read; the snapshot was modified or taken again")]
+    Changed {
+        /// Full name of the blob.
+        path: String,
+    },
+    /// The blob is shorter than the range.
+    #[error("{path}: ends before byte {end}; it has {len} bytes")]
+    Short {
+        /// Full name of the blob.
+        path: String,
+        /// End of the range that was asked for.
+        end: u64,
+        /// What there is.
+        len: u64,
+    },
+    /// Credentials are missing or do not suffice.
+    #[error("{path}: no permission to read it: {reason}")]
+    Denied {
+        /// Full name of the blob or of the repository.
+        path: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// The store cannot be reached or does not answer properly, retries included.
+    #[error("{path}: cannot be read: {reason}")]
+    Unavailable {
+        /// Full name of the blob or of the repository.
+        path: String,
+        /// What went wrong.
+        reason: String,
+    },
+}
+
+/// Reads blobs by name, relative to the root of one repository.
+#[async_trait]
+pub trait Blobs: Send + Sync + std::fmt::Debug {
+    /// The repository's root as the user knows it, for messages.
+    fn location(&self) -> String;
+
+    /// Names (relative to `dir`) of the blobs directly in `dir`; an empty `dir` is the root.
+    /// An absent directory is empty, except that an absent root is `NotFound`.
+    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError>;
+
+    /// The whole blob.
+    async fn get(&self, path: &str) -> Result<Blob, BlobError>;
+
+    /// Exactly the bytes of `range`; `Short` if the blob ends before. With `etag`, `Changed` unless the blob has it.
+    async fn get_range(&self, path: &str, range: Range<u64>, etag: Option<&str>) -> Result<Blob, BlobError>;
+}

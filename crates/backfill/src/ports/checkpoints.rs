@@ -1,0 +1,201 @@
+//! The checkpoint store: durable records of runs, shards and chunks.
+
+use crate::model::chunk::{ClaimRefused, WriteRefused};
+use crate::model::{Chunk, ChunkId, Counters, Millis, Progress, Run, RunId, RunState, Shard, ShardId};
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The write was refused by the state machine; the store is fine.
+    #[error(transparent)]
+    Refused(#[from] WriteRefused),
+    /// There is no such record.
+    #[error("{0}")]
+    NotFound(String),
+    /// The store cannot be reached, opened, read or written.
+    #[error("{what}: {reason}")]
+    Unavailable {
+        /// What was being done, with the name of the store.
+        what: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A record cannot be understood: written by another version, or damaged.
+    #[error("{what}: {reason}")]
+    Invalid {
+        /// Which record of which store.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// The answer to a claim.
+#[derive(Clone, Debug)]
+pub enum ClaimOutcome {
+    /// The chunk is this worker's, under the record's epoch.
+    Granted(Box<Chunk>),
+    /// It is not: done, or held by another.
+    Refused(ClaimRefused),
+}
+
+/// What the operator wants of a run, as seen by each write of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunControl {
+    /// Where the run stands; anything but `Running` tells workers to hand back.
+    pub state: RunState,
+    /// How many workers are wanted.
+    pub desired_workers: u32,
+}
+
+/// A point of the run's progress over time, from which the rate is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sample {
+    /// When.
+    pub at: Millis,
+    /// Documents read until then.
+    pub documents: u64,
+    /// Stored-field bytes consumed until then.
+    pub stored_bytes: u64,
+}
+
+/// How many shards are in which state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardCounts {
+    /// All shards of the run.
+    pub total: u64,
+    /// Those whose chunks are all done and that have no damage.
+    pub completed: u64,
+    /// Those of which a chunk was claimed or done, but not all are done.
+    pub in_progress: u64,
+    /// Those of which no chunk was ever claimed.
+    pub unclaimed: u64,
+}
+
+/// An index's part of a summary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexSummary {
+    /// Name in the snapshot.
+    pub index: String,
+    /// Live Lucene documents by metadata.
+    pub live_docs: u64,
+    /// Stored-field bytes to read.
+    pub stored_bytes: u64,
+    /// Its shards.
+    pub shards: ShardCounts,
+    /// What was counted.
+    pub counters: Counters,
+}
+
+/// All that status says of a run, aggregated by the store.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// The run itself.
+    pub run: Run,
+    /// Shards by state.
+    pub shards: ShardCounts,
+    /// Chunks of the run.
+    pub chunks_total: u64,
+    /// Chunks done.
+    pub chunks_done: u64,
+    /// Chunks under a lease that has not ended.
+    pub chunks_leased: u64,
+    /// Sums over all chunks.
+    pub counters: Counters,
+    /// Live Lucene documents of all shards.
+    pub live_docs: u64,
+    /// Stored-field bytes of all shards.
+    pub stored_bytes: u64,
+    /// By index, in the run's order.
+    pub indices: Vec<IndexSummary>,
+    /// Shards that could not be planned, with the reason.
+    pub damaged_shards: Vec<(ShardId, String)>,
+    /// Errors of chunks whose last attempt ended with one; the first few.
+    pub last_errors: Vec<(ChunkId, String)>,
+    /// Recent progress, oldest first.
+    pub samples: Vec<Sample>,
+}
+
+/// Stores runs, shards and chunks. Each method is atomic and durable when it returns.
+#[async_trait]
+pub trait Checkpoints: Send + Sync + std::fmt::Debug {
+    /// Stores a planned run, with its shards and chunks, at once or (if a run of this name exists) not at all.
+    async fn create_run(&self, run: &Run, shards: &[Shard], chunks: &[Chunk]) -> Result<(), StoreError>;
+
+    /// The run of this name.
+    async fn run(&self, id: &RunId) -> Result<Run, StoreError>;
+
+    /// The newest run, if there is any.
+    async fn latest_run(&self) -> Result<Option<Run>, StoreError>;
+
+    /// State and scale, cheaply.
+    async fn control(&self, id: &RunId) -> Result<RunControl, StoreError>;
+
+    /// Sets the state. `finished` is set when the state is an end, and cleared otherwise.
+    async fn set_state(
+        &self,
+        id: &RunId,
+        state: RunState,
+        now: Millis,
+        damage: &[String],
+    ) -> Result<(), StoreError>;
+
+    /// Sets the number of workers wanted.
+    async fn set_desired_workers(&self, id: &RunId, workers: u32) -> Result<(), StoreError>;
+
+    /// The record of a shard.
+    async fn shard(&self, run: &RunId, shard: &ShardId) -> Result<Shard, StoreError>;
+
+    /// Claims a chunk: see [`Chunk::claim`].
+    async fn claim(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        owner: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<ClaimOutcome, StoreError>;
+
+    /// Saves progress and renews the lease: see [`Chunk::save`].
+    async fn save(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        epoch: u64,
+        progress: &Progress,
+        until: Millis,
+    ) -> Result<RunControl, StoreError>;
+
+    /// Saves progress and gives the chunk back: see [`Chunk::hand_back`].
+    async fn hand_back(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        epoch: u64,
+        progress: &Progress,
+        error: Option<&str>,
+    ) -> Result<(), StoreError>;
+
+    /// Completes a chunk: see [`Chunk::complete`].
+    async fn complete(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        epoch: u64,
+        progress: &Progress,
+    ) -> Result<(), StoreError>;
+
+    /// All shards of a run.
+    async fn shards(&self, run: &RunId) -> Result<Vec<Shard>, StoreError>;
+
+    /// All chunks of one shard, by number.
+    async fn chunks(&self, run: &RunId, shard: &ShardId) -> Result<Vec<Chunk>, StoreError>;
+
+    /// Adds a point of progress; old ones may be dropped.
+    async fn add_sample(&self, run: &RunId, sample: &Sample) -> Result<(), StoreError>;
+
+    /// Aggregates the run at `now`.
+    async fn summary(&self, run: &RunId, now: Millis) -> Result<Summary, StoreError>;
+}

@@ -1,0 +1,17 @@
+//! The ports: what the domain needs of the outside world. Each has an adapter for one machine and one for AWS.
+
+pub mod blobs;
+pub mod checkpoints;
+pub mod clock;
+pub mod failed;
+pub mod queue;
+pub mod target;
+
+pub use blobs::{Blob, BlobError, Blobs};
+pub use checkpoints::{
+    Checkpoints, ClaimOutcome, IndexSummary, RunControl, Sample, ShardCounts, StoreError, Summary,
+};
+pub use clock::{Clock, SystemClock};
+pub use failed::{FailedDocument, FailedDocuments, FailedPart};
+pub use queue::{Message, Queue};
+pub use target::{Acknowledge, Batch, BatchEntry, ChunkWriter, ItemOutcome, Refusal, Reply, Target, TargetError};
