@@ -1,0 +1,1 @@
+//! How a shard's stored fields are cut into chunks.
