@@ -167,9 +167,21 @@ mod tests {
     #[test]
     fn bodies_have_the_form_that_targets_expect() {
         let cases = [
-            (Encoding::Bulk, WriteMode::Index, "{\"index\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n"),
-            (Encoding::Bulk, WriteMode::Create, "{\"create\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n"),
-            (Encoding::Export, WriteMode::Index, "{\"_index\":\"i\",\"_id\":\"a\\\"b\\u000a\",\"_routing\":\"r\",\"_type\":\"t\",\"_parent\":\"p\",\"_source\":{\"n\":1.10}}\n"),
+            (
+                Encoding::Bulk,
+                WriteMode::Index,
+                "{\"index\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n",
+            ),
+            (
+                Encoding::Bulk,
+                WriteMode::Create,
+                "{\"create\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n",
+            ),
+            (
+                Encoding::Export,
+                WriteMode::Index,
+                "{\"_index\":\"i\",\"_id\":\"a\\\"b\\u000a\",\"_routing\":\"r\",\"_type\":\"t\",\"_parent\":\"p\",\"_source\":{\"n\":1.10}}\n",
+            ),
         ];
         for (encoding, mode, expected) in cases {
             let mut encoder = Encoder::new(encoding, mode, "i");

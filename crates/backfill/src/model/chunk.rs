@@ -263,3 +263,78 @@ impl Chunk {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunk() -> Chunk {
+        let range = SegmentRange {
+            segment: "_0".to_owned(),
+            first_doc: 5,
+            end_doc: 10,
+            start: 0,
+            end: 100,
+            file_len: 100,
+            file_crc: 0,
+        };
+        Chunk::new(ChunkId { shard: ShardId { index: "i".to_owned(), shard: 0 }, number: 0 }, vec![range])
+    }
+
+    fn at(range: u32, doc: u32) -> Progress {
+        Progress { cursor: Position { range, doc }, ..Progress::default() }
+    }
+
+    #[test]
+    fn a_lease_keeps_others_away_until_it_ends() {
+        let mut chunk = chunk();
+        assert_eq!(chunk.claim("a", 0, 60), Ok(()));
+        assert_eq!(chunk.claim("b", 59, 119), Err(ClaimRefused::Held { until: 60 }));
+        assert_eq!(chunk.claim("b", 60, 120), Ok(()));
+        assert_eq!((chunk.epoch, chunk.idle_claims), (2, 2));
+    }
+
+    #[test]
+    fn a_worker_that_was_thought_dead_cannot_write() {
+        let mut chunk = chunk();
+        chunk.claim("a", 0, 60).unwrap();
+        chunk.claim("b", 60, 120).unwrap();
+        let lost = WriteRefused::LeaseLost { chunk: chunk.id.clone(), held: 1, current: 2 };
+        assert_eq!(chunk.save(1, at(0, 6), 200), Err(lost.clone()));
+        assert_eq!(chunk.hand_back(1, at(0, 6), None), Err(lost.clone()));
+        assert_eq!(chunk.complete(1, at(1, 0)), Err(lost));
+        chunk.save(2, at(0, 7), 180).unwrap();
+        chunk.hand_back(2, at(0, 8), None).unwrap();
+        assert!(matches!(chunk.save(2, at(0, 9), 200), Err(WriteRefused::LeaseLost { .. })));
+    }
+
+    #[test]
+    fn the_cursor_only_moves_forward() {
+        let mut chunk = chunk();
+        chunk.claim("a", 0, 60).unwrap();
+        chunk.save(1, at(0, 8), 120).unwrap();
+        assert!(matches!(chunk.save(1, at(0, 7), 120), Err(WriteRefused::Backward { .. })));
+        assert_eq!(chunk.progress.cursor, Position { range: 0, doc: 8 });
+    }
+
+    #[test]
+    fn completion_needs_the_end() {
+        let mut chunk = chunk();
+        chunk.claim("a", 0, 60).unwrap();
+        assert!(matches!(chunk.complete(1, at(0, 9)), Err(WriteRefused::Incomplete { .. })));
+        chunk.complete(1, at(1, 0)).unwrap();
+        assert_eq!(chunk.state, ChunkState::Done);
+        assert_eq!(chunk.claim("b", 1000, 1060), Err(ClaimRefused::Done));
+    }
+
+    #[test]
+    fn claims_without_progress_are_counted() {
+        let mut chunk = chunk();
+        for now in 0..3 {
+            chunk.claim("a", now * 100, now * 100 + 60).unwrap();
+        }
+        assert_eq!(chunk.idle_claims, 3);
+        chunk.save(3, at(0, 6), 400).unwrap();
+        assert_eq!(chunk.idle_claims, 0);
+    }
+}

@@ -14,4 +14,6 @@ pub use checkpoints::{
 pub use clock::{Clock, SystemClock};
 pub use failed::{FailedDocument, FailedDocuments, FailedPart};
 pub use queue::{Message, Queue};
-pub use target::{Acknowledge, Batch, BatchEntry, ChunkWriter, ItemOutcome, Refusal, Reply, Target, TargetError};
+pub use target::{
+    Acknowledge, Batch, BatchEntry, ChunkWriter, ItemOutcome, Refusal, Reply, Target, TargetError,
+};

@@ -1,1 +1,4 @@
-//! worker
+//! The worker: processes one chunk at a time, from claim to checkpointed end.
+
+pub mod acks;
+pub mod flow;

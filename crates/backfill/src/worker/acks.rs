@@ -1,0 +1,155 @@
+//! From batches that end in any order to a cursor that only moves over what is acknowledged.
+//!
+//! The reader numbers what it emits; each piece describes the documents between the previous piece's end and its own.
+//! A piece is folded into the progress only when it and all before it have ended, counters, checksums and failed
+//! documents together. So the progress never says more than the cursor covers, and a replay from the cursor
+//! counts every document exactly once.
+
+use crate::model::{Counters, Position, Progress, RangeCrc};
+use crate::ports::FailedDocument;
+use std::collections::VecDeque;
+
+/// What the reader knows of a stretch of documents, apart from the batch itself.
+#[derive(Debug, Default)]
+pub struct Stretch {
+    /// The position after it.
+    pub end: Position,
+    /// What was counted while reading: nested children, damaged documents, source bytes.
+    pub counters: Counters,
+    /// Stored-field bytes of the chunk consumed up to here, since the chunk's beginning.
+    pub stored_bytes: u64,
+    /// New CRCs: of which range, up to the block where `end` lies.
+    pub crcs: Vec<(u32, RangeCrc)>,
+    /// Documents that failed before they could be sent.
+    pub failed: Vec<FailedDocument>,
+    /// What could not be read.
+    pub damage: Vec<String>,
+}
+
+/// What the target made of a stretch's batch.
+#[derive(Debug, Default)]
+pub struct Delivered {
+    /// Documents indexed, already there, requests, retries.
+    pub counters: Counters,
+    /// Documents that the target refused for good.
+    pub failed: Vec<FailedDocument>,
+}
+
+/// Descriptions of damage kept with a chunk, at most.
+const MAX_DAMAGE: usize = 20;
+
+#[derive(Debug)]
+struct Slot {
+    stretch: Stretch,
+    delivered: Option<Delivered>,
+}
+
+/// Keeps the stretches under way and folds them, in order, into the progress.
+#[derive(Debug)]
+pub struct AckTracker {
+    progress: Progress,
+    slots: VecDeque<Slot>,
+    /// Number of the first slot.
+    first: u64,
+    failed: Vec<FailedDocument>,
+}
+
+impl AckTracker {
+    /// Starts from the progress of the claimed chunk.
+    pub fn new(progress: Progress) -> AckTracker {
+        AckTracker { progress, slots: VecDeque::new(), first: 0, failed: Vec::new() }
+    }
+
+    /// Adds the next stretch in reading order; returns its number.
+    pub fn begin(&mut self, stretch: Stretch) -> u64 {
+        self.slots.push_back(Slot { stretch, delivered: None });
+        self.first + self.slots.len() as u64 - 1
+    }
+
+    /// Notes the end of a stretch; folds it and its followers in if nothing before it is under way.
+    pub fn end(&mut self, number: u64, delivered: Delivered) {
+        let slot = number.checked_sub(self.first).and_then(|at| self.slots.get_mut(at as usize));
+        debug_assert!(slot.as_ref().is_some_and(|s| s.delivered.is_none()), "each stretch ends once");
+        if let Some(slot) = slot {
+            slot.delivered = Some(delivered);
+        }
+        while self.slots.front().is_some_and(|s| s.delivered.is_some()) {
+            if let Some(Slot { stretch, delivered: Some(delivered) }) = self.slots.pop_front() {
+                self.first += 1;
+                self.fold(stretch, delivered);
+            }
+        }
+    }
+
+    fn fold(&mut self, stretch: Stretch, delivered: Delivered) {
+        let progress = &mut self.progress;
+        progress.cursor = stretch.end;
+        progress.counters += &stretch.counters;
+        progress.counters += &delivered.counters;
+        progress.counters.failed += (stretch.failed.len() + delivered.failed.len()) as u64;
+        progress.counters.stored_bytes = stretch.stored_bytes;
+        for (range, crc) in stretch.crcs {
+            progress.crcs.resize((range as usize + 1).max(progress.crcs.len()), RangeCrc::default());
+            progress.crcs[range as usize] = crc;
+        }
+        let room = MAX_DAMAGE.saturating_sub(progress.damage.len());
+        progress.damage.extend(stretch.damage.into_iter().take(room));
+        self.failed.extend(stretch.failed);
+        self.failed.extend(delivered.failed);
+    }
+
+    /// The progress: all of it is acknowledged, but its failed documents may still have to be recorded.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Failed documents before the cursor that were not recorded yet.
+    pub fn failed(&self) -> &[FailedDocument] {
+        &self.failed
+    }
+
+    /// To be called when `failed()` is durable.
+    pub fn failed_recorded(&mut self) {
+        self.failed.clear();
+    }
+
+    /// Whether stretches are under way or wait for an earlier one.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn the_cursor_never_passes_an_unacknowledged_document(order in Just((0..30u32).collect::<Vec<_>>()).prop_shuffle()) {
+            let mut tracker = AckTracker::new(Progress::default());
+            for n in 0..30u32 {
+                let stretch = Stretch {
+                    end: Position { range: 0, doc: n + 1 },
+                    counters: Counters { nested: 1, ..Counters::default() },
+                    stored_bytes: u64::from(n + 1) * 100,
+                    crcs: vec![(0, RangeCrc { crc: n, len: u64::from(n + 1) * 100 })],
+                    ..Stretch::default()
+                };
+                prop_assert_eq!(tracker.begin(stretch), u64::from(n));
+            }
+            let mut ended = std::collections::BTreeSet::new();
+            for n in order {
+                tracker.end(u64::from(n), Delivered { counters: Counters { indexed: 1, ..Counters::default() }, failed: Vec::new() });
+                ended.insert(n);
+                let contiguous = (0..30).take_while(|n| ended.contains(n)).count() as u32;
+                let progress = tracker.progress();
+                prop_assert_eq!(progress.cursor.doc, contiguous);
+                prop_assert_eq!(progress.counters.indexed, u64::from(contiguous));
+                prop_assert_eq!(progress.counters.nested, u64::from(contiguous));
+                prop_assert_eq!(progress.counters.stored_bytes, u64::from(contiguous) * 100);
+            }
+            prop_assert!(tracker.is_empty());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! How much is sent to the target at once: adapts to what it can take.
+//!
+//! Additive increase, multiplicative decrease, like congestion control: each window of successes allows one more
+//! request in flight, a refusal halves it, and once only one is left, requests become smaller. Latency far above
+//! the best that was seen stops the increase before the target has to refuse. Pure: time and chance are arguments.
+
+use crate::model::Millis;
+use std::time::Duration;
+
+/// Limits of the adaptation.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowLimits {
+    /// Requests in flight, at most.
+    pub max_in_flight: usize,
+    /// Size of a request in bytes, at most (a single larger document is still sent).
+    pub max_batch_bytes: usize,
+    /// Size to which requests may shrink.
+    pub min_batch_bytes: usize,
+}
+
+impl Default for FlowLimits {
+    fn default() -> FlowLimits {
+        FlowLimits { max_in_flight: 8, max_batch_bytes: 5 << 20, min_batch_bytes: 128 << 10 }
+    }
+}
+
+/// Latency beyond this many times the best one means that requests queue up in the target.
+const QUEUEING: f64 = 4.0;
+
+/// The state of the adaptation.
+#[derive(Debug)]
+pub struct Flow {
+    limits: FlowLimits,
+    window: f64,
+    batch_bytes: usize,
+    /// Best milliseconds per MiB seen, slowly forgotten.
+    best: Option<f64>,
+    paused_until: Millis,
+    /// No second decrease before requests sent after the first one have come back.
+    calm_until: Millis,
+    last_success: Millis,
+}
+
+impl Flow {
+    /// Starts gently: two requests in flight, of half the largest size.
+    pub fn new(limits: FlowLimits, now: Millis) -> Flow {
+        Flow {
+            limits,
+            window: 2f64.min(limits.max_in_flight as f64),
+            batch_bytes: (limits.max_batch_bytes / 2).max(limits.min_batch_bytes),
+            best: None,
+            paused_until: 0,
+            calm_until: 0,
+            last_success: now,
+        }
+    }
+
+    /// Requests that may be in flight.
+    pub fn window(&self) -> usize {
+        (self.window as usize).clamp(1, self.limits.max_in_flight.max(1))
+    }
+
+    /// Bytes that a request should have.
+    pub fn batch_bytes(&self) -> usize {
+        self.batch_bytes
+    }
+
+    /// How long nothing new should be sent.
+    pub fn pause(&self, now: Millis) -> Duration {
+        Duration::from_millis(self.paused_until.saturating_sub(now))
+    }
+
+    /// When the target last took something (or the flow began).
+    pub fn last_success(&self) -> Millis {
+        self.last_success
+    }
+
+    /// A request was taken whole.
+    pub fn succeeded(&mut self, now: Millis, bytes: usize, took: Duration) {
+        self.last_success = now;
+        // Small requests say little about the speed.
+        if bytes >= self.limits.min_batch_bytes {
+            let pace = took.as_secs_f64() * 1000.0 / (bytes as f64 / f64::from(1 << 20));
+            let best = self.best.map_or(pace, |b| (b * 1.002).min(pace));
+            self.best = Some(best);
+            if pace > best * QUEUEING && self.window > 2.0 {
+                return;
+            }
+        }
+        if now < self.calm_until {
+            return;
+        }
+        self.window = (self.window + 1.0 / self.window).min(self.limits.max_in_flight as f64);
+        let step = self.limits.max_batch_bytes / 64;
+        self.batch_bytes = (self.batch_bytes + step).min(self.limits.max_batch_bytes);
+    }
+
+    /// The target took part of a request: it works, but has reached its limit.
+    pub fn partly_refused(&mut self, now: Millis, delay: Duration) {
+        self.last_success = now;
+        self.overloaded(now, delay);
+    }
+
+    /// The target refused, or did not answer in time. `delay` is how long the sender will wait.
+    pub fn overloaded(&mut self, now: Millis, delay: Duration) {
+        let until = now.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+        if now >= self.calm_until {
+            if self.window < 2.0 {
+                self.batch_bytes = (self.batch_bytes / 2).max(self.limits.min_batch_bytes);
+            }
+            self.window = (self.window / 2.0).max(1.0);
+            self.calm_until = until.saturating_add(500);
+        }
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    /// A request of this size was refused as too large.
+    pub fn too_large(&mut self, bytes: usize) {
+        let half = (bytes / 2).max(self.limits.min_batch_bytes);
+        self.limits.max_batch_bytes = self.limits.max_batch_bytes.min(half);
+        self.batch_bytes = self.batch_bytes.min(half);
+    }
+}
+
+/// How long to wait before attempt number `attempt` (0 for the first repetition): exponential from 100 ms to 30 s,
+/// with jitter, but never less than the target asked for. `chance` lies in `0.0..1.0`.
+pub fn backoff(attempt: u32, retry_after: Option<Duration>, chance: f64) -> Duration {
+    let ceiling =
+        Duration::from_millis(100).saturating_mul(1 << attempt.min(16)).min(Duration::from_secs(30));
+    let jittered = ceiling.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+    retry_after.unwrap_or_default().min(Duration::from_secs(300)).max(jittered)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_willing_target_gets_more_and_a_refusing_one_less() {
+        let limits = FlowLimits::default();
+        let mut flow = Flow::new(limits, 0);
+        for n in 0..100 {
+            flow.succeeded(n * 1000, MIB, Duration::from_millis(50));
+        }
+        assert_eq!((flow.window(), flow.batch_bytes()), (limits.max_in_flight, limits.max_batch_bytes));
+        let mut now = 200_000;
+        for _ in 0..20 {
+            flow.overloaded(now, Duration::from_millis(100));
+            now += 10_000;
+        }
+        assert_eq!((flow.window(), flow.batch_bytes()), (1, limits.min_batch_bytes));
+        assert_eq!(flow.pause(now), Duration::ZERO);
+    }
+
+    #[test]
+    fn refusals_of_requests_that_were_under_way_together_count_once() {
+        let mut flow = Flow::new(FlowLimits::default(), 0);
+        for n in 0..100 {
+            flow.succeeded(n * 1000, MIB, Duration::from_millis(50));
+        }
+        for _ in 0..8 {
+            flow.overloaded(200_000, Duration::from_millis(100));
+        }
+        assert_eq!(flow.window(), FlowLimits::default().max_in_flight / 2);
+        assert_eq!(flow.pause(200_000), Duration::from_millis(100));
+    }
+
+    #[test]
+    fn growing_latency_stops_the_increase() {
+        let mut flow = Flow::new(FlowLimits::default(), 0);
+        for n in 0..10 {
+            flow.succeeded(n, MIB, Duration::from_millis(10));
+        }
+        let window = flow.window();
+        for n in 10..100 {
+            flow.succeeded(n, MIB, Duration::from_millis(200));
+        }
+        assert_eq!(flow.window(), window);
+    }
+
+    proptest! {
+        #[test]
+        fn delays_are_bounded_and_honour_the_target(attempt in 0u32..1000, asked in proptest::option::of(0u64..10_000), chance in 0.0..1.0) {
+            let delay = backoff(attempt, asked.map(Duration::from_millis), chance);
+            prop_assert!(delay >= Duration::from_millis(50) && delay <= Duration::from_secs(30));
+            prop_assert!(delay >= Duration::from_millis(asked.unwrap_or(0)));
+        }
+    }
+}
