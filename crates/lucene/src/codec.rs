@@ -1,0 +1,191 @@
+//! Headers and footers, which all Lucene files have: Lucene's `CodecUtil`.
+//!
+//! A header is a magic number, a codec name and a version; an index header adds the segment's id and a suffix. A footer is
+//! another magic number, the number of the checksum algorithm (0), and a CRC-32 of all bytes before it. All are
+//! big-endian in every version.
+
+use crate::input::{Endian, Input};
+use crate::{Error, ErrorKind, Result, SegmentId};
+
+/// The length of a footer, in bytes.
+pub const FOOTER_LEN: usize = 16;
+
+const HEADER_MAGIC: i32 = 0x3fd7_6c17;
+const FOOTER_MAGIC: i32 = !HEADER_MAGIC;
+
+/// A plain header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name of the format.
+    pub codec: &'a str,
+    /// The version of the format.
+    pub version: u32,
+}
+
+/// An index header: that of a file which belongs to a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexHeader<'a> {
+    /// The name of the format.
+    pub codec: &'a str,
+    /// The version of the format.
+    pub version: u32,
+    /// The id of the segment (of `segments_N`: of the commit).
+    pub id: SegmentId,
+    /// What the file's name has between segment and extension: a generation, a per-field format, or nothing.
+    pub suffix: &'a str,
+    /// The length of the header, in bytes.
+    pub len: usize,
+}
+
+/// A format that a reader knows: its codec name, the versions that it reads, and the byte order of its body.
+pub(crate) struct Known {
+    pub(crate) codec: &'static str,
+    pub(crate) versions: std::ops::RangeInclusive<u32>,
+    pub(crate) endian: Endian,
+}
+
+/// Reads a plain header at the cursor.
+///
+/// # Errors
+/// [`ErrorKind::Truncated`], or [`ErrorKind::Corrupt`] when the magic number is not there.
+pub fn header<'a>(input: &mut Input<'a>) -> Result<Header<'a>> {
+    let mut at = input.clone().with_endian(Endian::Big);
+    let magic = at.i32()?;
+    if magic != HEADER_MAGIC {
+        let expected = format_args!("the header magic {HEADER_MAGIC:#010x}");
+        return Err(input.corrupt(expected, format_args!("{magic:#010x}")));
+    }
+    let codec = at.string()?;
+    let version = at.count32("a version")?;
+    *input = at.with_endian(input.endian());
+    Ok(Header { codec, version })
+}
+
+/// Reads an index header at the cursor.
+///
+/// # Errors
+/// [`ErrorKind::Truncated`], or [`ErrorKind::Corrupt`] when the magic number is not there.
+pub fn index_header<'a>(input: &mut Input<'a>) -> Result<IndexHeader<'a>> {
+    let start = input.pos();
+    let Header { codec, version } = header(input)?;
+    let at = input.offset();
+    let mut id = [0; 16];
+    id.copy_from_slice(input.bytes(16)?);
+    let length = input.u8()?;
+    let suffix = std::str::from_utf8(input.bytes(length.into())?)
+        .map_err(|e| Error::corrupt(input.file(), at.saturating_add(17), "a suffix in UTF-8", e))?;
+    Ok(IndexHeader { codec, version, id, suffix, len: input.pos() - start })
+}
+
+/// The checksum that a file's footer states, from the last 16 bytes of the file.
+///
+/// # Errors
+/// [`ErrorKind::Truncated`] when there are not 16 bytes, [`ErrorKind::Corrupt`] when they are no footer.
+pub fn parse_footer(file: &str, last16: &[u8]) -> Result<u32> {
+    let mut input = Input::new(file, last16);
+    let magic = input.i32()?;
+    if magic != FOOTER_MAGIC {
+        let expected = format!("the footer magic {FOOTER_MAGIC:#010x}");
+        return Err(Error::corrupt(file, None, expected, format_args!("{magic:#010x}")));
+    }
+    let algorithm = input.i32()?;
+    if algorithm != 0 {
+        return Err(Error::corrupt(file, None, "checksum algorithm 0 in the footer", algorithm));
+    }
+    let crc = input.i64()?;
+    input.end()?;
+    u32::try_from(crc).map_err(|_| Error::corrupt(file, None, "a checksum of 32 bits in the footer", crc))
+}
+
+/// Checks a whole file against its footer, and returns its checksum.
+///
+/// # Errors
+/// As [`parse_footer`]; [`ErrorKind::ChecksumMismatch`] when the bytes are others than those written.
+pub fn verify_checksum(file: &str, bytes: &[u8]) -> Result<u32> {
+    Ok(verified(file, bytes)?.1)
+}
+
+/// [`verify_checksum`], returning the bytes before the footer too.
+fn verified<'a>(file: &str, bytes: &'a [u8]) -> Result<(&'a [u8], u32)> {
+    let Some((body, footer)) = bytes.split_last_chunk::<FOOTER_LEN>() else {
+        let message = format!("expected a footer of {FOOTER_LEN} bytes, found {} bytes in all", bytes.len());
+        return Err(Error::new(ErrorKind::Truncated, file, 0, message));
+    };
+    let stated = parse_footer(file, footer)?;
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(body);
+    crc.update(&footer[..8]);
+    let actual = crc.finalize();
+    if actual != stated {
+        let message =
+            format!("expected the checksum {stated:08x} that the footer states, found {actual:08x}");
+        return Err(Error::new(ErrorKind::ChecksumMismatch, file, None, message));
+    }
+    Ok((body, stated))
+}
+
+/// Opens a whole file of a segment: checks its checksum and header, and returns header, body and which of `known` it is.
+///
+/// `id` is the segment's, where it is known; `suffix` what the header must repeat of the file's name.
+pub(crate) fn open<'a, 'k>(
+    file: &'a str,
+    bytes: &'a [u8],
+    known: &'k [Known],
+    id: Option<&SegmentId>,
+    suffix: Option<&str>,
+) -> Result<(IndexHeader<'a>, Input<'a>, &'k Known)> {
+    let (body, _) = verified(file, bytes)?;
+    let mut input = Input::new(file, body);
+    let header = index_header(&mut input)?;
+    let format = identify(file, &header, known, |k| (k.codec, &k.versions))?;
+    check_identity(file, &header, id, suffix)?;
+    Ok((header, input.with_endian(format.endian), format))
+}
+
+/// Finds the row of a table of formats that a header names.
+pub(crate) fn identify<'k, T>(
+    file: &str,
+    header: &IndexHeader<'_>,
+    known: &'k [T],
+    row: impl Fn(&T) -> (&'static str, &std::ops::RangeInclusive<u32>),
+) -> Result<&'k T> {
+    let Some(format) = known.iter().find(|k| row(k).0 == header.codec) else {
+        let names = known.iter().map(|k| row(k).0).collect::<Vec<_>>().join(", ");
+        let message = format!("expected a format out of {names}, found {:?}", header.codec);
+        return Err(Error::new(ErrorKind::UnsupportedCodec, file, 0, message));
+    };
+    let (codec, versions) = row(format);
+    if !versions.contains(&header.version) {
+        let (first, last) = (versions.start(), versions.end());
+        let message =
+            format!("expected {codec} in version {first} to {last}, found version {}", header.version);
+        return Err(Error::new(ErrorKind::UnsupportedVersion, file, 0, message));
+    }
+    Ok(format)
+}
+
+/// Checks that a header is of the segment and of the file's name.
+pub(crate) fn check_identity(
+    file: &str,
+    header: &IndexHeader<'_>,
+    id: Option<&SegmentId>,
+    suffix: Option<&str>,
+) -> Result<()> {
+    if let Some(id) = id.filter(|id| **id != header.id) {
+        let expected = format_args!("segment id {}", hex(id));
+        return Err(Error::corrupt(file, 0, expected, hex(&header.id)));
+    }
+    if let Some(suffix) = suffix.filter(|suffix| *suffix != header.suffix) {
+        return Err(Error::corrupt(
+            file,
+            0,
+            format_args!("suffix {suffix:?}"),
+            format_args!("{:?}", header.suffix),
+        ));
+    }
+    Ok(())
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,200 @@
+//! A block: a head with the number of fields and the length of each document, then all documents, compressed together.
+
+use super::compression::{Decompressor, Output};
+use super::document::StoredDocument;
+use super::format::Format;
+use super::{Block, BlockIndex, DataHeader};
+use crate::input::{Endian, Input};
+use crate::{Error, ErrorKind, Result};
+
+/// Decodes blocks of one `.fdt` file, one after another, reusing its memory.
+pub struct BlockDecoder {
+    file: String,
+    format: &'static Format,
+    two_flags: bool,
+    chunk_size: usize,
+    decompressor: Box<dyn Decompressor>,
+    field_counts: Vec<u32>,
+    ends: Vec<u32>,
+    output: Output,
+}
+
+impl std::fmt::Debug for BlockDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlockDecoder")
+            .field("file", &self.file)
+            .field("format", &self.format)
+            .finish_non_exhaustive()
+    }
+}
+
+impl BlockDecoder {
+    /// A decoder for the `.fdt` file that has this header and this index.
+    ///
+    /// # Errors
+    /// When header and index are of different segments or formats.
+    pub fn new(file: &str, header: &DataHeader, index: &BlockIndex) -> Result<Self> {
+        if header.id != *index.id() {
+            let expected = format_args!("the segment id of its index, {}", crate::codec::hex(index.id()));
+            return Err(Error::corrupt(file, 0, expected, crate::codec::hex(&header.id)));
+        }
+        Ok(Self::with_chunk_size(file, header, index.chunk_size()))
+    }
+
+    /// A decoder for the `.fdt` file that has this header and an index of this [`BlockIndex::chunk_size`]: for workers that
+    /// are told where blocks are and have not read the index.
+    pub fn with_chunk_size(file: &str, header: &DataHeader, chunk_size: u32) -> Self {
+        Self {
+            file: file.to_owned(),
+            format: header.format,
+            two_flags: header.version >= header.format.two_flags_from,
+            chunk_size: (chunk_size as usize).max(1),
+            decompressor: (header.format.decompressor)(),
+            field_counts: Vec::new(),
+            ends: Vec::new(),
+            output: Output::default(),
+        }
+    }
+
+    /// Decodes a block from its `bytes`, which are those of [`Block::offset`] and [`Block::length`] of the file.
+    ///
+    /// # Errors
+    /// When the bytes are not of this block or are corrupt. The decoder may be used again.
+    pub fn decode(&mut self, block: &Block, bytes: &[u8]) -> Result<Documents<'_>> {
+        if bytes.len() as u64 != block.length {
+            let message = format!("expected the {} bytes of a block, found {}", block.length, bytes.len());
+            return Err(Error::new(ErrorKind::Truncated, &self.file, block.offset, message));
+        }
+        let file = std::mem::take(&mut self.file);
+        let mut input = Input::new(&file, bytes).at(block.offset).with_endian(self.format.endian);
+        let result = self.read(&mut input, block);
+        self.file = file;
+        result?;
+        Ok(Documents {
+            file: &self.file,
+            first_doc: block.first_doc,
+            endian: self.format.endian,
+            field_counts: &self.field_counts,
+            ends: &self.ends,
+            bytes: self.output.written(),
+        })
+    }
+
+    fn read(&mut self, input: &mut Input<'_>, block: &Block) -> Result<()> {
+        let (sliced, len) = self.head(input, block)?;
+        self.output.clear();
+        if len == 0 {
+            return Ok(()); // empty documents only: what a compression makes of nothing needs no look
+        }
+        let slice = if sliced { self.chunk_size } else { len };
+        while self.output.len() < len {
+            let next = slice.min(len - self.output.len());
+            let before = self.output.len();
+            self.decompressor.decompress(input, next, &mut self.output)?;
+            if self.output.len() != before + next {
+                return Err(input.corrupt(format_args!("{next} bytes"), self.output.len() - before));
+            }
+        }
+        input.end()
+    }
+
+    /// Reads the head, and returns whether the block is sliced and how long all documents are.
+    fn head(&mut self, input: &mut Input<'_>, block: &Block) -> Result<(bool, usize)> {
+        let start = input.offset();
+        let first_doc = input.vint()?;
+        let token = input.vint()?;
+        let doc_count = token >> if self.two_flags { 2 } else { 1 };
+        if (first_doc, doc_count) != (block.first_doc, block.doc_count) {
+            let expected =
+                format_args!("a block of {} documents from {} on", block.doc_count, block.first_doc);
+            return Err(Error::corrupt(
+                input.file(),
+                start,
+                expected,
+                format_args!("{doc_count} from {first_doc} on"),
+            ));
+        }
+        if doc_count == 0 || doc_count > self.format.max_docs {
+            let expected = format_args!("a block of 1 to {} documents", self.format.max_docs);
+            return Err(Error::corrupt(input.file(), start, expected, doc_count));
+        }
+        let count = doc_count as usize;
+        self.field_counts.clear();
+        self.format.ints.read(input, count, &mut self.field_counts)?;
+        self.ends.clear();
+        self.format.ints.read(input, count, &mut self.ends)?;
+        let mut end = 0u32;
+        for (i, (fields, length)) in self.field_counts.iter().zip(&mut self.ends).enumerate() {
+            let next = end.checked_add(*length).filter(|n| *n <= i32::MAX.cast_unsigned());
+            let Some(next) = next.filter(|_| (*length == 0) == (*fields == 0)) else {
+                let found =
+                    format_args!("document {i} of {fields} fields in {length} bytes after {end} bytes");
+                return Err(Error::corrupt(
+                    input.file(),
+                    start,
+                    "documents of fields, below 2 GiB in all",
+                    found,
+                ));
+            };
+            end = next;
+            *length = next;
+        }
+        Ok((token & 1 != 0, end as usize))
+    }
+}
+
+/// The documents of a block.
+#[derive(Debug, Clone, Copy)]
+pub struct Documents<'a> {
+    file: &'a str,
+    first_doc: u32,
+    endian: Endian,
+    field_counts: &'a [u32],
+    ends: &'a [u32],
+    bytes: &'a [u8],
+}
+
+impl<'a> Documents<'a> {
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The number of the first one in the segment.
+    pub fn first_doc(&self) -> u32 {
+        self.first_doc
+    }
+
+    /// The uncompressed size of all, in bytes.
+    pub fn size(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Document `i` of the block.
+    ///
+    /// # Errors
+    /// When the block has fewer.
+    pub fn get(&self, i: usize) -> Result<StoredDocument<'a>> {
+        let start = i.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
+        let found = (|| {
+            let bytes = self.bytes.get(start? as usize..*self.ends.get(i)? as usize)?;
+            let doc = self.first_doc.checked_add(u32::try_from(i).ok()?)?;
+            Some(StoredDocument::new(self.file, doc, *self.field_counts.get(i)?, self.endian, bytes))
+        })();
+        found.ok_or_else(|| {
+            let expected = format_args!("a document below {} of a block", self.len());
+            Error::corrupt(self.file, None, expected, i)
+        })
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = StoredDocument<'a>> + use<'a> {
+        let this = *self;
+        (0..this.len()).map_while(move |i| this.get(i).ok())
+    }
+}

@@ -1,0 +1,24 @@
+//! Stored fields: `.fdt` has the documents, in compressed blocks; `.fdm` and `.fdx` say where each block is.
+//!
+//! ```text
+//! DataHeader   which format the .fdt file has, from its first bytes
+//! BlockIndex   where each block is, from .fdm and .fdx: any range of documents is a range of bytes
+//! BlockDecoder turns the bytes of one block into its documents
+//! ```
+//!
+//! A format is a row of the table in `format`: the codec name in the `.fdt` header, and what its blocks and
+//! their compression are. Follows Lucene's `Lucene87StoredFieldsFormat` and `Lucene90StoredFieldsFormat`.
+
+mod block;
+mod compression;
+mod document;
+mod format;
+mod header;
+mod index;
+mod ints;
+
+pub use block::{BlockDecoder, Documents};
+pub use document::{Fields, StoredDocument, Value};
+pub use format::Format;
+pub use header::{DataHeader, MAX_HEADER_LEN};
+pub use index::{Block, BlockIndex};
