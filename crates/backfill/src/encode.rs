@@ -151,6 +151,30 @@ impl Batch {
     }
 }
 
+/// `_id` and routing of an encoded document, as far as they can be read back.
+pub fn id_and_routing(encoding: Encoding, batch: &Batch, entry: &BatchEntry) -> (Option<String>, Option<String>) {
+    #[derive(serde::Deserialize)]
+    struct Metadata {
+        _id: Option<String>,
+        #[serde(alias = "_routing")]
+        routing: Option<String>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Action {
+        #[serde(alias = "create")]
+        index: Metadata,
+    }
+    let line = match encoding {
+        Encoding::Bulk => &batch.body[entry.bytes.start..entry.source.start],
+        Encoding::Export => &batch.body[entry.bytes.clone()],
+    };
+    let metadata = match encoding {
+        Encoding::Bulk => serde_json::from_slice::<Action>(line).map(|a| a.index),
+        Encoding::Export => serde_json::from_slice::<Metadata>(line),
+    };
+    metadata.map_or((None, None), |m| (m._id, m.routing))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,6 +213,8 @@ mod tests {
             let batch = encoder.take();
             assert_eq!(std::str::from_utf8(&batch.body).unwrap(), expected);
             assert_eq!(&batch.body[batch.entries[0].source.clone()], DOCUMENT.source);
+            let (id, routing) = id_and_routing(encoding, &batch, &batch.entries[0]);
+            assert_eq!((id.as_deref(), routing.as_deref()), (Some(DOCUMENT.id), DOCUMENT.routing));
             assert!(encoder.is_empty());
         }
     }

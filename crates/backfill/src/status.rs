@@ -1,1 +1,245 @@
-//! status
+//! What status says: made from a [`Summary`] alone, so it is exact and cheap at any number of chunks.
+
+use crate::model::{Millis, RunState};
+use crate::ports::{Sample, Summary};
+use serde::Serialize;
+
+/// Rates are taken over the latest samples of this long.
+const WINDOW_MS: Millis = 60_000;
+
+/// Workers by state, as the fleet tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FleetStatus {
+    /// Whether anything is there to run workers at all.
+    pub active: bool,
+    /// Workers at work.
+    pub running: u32,
+    /// Workers wanted but not at work yet.
+    pub pending: u32,
+    /// Workers wanted.
+    pub desired: u32,
+}
+
+/// Whether the backfill runs. The words are the ones that users of `console backfill status` know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum BackfillStatus {
+    /// Nothing was ever started.
+    NotStarted,
+    /// Workers are at work or about to be.
+    Running,
+    /// Nothing runs.
+    Stopped,
+}
+
+/// What became of the run so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// There is work left.
+    Unfinished,
+    /// Every document arrived.
+    Complete,
+    /// Every document arrived or is kept as a failed document.
+    CompleteWithFailedDocuments,
+    /// Part of the snapshot could not be read, or its checksums do not match.
+    Damaged,
+}
+
+/// How fast it goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Rate {
+    /// Documents a second.
+    pub documents: f64,
+    /// Stored-field bytes a second.
+    pub stored_bytes: f64,
+    /// Over how long it was measured, in milliseconds.
+    pub window_ms: Millis,
+}
+
+/// All that status tells.
+#[derive(Clone, Debug, Serialize)]
+pub struct StatusReport {
+    /// Whether it runs.
+    pub status: BackfillStatus,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Workers.
+    pub fleet: FleetStatus,
+    /// The run.
+    pub run: String,
+    /// The snapshot.
+    pub snapshot: String,
+    /// Where documents go.
+    pub target: String,
+    /// When it was started, milliseconds since the epoch.
+    pub started: Millis,
+    /// When it ended.
+    pub finished: Option<Millis>,
+    /// Shards.
+    pub shards_total: u64,
+    /// Shards through.
+    pub shards_completed: u64,
+    /// Shards not through.
+    pub shards_incomplete: u64,
+    /// Shards begun, not through.
+    pub shards_in_progress: u64,
+    /// Shards not begun.
+    pub shards_unclaimed: u64,
+    /// Chunks.
+    pub chunks_total: u64,
+    /// Chunks through.
+    pub chunks_completed: u64,
+    /// Root documents read: each is acknowledged or kept as failed.
+    pub documents_done: u64,
+    /// Root documents to read, as far as known: nested children are subtracted as they are met.
+    pub documents_total: u64,
+    /// Stored-field bytes read.
+    pub bytes_done: u64,
+    /// Stored-field bytes to read.
+    pub bytes_total: u64,
+    /// Documents that the target held already.
+    pub documents_already_there: u64,
+    /// Failed documents.
+    pub documents_failed: u64,
+    /// Documents that could not be decoded.
+    pub documents_damaged: u64,
+    /// Where the failed documents are kept.
+    pub failed_documents_location: String,
+    /// How fast.
+    pub rate: Rate,
+    /// Milliseconds until the end at this rate.
+    pub eta_ms: Option<Millis>,
+    /// Shards that the snapshot lacks.
+    pub missing_shards: Vec<String>,
+    /// What is damaged.
+    pub damage: Vec<String>,
+    /// What went wrong last with chunks that are to be tried again.
+    pub last_errors: Vec<String>,
+}
+
+impl StatusReport {
+    /// Makes the report.
+    pub fn new(summary: &Summary, fleet: FleetStatus, failed_documents_location: String, now: Millis) -> Self {
+        let run = &summary.run;
+        let finished = run.state.is_finished();
+        let counters = &summary.counters;
+        let incomplete = summary.shards.total.saturating_sub(summary.shards.completed);
+        let documents_total = summary.live_docs.saturating_sub(counters.nested);
+        let rate = rate(&summary.samples, finished, now);
+        let bytes_left = summary.stored_bytes.saturating_sub(counters.stored_bytes);
+        let eta_ms = (!finished && rate.stored_bytes > 0.0)
+            .then(|| (bytes_left as f64 / rate.stored_bytes * 1000.0) as Millis);
+        let mut damage = run.damage.clone();
+        damage.extend(summary.damaged_shards.iter().map(|(shard, why)| format!("{shard}: {why}")));
+        StatusReport {
+            status: if fleet.active && run.state == RunState::Running {
+                BackfillStatus::Running
+            } else {
+                BackfillStatus::Stopped
+            },
+            outcome: match run.state {
+                RunState::Damaged => Outcome::Damaged,
+                RunState::Done if counters.failed > 0 => Outcome::CompleteWithFailedDocuments,
+                RunState::Done => Outcome::Complete,
+                RunState::Running | RunState::Stopped => Outcome::Unfinished,
+            },
+            fleet,
+            run: run.id.to_string(),
+            snapshot: run.spec.snapshot.clone(),
+            target: run.spec.target.clone(),
+            started: run.created,
+            finished: run.finished,
+            shards_total: summary.shards.total,
+            shards_completed: summary.shards.completed,
+            shards_incomplete: incomplete,
+            shards_in_progress: summary.shards.in_progress,
+            shards_unclaimed: summary.shards.unclaimed,
+            chunks_total: summary.chunks_total,
+            chunks_completed: summary.chunks_done,
+            documents_done: counters.documents(),
+            documents_total,
+            bytes_done: counters.stored_bytes,
+            bytes_total: summary.stored_bytes,
+            documents_already_there: counters.already_there,
+            documents_failed: counters.failed,
+            documents_damaged: counters.damaged,
+            failed_documents_location,
+            rate,
+            eta_ms,
+            missing_shards: run
+                .missing_shards
+                .iter()
+                .map(|m| format!("[{}][{}]: {}", m.index, m.shard, m.reason))
+                .collect(),
+            damage,
+            last_errors: summary.last_errors.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
+        }
+    }
+
+    /// The last line for people: whether everything has been migrated, and if not, what that takes.
+    pub fn conclusion(&self) -> String {
+        let missing = match self.missing_shards.len() {
+            0 => String::new(),
+            n => format!(" {n} shards were missing from the snapshot and were not migrated."),
+        };
+        match self.outcome {
+            Outcome::Complete if missing.is_empty() => {
+                format!("Everything has been migrated: all {} documents.", self.documents_done)
+            }
+            Outcome::Complete => {
+                format!("All {} documents in the snapshot have been migrated.{missing}", self.documents_done)
+            }
+            Outcome::CompleteWithFailedDocuments => format!(
+                "Finished, but {} of {} documents failed; they are kept in {}.{missing}",
+                self.documents_failed, self.documents_done, self.failed_documents_location
+            ),
+            Outcome::Damaged => format!(
+                "Finished, but the snapshot is damaged: not everything was migrated as it was.{missing}"
+            ),
+            Outcome::Unfinished => {
+                let left = self.documents_total.saturating_sub(self.documents_done);
+                let how = match self.status {
+                    BackfillStatus::Running => "",
+                    _ => " Nothing runs now; `backfill start` continues.",
+                };
+                format!("Not everything has been migrated yet: about {left} documents are left.{how}")
+            }
+        }
+    }
+}
+
+/// The rate over the latest window; over all samples when the run has ended.
+fn rate(samples: &[Sample], finished: bool, now: Millis) -> Rate {
+    let since = if finished { 0 } else { now.saturating_sub(WINDOW_MS) };
+    let mut recent = samples.iter().filter(|s| s.at >= since);
+    let (Some(first), Some(last)) = (recent.next(), samples.last()) else {
+        return Rate::default();
+    };
+    let window_ms = last.at.saturating_sub(first.at);
+    if window_ms == 0 {
+        return Rate::default();
+    }
+    let per_second = |from: u64, to: u64| to.saturating_sub(from) as f64 * 1000.0 / window_ms as f64;
+    Rate {
+        documents: per_second(first.documents, last.documents),
+        stored_bytes: per_second(first.stored_bytes, last.stored_bytes),
+        window_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rate_is_that_of_the_last_minute() {
+        let sample = |at, documents| Sample { at, documents, stored_bytes: documents * 10 };
+        let samples = [sample(0, 0), sample(100_000, 100), sample(140_000, 500)];
+        let now = rate(&samples, false, 150_000);
+        assert_eq!((now.documents, now.stored_bytes, now.window_ms), (10.0, 100.0, 40_000));
+        assert_eq!(rate(&samples, true, 900_000).window_ms, 140_000);
+        assert_eq!(rate(&samples, false, 900_000), Rate::default());
+        assert_eq!(rate(&[], false, 0), Rate::default());
+    }
+}

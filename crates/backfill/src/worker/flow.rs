@@ -39,6 +39,7 @@ pub struct Flow {
     /// No second decrease before requests sent after the first one have come back.
     calm_until: Millis,
     last_success: Millis,
+    any_success: bool,
 }
 
 impl Flow {
@@ -52,6 +53,7 @@ impl Flow {
             paused_until: 0,
             calm_until: 0,
             last_success: now,
+            any_success: false,
         }
     }
 
@@ -75,9 +77,15 @@ impl Flow {
         self.last_success
     }
 
+    /// Whether the target ever took anything.
+    pub fn any_success(&self) -> bool {
+        self.any_success
+    }
+
     /// A request was taken whole.
     pub fn succeeded(&mut self, now: Millis, bytes: usize, took: Duration) {
         self.last_success = now;
+        self.any_success = true;
         // Small requests say little about the speed.
         if bytes >= self.limits.min_batch_bytes {
             let pace = took.as_secs_f64() * 1000.0 / (bytes as f64 / f64::from(1 << 20));
@@ -98,6 +106,7 @@ impl Flow {
     /// The target took part of a request: it works, but has reached its limit.
     pub fn partly_refused(&mut self, now: Millis, delay: Duration) {
         self.last_success = now;
+        self.any_success = true;
         self.overloaded(now, delay);
     }
 

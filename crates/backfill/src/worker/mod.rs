@@ -1,4 +1,165 @@
-//! The worker: processes one chunk at a time, from claim to checkpointed end.
+//! The worker: takes chunks from the queue and processes one at a time, from claim to checkpointed end.
+//!
+//! Data flows in one direction and is bounded at every step, so memory stays flat whatever the shard's size:
+//! ranges being fetched ([`reader`]), one decoded block, one batch under construction, one waiting, and the
+//! batches in flight ([`flow`]).
 
 pub mod acks;
+pub mod deliver;
+mod feed;
 pub mod flow;
+pub mod process;
+pub mod reader;
+
+pub use process::ChunkEnd;
+
+use crate::model::{Millis, Run};
+use crate::ports::{
+    BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Queue, StoreError, Target, TargetError,
+};
+use flow::{Flow, FlowLimits};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerOptions {
+    /// Length of a lease; renewed with each checkpoint.
+    pub lease: Duration,
+    /// Time between checkpoints. Much shorter than the lease.
+    pub checkpoint_every: Duration,
+    /// How long a target that takes nothing is waited for.
+    pub patience: Duration,
+    /// How long a stopping worker waits for what is in flight.
+    pub drain: Duration,
+    /// Limits of what is sent at once.
+    pub flow: FlowLimits,
+    /// Size of a fetched range, at most.
+    pub fetch_bytes: u64,
+    /// Ranges fetched ahead.
+    pub fetch_ahead: usize,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> WorkerOptions {
+        WorkerOptions {
+            lease: Duration::from_secs(60),
+            checkpoint_every: Duration::from_secs(1),
+            patience: Duration::from_secs(600),
+            drain: Duration::from_secs(20),
+            flow: FlowLimits::default(),
+            fetch_bytes: 8 << 20,
+            fetch_ahead: 2,
+        }
+    }
+}
+
+/// Why a worker cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The snapshot cannot be read: no permission, no connection.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// The snapshot is not the one that was planned.
+    #[error("{0}")]
+    SnapshotChanged(String),
+    /// The target cannot be written to.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The checkpoint store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A part of the worker broke off: a defect.
+    #[error("{0}")]
+    Reader(String),
+}
+
+impl From<reader::ReadError> for WorkerError {
+    fn from(error: reader::ReadError) -> WorkerError {
+        match error {
+            reader::ReadError::Blob(error) => WorkerError::Blob(error),
+            reader::ReadError::Changed(what) => WorkerError::SnapshotChanged(what),
+            reader::ReadError::Store(error) => WorkerError::Store(error),
+        }
+    }
+}
+
+/// What came of one look into the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There was no message.
+    Idle,
+    /// A message led to nothing: its chunk is done or in other hands.
+    Skipped,
+    /// A chunk was worked on.
+    Worked(ChunkEnd),
+}
+
+/// A worker and all it needs.
+#[derive(Debug)]
+pub struct Worker {
+    /// Its name, unique among the workers of a run.
+    pub owner: String,
+    /// The run it works for.
+    pub run: Run,
+    /// The repository.
+    pub blobs: Arc<dyn Blobs>,
+    /// The checkpoint store.
+    pub checkpoints: Arc<dyn Checkpoints>,
+    /// The queue.
+    pub queue: Arc<dyn Queue>,
+    /// Where documents go.
+    pub target: Arc<dyn Target>,
+    /// Where failed documents go.
+    pub failed: Arc<dyn FailedDocuments>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// How it works.
+    pub options: WorkerOptions,
+    /// How much is sent at once; kept from chunk to chunk.
+    pub flow: Arc<Mutex<Flow>>,
+}
+
+impl Worker {
+    /// Looks into the queue once, and works on what it finds there until its end or until `stop`.
+    ///
+    /// # Errors
+    /// When the snapshot, the target or the store make going on pointless. The chunk has been handed back then,
+    /// if at all possible; otherwise its lease ends by itself.
+    pub async fn step(&self, stop: &CancellationToken) -> Result<Step, WorkerError> {
+        let now = self.clock.now();
+        let Some(message) = self.queue.receive(now, self.lease_end()).await? else {
+            return Ok(Step::Idle);
+        };
+        let claim =
+            self.checkpoints.claim(&self.run.id, &message.chunk, &self.owner, now, self.lease_end()).await?;
+        let chunk = match claim {
+            ClaimOutcome::Granted(chunk) => *chunk,
+            ClaimOutcome::Refused(crate::model::chunk::ClaimRefused::Done) => {
+                self.queue.delete(&message).await?;
+                return Ok(Step::Skipped);
+            }
+            ClaimOutcome::Refused(crate::model::chunk::ClaimRefused::Held { until }) => {
+                self.queue.extend(&message, until).await?;
+                return Ok(Step::Skipped);
+            }
+        };
+        let (id, epoch, progress) = (chunk.id.clone(), chunk.epoch, chunk.progress.clone());
+        let task = match process::ChunkTask::begin(self, &message, chunk).await {
+            Ok(task) => task,
+            Err(error) => {
+                let reason = error.to_string();
+                self.checkpoints.hand_back(&self.run.id, &id, epoch, &progress, Some(&reason)).await?;
+                self.queue.hand_back(&message).await?;
+                return Err(error);
+            }
+        };
+        task.run(stop).await.map(Step::Worked)
+    }
+
+    fn lease_end(&self) -> Millis {
+        let lease = u64::try_from(self.options.lease.as_millis()).unwrap_or(u64::MAX);
+        self.clock.now().saturating_add(lease)
+    }
+}

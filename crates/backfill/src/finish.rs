@@ -1,0 +1,131 @@
+//! The end of a run: compares what was read with the files' own checksums, and says whether the run is done or damaged.
+
+use crate::model::chunk::ChunkState;
+use crate::model::{Chunk, RangeCrc, Run, RunState, SegmentRange, Shard};
+use crate::model::crc::CHECKSUM_FIELD;
+use crate::ports::{Checkpoints, Clock, StoreError};
+use std::collections::BTreeMap;
+
+/// Descriptions of damage kept with a run, at most.
+const MAX_DAMAGE: usize = 100;
+
+/// Ends a run whose chunks are all done; returns the state it ended in, or `None` if chunks are left.
+/// May be called again after it was interrupted.
+pub async fn finish(
+    checkpoints: &dyn Checkpoints,
+    clock: &dyn Clock,
+    run: &Run,
+) -> Result<Option<RunState>, StoreError> {
+    let mut damage = Vec::new();
+    for shard in checkpoints.shards(&run.id).await? {
+        let chunks = checkpoints.chunks(&run.id, &shard.id).await?;
+        if chunks.iter().any(|c| c.state != ChunkState::Done) {
+            return Ok(None);
+        }
+        damage.extend(chunks.iter().flat_map(|c| c.progress.damage.iter().cloned()));
+        // Where reading broke off there is no checksum to compare, and the reason is told already.
+        if chunks.iter().all(|c| c.progress.damage.is_empty()) {
+            damage.extend(compare(&shard, &chunks));
+        }
+        damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
+        damage.truncate(MAX_DAMAGE);
+    }
+    let state = if damage.is_empty() { RunState::Done } else { RunState::Damaged };
+    checkpoints.set_state(&run.id, state, clock.now(), &damage).await?;
+    Ok(Some(state))
+}
+
+/// Combines the CRCs of a shard's chunks file by file; describes each file for which they are not the file's own.
+pub fn compare(shard: &Shard, chunks: &[Chunk]) -> Vec<String> {
+    let mut files = BTreeMap::<&str, Vec<(&SegmentRange, RangeCrc)>>::new();
+    for chunk in chunks {
+        for (number, range) in chunk.ranges.iter().enumerate() {
+            let crc = chunk.progress.crcs.get(number).copied().unwrap_or_default();
+            files.entry(&range.segment).or_default().push((range, crc));
+        }
+    }
+    let mut damage = Vec::new();
+    for (segment, mut parts) in files {
+        parts.sort_by_key(|(range, _)| range.start);
+        let mut whole = RangeCrc::default();
+        for (range, crc) in &parts {
+            if range.start != whole.len {
+                break;
+            }
+            whole = whole.combine(*crc);
+        }
+        let Some((first, _)) = parts.first() else { continue };
+        let covered = first.file_len.saturating_sub(CHECKSUM_FIELD);
+        let ranges: Vec<String> = parts.iter().map(|(r, _)| format!("{}..{}", r.start, r.end)).collect();
+        let (path, ranges) = (format!("{}/{segment}.fdt", shard.path), ranges.join(", "));
+        if whole.len != covered {
+            damage.push(format!(
+                "{path}: the bytes read ({ranges}) are {} where {covered} were expected",
+                whole.len
+            ));
+        } else if whole.crc != first.file_crc {
+            damage.push(format!(
+                "{path}: the bytes read ({ranges}) have the CRC-32 {:08x}, but the file was written with {:08x}; \
+                 documents from it may have been changed",
+                whole.crc, first.file_crc
+            ));
+        }
+    }
+    damage
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ChunkId, ShardId};
+
+    fn fixture(data: &[u8], cut: usize) -> (Shard, Vec<Chunk>) {
+        let file_crc = crc32fast::hash(&data[..data.len() - 8]);
+        let id = ShardId { index: "i".to_owned(), shard: 3 };
+        let range = |start: usize, end: usize| SegmentRange {
+            segment: "_0".to_owned(),
+            first_doc: start as u32,
+            end_doc: end as u32,
+            start: start as u64,
+            end: end as u64,
+            file_len: data.len() as u64,
+            file_crc,
+        };
+        let chunk = |number, start: usize, end: usize, covered: usize| {
+            let mut chunk = Chunk::new(ChunkId { shard: id.clone(), number }, vec![range(start, end)]);
+            chunk.progress.crcs = vec![RangeCrc::default().update(&data[start..covered])];
+            chunk
+        };
+        let chunks = vec![chunk(0, 0, cut, cut), chunk(1, cut, data.len(), data.len() - 8)];
+        let shard = Shard {
+            id: id.clone(),
+            path: "indices/x/3".to_owned(),
+            manifest_etag: String::new(),
+            live_docs: 0,
+            stored_bytes: 0,
+            chunks: 2,
+            damage: None,
+        };
+        (shard, chunks)
+    }
+
+    #[test]
+    fn ranges_that_add_up_to_the_file_pass() {
+        let data: Vec<u8> = (0..200u8).collect();
+        for cut in [1, 77, 191] {
+            let (shard, chunks) = fixture(&data, cut);
+            assert_eq!(compare(&shard, &chunks), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_flipped_byte_and_a_missing_part_are_named() {
+        let data: Vec<u8> = (0..200u8).collect();
+        let (shard, mut chunks) = fixture(&data, 50);
+        chunks[1].progress.crcs[0].crc ^= 1;
+        assert!(compare(&shard, &chunks)[0].starts_with("indices/x/3/_0.fdt: the bytes read (0..50, 50..200) have"));
+        let (shard, mut chunks) = fixture(&data, 50);
+        chunks[0].progress.crcs.clear();
+        assert!(compare(&shard, &chunks)[0].contains("where 192 were expected"));
+    }
+}

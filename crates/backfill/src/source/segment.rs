@@ -1,0 +1,253 @@
+//! A segment of a shard: where its stored fields lie, and which of its documents are alive.
+
+use super::{ShardSource, SourceError};
+use bytes::Bytes;
+use lucene::bits::Bits;
+use lucene::codec::{FOOTER_LEN, parse_footer};
+use lucene::compound::CompoundEntries;
+use lucene::doc_values::{DocsWithField, docs_with_field};
+use lucene::field_infos::{FieldInfo, FieldInfos};
+use lucene::live_docs;
+use lucene::segment_info::SegmentInfo;
+use lucene::segments::SegmentCommit;
+use lucene::stored_fields::{BlockIndex, DataHeader};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Enough for the header of a stored-fields data file.
+const HEADER_PROBE: u64 = 128;
+/// A doc-values file up to this size is checked against its checksum before a set of documents in it is trusted.
+const MAX_CHECKED_DOC_VALUES: u64 = 256 << 20;
+
+/// A segment whose metadata has been read.
+#[derive(Debug)]
+pub struct Segment {
+    shard: Arc<ShardSource>,
+    /// What the commit says of it.
+    pub commit: SegmentCommit,
+    /// Its number of documents, files and attributes.
+    pub info: SegmentInfo,
+    /// Its fields.
+    pub fields: FieldInfos,
+    compound: Option<CompoundEntries>,
+}
+
+/// A Lucene file as it lies in the snapshot: by itself, or within a compound file.
+#[derive(Clone, Debug)]
+struct FileSlice {
+    /// File of the snapshot's list.
+    physical: String,
+    /// Where in it.
+    range: Range<u64>,
+    /// Its own name.
+    name: String,
+}
+
+impl FileSlice {
+    fn len(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+}
+
+impl Segment {
+    /// Reads the metadata of a segment: its `.si`, `.cfe` and `.fnm`.
+    pub async fn open(shard: Arc<ShardSource>, commit: &SegmentCommit) -> Result<Segment, SourceError> {
+        let info_file = commit.segment_info_file();
+        let bytes = shard.read(&info_file).await?;
+        let info = SegmentInfo::parse(&info_file, &bytes, commit).map_err(|e| shard.lucene(e))?;
+        let compound = if info.compound {
+            let (cfe, cfs) = (commit.file(".cfe"), commit.file(".cfs"));
+            let bytes = shard.read(&cfe).await?;
+            let entries = CompoundEntries::parse(&cfe, &bytes, commit.id.as_ref(), shard.len(&cfs)?);
+            Some(entries.map_err(|e| shard.lucene(e))?)
+        } else {
+            None
+        };
+        let mut segment =
+            Segment { shard, commit: commit.clone(), info, fields: FieldInfos::default(), compound };
+        let fields_file = commit.field_infos_file();
+        let bytes = segment.read(&fields_file).await?;
+        segment.fields =
+            FieldInfos::parse(&fields_file, &bytes, commit).map_err(|e| segment.shard.lucene(e))?;
+        Ok(segment)
+    }
+
+    /// Documents that are alive by the commit: neither deleted nor soft-deleted. Nested children count.
+    pub fn live_count(&self) -> u32 {
+        // SegmentInfo::parse has refused a commit for which this is nothing.
+        self.commit.live_count(self.info.doc_count).unwrap_or(0)
+    }
+
+    /// Name of the stored-fields data file.
+    pub fn data_file(&self) -> String {
+        self.commit.file(".fdt")
+    }
+
+    /// Length of the stored-fields data file.
+    pub fn data_len(&self) -> Result<u64, SourceError> {
+        Ok(self.locate(&self.data_file())?.len())
+    }
+
+    /// A range of the stored-fields data file.
+    pub async fn read_data(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
+        self.read_slice(&self.locate(&self.data_file())?, range).await
+    }
+
+    /// The header of the stored-fields data file, which tells its format.
+    pub async fn data_header(&self) -> Result<DataHeader, SourceError> {
+        let file = self.data_file();
+        let bytes = self.read_data(0..HEADER_PROBE.min(self.data_len()?)).await?;
+        DataHeader::parse(&file, &bytes, self.commit.id.as_ref()).map_err(|e| self.shard.lucene(e))
+    }
+
+    /// The CRC-32 that the footer of the stored-fields data file states; for files of the snapshot's list it is
+    /// compared with that list, and so is that of a compound file.
+    pub async fn data_crc(&self) -> Result<u32, SourceError> {
+        let slice = self.locate(&self.data_file())?;
+        let crc = self.footer(&slice).await?;
+        if slice.physical == slice.name {
+            self.shard.compare_checksum(&slice.physical, crc)?;
+        } else {
+            let whole = FileSlice {
+                range: 0..self.shard.len(&slice.physical)?,
+                name: slice.physical.clone(),
+                physical: slice.physical,
+            };
+            self.shard.compare_checksum(&whole.physical, self.footer(&whole).await?)?;
+        }
+        Ok(crc)
+    }
+
+    async fn footer(&self, slice: &FileSlice) -> Result<u32, SourceError> {
+        let length = slice.len();
+        let start = length
+            .checked_sub(FOOTER_LEN as u64)
+            .ok_or_else(|| self.shard.inconsistent(&slice.name, &format!("{length} bytes are too few")))?;
+        let bytes = self.read_slice(slice, start..length).await?;
+        parse_footer(&slice.name, &bytes).map_err(|e| self.shard.lucene(e))
+    }
+
+    /// The index of the stored fields: where each block begins.
+    pub async fn block_index(&self) -> Result<BlockIndex, SourceError> {
+        let (meta_file, index_file) = (self.commit.file(".fdm"), self.commit.file(".fdx"));
+        let meta = self.read(&meta_file).await?;
+        let index = self.read(&index_file).await?;
+        BlockIndex::parse(&meta_file, &meta, &index_file, &index, self.info.doc_count, self.data_len()?)
+            .map_err(|e| self.shard.lucene(e))
+    }
+
+    /// Which documents are alive: not deleted, not soft-deleted. Nested children count.
+    pub async fn live_docs(&self) -> Result<Bits, SourceError> {
+        let max_doc = self.info.doc_count;
+        let mut live = match (self.commit.live_docs_file(), self.commit.del_gen) {
+            (Some(file), Some(generation)) => {
+                let bytes = self.read(&file).await?;
+                let id = self.commit.id.as_ref();
+                live_docs::parse(&file, &bytes, id, max_doc, self.commit.del_count, generation)
+                    .map_err(|e| self.shard.lucene(e))?
+            }
+            _ => Bits::all(max_doc),
+        };
+        if let Some(field) = self.fields.soft_deletes() {
+            if let Some(deleted) = self.docs_with_field(&field.clone()).await? {
+                live.and_not(&deleted);
+            }
+        }
+        if live.count() != self.live_count() {
+            let what = format!(
+                "{} documents are alive by its deletions, but {} by the commit",
+                live.count(),
+                self.live_count()
+            );
+            return Err(self.shard.inconsistent(&self.commit.name, &what));
+        }
+        Ok(live)
+    }
+
+    /// Which documents are root documents, by the field that only they have; `None` where the segment has no such field.
+    pub async fn root_docs(&self) -> Result<Option<Bits>, SourceError> {
+        match self.fields.by_name("_primary_term") {
+            Some(field) => self.docs_with_field(&field.clone()).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn docs_with_field(&self, field: &FieldInfo) -> Result<Option<Bits>, SourceError> {
+        let suffix = field.doc_values_suffix();
+        let files =
+            self.commit.doc_values_file(field, "dvm").zip(self.commit.doc_values_file(field, "dvd"));
+        let (Some(suffix), Some((meta_file, data_file))) = (suffix, files) else {
+            return Ok(None);
+        };
+        let meta = self.read(&meta_file).await?;
+        let docs = docs_with_field(
+            &meta_file,
+            &meta,
+            self.commit.id.as_ref(),
+            &suffix,
+            &self.fields,
+            field.number,
+        )
+        .map_err(|e| self.shard.lucene(e))?;
+        let bytes = match &docs {
+            DocsWithField::None | DocsWithField::All => Bytes::new(),
+            DocsWithField::Sparse(sparse) => {
+                let end = sparse.offset.checked_add(sparse.length);
+                let length = self.locate(&data_file)?.len();
+                let Some(end) = end.filter(|end| *end <= length) else {
+                    let what = format!("{meta_file} refers to bytes beyond its end");
+                    return Err(self.shard.inconsistent(&data_file, &what));
+                };
+                if length <= MAX_CHECKED_DOC_VALUES {
+                    self.read(&data_file).await?.slice(sparse.offset as usize..end as usize)
+                } else {
+                    let slice = self.locate(&data_file)?;
+                    self.read_slice(&slice, sparse.offset..end).await?
+                }
+            }
+        };
+        let bits = docs.decode(&data_file, &bytes, self.info.doc_count).map_err(|e| self.shard.lucene(e))?;
+        Ok(Some(bits))
+    }
+
+    /// A whole file of the segment, its checksum verified.
+    async fn read(&self, file: &str) -> Result<Bytes, SourceError> {
+        let slice = self.locate(file)?;
+        if slice.physical == slice.name {
+            return self.shard.read(file).await;
+        }
+        let bytes = self.read_slice(&slice, 0..slice.len()).await?;
+        lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.shard.lucene(e))?;
+        Ok(bytes)
+    }
+
+    async fn read_slice(&self, slice: &FileSlice, range: Range<u64>) -> Result<Bytes, SourceError> {
+        let start = slice.range.start.saturating_add(range.start);
+        let end = slice.range.start.saturating_add(range.end);
+        if start > end || end > slice.range.end {
+            return Err(self.shard.inconsistent(&slice.name, &format!("it does not have the bytes {range:?}")));
+        }
+        self.shard.read_range(&slice.physical, start..end).await
+    }
+
+    /// Where a file of the segment lies. Files of later generations are never in the compound file.
+    fn locate(&self, file: &str) -> Result<FileSlice, SourceError> {
+        let in_compound = self
+            .compound
+            .as_ref()
+            .zip(file.strip_prefix(self.commit.name.as_str()))
+            .and_then(|(entries, suffix)| entries.get(suffix));
+        if let Some((offset, length)) = in_compound {
+            // CompoundEntries::parse has checked that this lies within the file.
+            let range = offset..offset.saturating_add(length);
+            return Ok(FileSlice { physical: self.commit.file(".cfs"), range, name: file.to_owned() });
+        }
+        let length = self.shard.len(file)?;
+        Ok(FileSlice { physical: file.to_owned(), range: 0..length, name: file.to_owned() })
+    }
+
+    /// Where the segment is, for messages.
+    pub fn location(&self) -> String {
+        self.shard.location()
+    }
+}

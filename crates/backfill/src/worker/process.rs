@@ -1,0 +1,276 @@
+//! Processes one claimed chunk: reads, delivers, checkpoints, until its end or until told to stop.
+
+use super::acks::{AckTracker, Delivered};
+use super::deliver::Delivery;
+use super::flow::Flow;
+use super::reader::{ChunkReader, ReadError, Work};
+use super::{Worker, WorkerError};
+use crate::model::chunk::WriteRefused;
+use crate::model::{Chunk, Progress, RunState, WriteMode};
+use crate::ports::{Acknowledge, FailedPart, Message, StoreError, TargetError};
+use std::sync::{Arc, PoisonError};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+/// Batches that the reader may have ready ahead of the deliveries.
+const READ_AHEAD: usize = 1;
+
+/// Failed documents kept in memory before they are recorded ahead of the next checkpoint.
+const MAX_UNRECORDED: usize = 2000;
+
+/// How the work on a chunk ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkEnd {
+    /// Every document was acknowledged or is kept as failed.
+    Done,
+    /// Stopped before the end: the chunk is pending again, its cursor where it got to.
+    HandedBack,
+    /// Another worker has taken the chunk over.
+    LeaseLost,
+}
+
+/// Why the loop over a chunk was left.
+enum Left {
+    Finished,
+    Stopped,
+    Failed(WorkerError),
+}
+
+type DeliveryResult = (u64, Result<Delivered, TargetError>);
+
+/// The state of the work on one chunk.
+pub(super) struct ChunkTask<'a> {
+    worker: &'a Worker,
+    message: &'a Message,
+    chunk: Arc<Chunk>,
+    tracker: AckTracker,
+    delivery: Delivery,
+    deliveries: JoinSet<DeliveryResult>,
+    begun: Instant,
+    /// Until where failed documents are recorded.
+    recorded: crate::model::Position,
+    acknowledge: Acknowledge,
+    mode: WriteMode,
+}
+
+impl<'a> ChunkTask<'a> {
+    /// Prepares the target for a claimed chunk.
+    pub(super) async fn begin(
+        worker: &'a Worker,
+        message: &'a Message,
+        chunk: Chunk,
+    ) -> Result<ChunkTask<'a>, WorkerError> {
+        let index = worker.run.index(&chunk.id.shard.index).ok_or_else(|| {
+            StoreError::NotFound(format!("run {} has no index {}", worker.run.id, chunk.id.shard.index))
+        })?;
+        let mode = if index.data_stream { WriteMode::Create } else { WriteMode::Index };
+        let writer = worker.target.begin(&worker.run.id, &chunk.id, &index.destination, mode).await?;
+        let acknowledge = worker.target.acknowledge();
+        let chunk = Arc::new(chunk);
+        let delivery = Delivery {
+            writer: Arc::from(writer),
+            encoding: worker.target.encoding(),
+            chunk: chunk.clone(),
+            destination: index.destination.as_str().into(),
+            flow: worker.flow.clone(),
+            patience: worker.options.patience,
+            clock: worker.clock.clone(),
+            target: worker.target.location().into(),
+        };
+        Ok(ChunkTask {
+            worker,
+            message,
+            tracker: AckTracker::new(chunk.progress.clone()),
+            recorded: chunk.progress.cursor,
+            chunk,
+            delivery,
+            deliveries: JoinSet::new(),
+            begun: Instant::now(),
+            acknowledge,
+            mode,
+        })
+    }
+
+    /// Works until the end, a stop or an error, and leaves the checkpoint accordingly.
+    pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<ChunkEnd, WorkerError> {
+        let left = self.work(stop).await;
+        let outcome = match left {
+            Left::Finished => self.complete().await.map(|()| ChunkEnd::Done),
+            Left::Stopped => {
+                self.drain().await;
+                self.hand_back(None).await.map(|()| ChunkEnd::HandedBack)
+            }
+            Left::Failed(error) => {
+                self.drain().await;
+                match self.hand_back(Some(&error.to_string())).await {
+                    Err(lost) if lost.is_lease_lost() => Err(lost),
+                    // The first error is the one to tell.
+                    _ => Err(error),
+                }
+            }
+        };
+        match outcome {
+            Err(error) if error.is_lease_lost() => Ok(ChunkEnd::LeaseLost),
+            outcome => outcome,
+        }
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) -> Left {
+        let (sender, mut receiver) = mpsc::channel::<Result<Work, ReadError>>(READ_AHEAD);
+        let reader = ChunkReader::new(
+            self.worker,
+            self.chunk.clone(),
+            self.delivery.destination.clone(),
+            self.mode,
+            self.worker.flow.clone(),
+        );
+        // Ends by itself when the receiver is dropped.
+        let _reader = tokio::spawn(reader.run(sender));
+        let mut reading = true;
+        let mut checkpoint = tokio::time::interval(self.worker.options.checkpoint_every);
+        checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        checkpoint.reset();
+        while reading || !self.deliveries.is_empty() {
+            let room = reading && self.deliveries.len() < self.window();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Left::Stopped,
+                Some(ended) = self.deliveries.join_next() => {
+                    if let Err(error) = self.delivered(ended) {
+                        return Left::Failed(error);
+                    }
+                }
+                _ = checkpoint.tick() => match self.checkpoint().await {
+                    Ok(RunState::Running) => {}
+                    Ok(_) => return Left::Stopped,
+                    Err(error) => return Left::Failed(error),
+                },
+                work = receiver.recv(), if room => match work {
+                    Some(Ok(work)) => {
+                        self.deliver(work);
+                        if self.tracker.failed().len() > MAX_UNRECORDED && let Err(error) = self.record_failed().await {
+                            return Left::Failed(error);
+                        }
+                    }
+                    Some(Err(error)) => return Left::Failed(error.into()),
+                    None => reading = false,
+                },
+            }
+        }
+        // The reader ends without its last piece only if it panicked.
+        if self.tracker.progress().cursor != self.chunk.end() {
+            let at = self.tracker.progress().cursor;
+            return Left::Failed(WorkerError::Reader(format!("chunk {}: reading ended at {at}", self.chunk.id)));
+        }
+        Left::Finished
+    }
+
+    fn window(&self) -> usize {
+        let flow = self.worker.flow.lock().unwrap_or_else(PoisonError::into_inner);
+        Flow::window(&flow).min(self.worker.target.max_in_flight())
+    }
+
+    fn deliver(&mut self, work: Work) {
+        let number = self.tracker.begin(work.stretch);
+        if work.batch.entries.is_empty() {
+            self.tracker.end(number, Delivered::default());
+            return;
+        }
+        let delivery = self.delivery.clone();
+        self.deliveries.spawn(async move { (number, delivery.deliver(work.batch).await) });
+    }
+
+    fn delivered(&mut self, ended: Result<DeliveryResult, tokio::task::JoinError>) -> Result<(), WorkerError> {
+        let (number, result) = ended.map_err(|e| WorkerError::Reader(format!("a delivery broke off: {e}")))?;
+        self.tracker.end(number, result?);
+        Ok(())
+    }
+
+    /// Waits for what is in flight, as long as the drain limit allows; what is not acknowledged then is sent again
+    /// by whoever goes on.
+    async fn drain(&mut self) {
+        let limit = Instant::now() + self.worker.options.drain;
+        while let Ok(Some(ended)) = timeout_at(limit, self.deliveries.join_next()).await {
+            // Errors here change nothing: the cursor stays before what was not acknowledged.
+            let _ = self.delivered(ended);
+        }
+        self.deliveries.abort_all();
+    }
+
+    /// The progress to record: nothing before the end, for a target that keeps nothing before the end.
+    fn progress(&self) -> Progress {
+        let mut progress = match self.acknowledge {
+            Acknowledge::OnReply => self.tracker.progress().clone(),
+            Acknowledge::OnFinish => self.chunk.progress.clone(),
+        };
+        progress.counters.busy_ms = self.busy_ms();
+        progress
+    }
+
+    fn busy_ms(&self) -> u64 {
+        let elapsed = u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.chunk.progress.counters.busy_ms.saturating_add(elapsed)
+    }
+
+    /// Makes the failed documents before the cursor durable: always before the cursor itself.
+    async fn record_failed(&mut self) -> Result<(), WorkerError> {
+        if !self.tracker.failed().is_empty() {
+            let part = FailedPart {
+                run: self.worker.run.id.clone(),
+                chunk: self.chunk.id.clone(),
+                epoch: self.chunk.epoch,
+                from: self.recorded,
+            };
+            self.worker.failed.write(&part, self.tracker.failed()).await?;
+            self.tracker.failed_recorded();
+        }
+        self.recorded = self.tracker.progress().cursor;
+        Ok(())
+    }
+
+    async fn checkpoint(&mut self) -> Result<RunState, WorkerError> {
+        if self.acknowledge == Acknowledge::OnReply {
+            self.record_failed().await?;
+        }
+        let until = self.worker.lease_end();
+        let worker = self.worker;
+        let control = worker
+            .checkpoints
+            .save(&worker.run.id, &self.chunk.id, self.chunk.epoch, &self.progress(), until)
+            .await?;
+        worker.queue.extend(self.message, until).await?;
+        Ok(control.state)
+    }
+
+    async fn complete(&mut self) -> Result<(), WorkerError> {
+        self.delivery.writer.finish().await?;
+        self.record_failed().await?;
+        let mut progress = self.tracker.progress().clone();
+        progress.counters.busy_ms = self.busy_ms();
+        let worker = self.worker;
+        worker.checkpoints.complete(&worker.run.id, &self.chunk.id, self.chunk.epoch, &progress).await?;
+        worker.queue.delete(self.message).await?;
+        Ok(())
+    }
+
+    async fn hand_back(&mut self, error: Option<&str>) -> Result<(), WorkerError> {
+        if self.acknowledge == Acknowledge::OnReply {
+            self.record_failed().await?;
+        }
+        let worker = self.worker;
+        worker
+            .checkpoints
+            .hand_back(&worker.run.id, &self.chunk.id, self.chunk.epoch, &self.progress(), error)
+            .await?;
+        worker.queue.hand_back(self.message).await?;
+        Ok(())
+    }
+}
+
+impl WorkerError {
+    fn is_lease_lost(&self) -> bool {
+        matches!(self, WorkerError::Store(StoreError::Refused(WriteRefused::LeaseLost { .. })))
+    }
+}

@@ -1,0 +1,421 @@
+//! Reads a chunk from its cursor to its end: fetches, checks, decodes, and encodes documents into batches.
+//!
+//! Damage is contained: a block that cannot be decoded costs its own documents, a file that cannot be read those of
+//! its range; both are counted and described, and reading goes on with what follows.
+
+use super::Worker;
+use super::acks::Stretch;
+use super::deliver::failed_document;
+use super::feed::Feed;
+use super::flow::Flow;
+use crate::encode::{Document, Encoder};
+use crate::model::crc::CHECKSUM_FIELD;
+use crate::model::{Chunk, Position, RangeCrc, RunId, SegmentRange, WriteMode};
+use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
+use crate::source::{Segment, ShardSource, SourceError};
+use lucene::bits::Bits;
+use lucene::stored_fields::{Block, BlockDecoder, StoredDocument};
+use snapshot::document::{DocumentReader, Interpreted, Source};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc::Sender;
+
+/// Bytes read without a document to send after which the cursor is moved all the same.
+const QUIET_BYTES: u64 = 64 << 20;
+/// Documents failed while reading after which a batch is closed, so that their records stay few in memory.
+const MAX_FAILED: usize = 500;
+
+/// Documents and what is known of the stretch they come from.
+#[derive(Debug)]
+pub struct Work {
+    /// What was read.
+    pub stretch: Stretch,
+    /// What is to be sent; may be empty.
+    pub batch: Batch,
+}
+
+/// Why a chunk cannot be read on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The repository cannot be used.
+    #[error(transparent)]
+    Blob(BlobError),
+    /// The snapshot is not the one that was planned.
+    #[error("{0}")]
+    Changed(String),
+    /// The checkpoint store does not work.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The receiver has gone: nobody wants more.
+struct Unwanted;
+
+enum Stop {
+    Unwanted,
+    Error(ReadError),
+}
+
+impl From<Unwanted> for Stop {
+    fn from(_: Unwanted) -> Stop {
+        Stop::Unwanted
+    }
+}
+
+impl From<ReadError> for Stop {
+    fn from(error: ReadError) -> Stop {
+        Stop::Error(error)
+    }
+}
+
+/// Reads one chunk.
+pub(super) struct ChunkReader {
+    run: RunId,
+    snapshot_uuid: String,
+    blobs: Arc<dyn Blobs>,
+    checkpoints: Arc<dyn Checkpoints>,
+    fetch_bytes: u64,
+    fetch_ahead: usize,
+    chunk: Arc<Chunk>,
+    out: Output,
+}
+
+impl ChunkReader {
+    pub(super) fn new(
+        worker: &Worker,
+        chunk: Arc<Chunk>,
+        destination: Arc<str>,
+        mode: WriteMode,
+        flow: Arc<Mutex<Flow>>,
+    ) -> ChunkReader {
+        let stored_bytes = chunk.progress.counters.stored_bytes;
+        ChunkReader {
+            run: worker.run.id.clone(),
+            snapshot_uuid: worker.run.spec.snapshot_uuid.clone(),
+            blobs: worker.blobs.clone(),
+            checkpoints: worker.checkpoints.clone(),
+            fetch_bytes: worker.options.fetch_bytes,
+            fetch_ahead: worker.options.fetch_ahead,
+            out: Output {
+                encoder: Encoder::new(worker.target.encoding(), mode, &destination),
+                stretch: Stretch { stored_bytes, ..Stretch::default() },
+                emitted_bytes: stored_bytes,
+                consumed: stored_bytes,
+                chunk: chunk.clone(),
+                destination,
+                flow,
+                scratch: Vec::new(),
+            },
+            chunk,
+        }
+    }
+
+    /// Sends the chunk's documents, batch by batch, and ends with a piece whose end is the chunk's.
+    pub(super) async fn run(mut self, sender: Sender<Result<Work, ReadError>>) {
+        if let Err(Stop::Error(error)) = self.read(&sender).await {
+            // If nobody listens any more, nobody wants to know.
+            let _ = sender.send(Err(error)).await;
+        }
+    }
+
+    async fn read(&mut self, sender: &Sender<Result<Work, ReadError>>) -> Result<(), Stop> {
+        let chunk = self.chunk.clone();
+        let cursor = chunk.progress.cursor;
+        if cursor < chunk.end() {
+            let shard = self.open_shard().await?;
+            for (number, range) in chunk.ranges.iter().enumerate().skip(cursor.range as usize) {
+                let number = number as u32;
+                let from = if number == cursor.range { cursor.doc.max(range.first_doc) } else { range.first_doc };
+                let crc = chunk.progress.crcs.get(number as usize).copied().filter(|_| number == cursor.range);
+                let mut at = RangeReader { number, range, next_doc: from, crc: crc.unwrap_or_default(), live: None };
+                match self.read_range(&shard, &mut at, sender).await {
+                    Ok(()) => {}
+                    Err(RangeStop::Stop(stop)) => return Err(stop),
+                    Err(RangeStop::Damage(what)) => self.out.skip_damaged(&at, at.next_doc..range.end_doc, what),
+                }
+                self.out.stretch.crcs.push((number, at.crc));
+                self.out.consumed += CHECKSUM_FIELD * u64::from(at.range.end == at.range.file_len);
+            }
+        }
+        self.out.emit(chunk.end(), None, sender).await?;
+        Ok(())
+    }
+
+    async fn open_shard(&self) -> Result<Arc<ShardSource>, ReadError> {
+        let record = self.checkpoints.shard(&self.run, &self.chunk.id.shard).await?;
+        let shard =
+            ShardSource::open(self.blobs.clone(), &record.path, &self.snapshot_uuid).await.map_err(|error| {
+                match error {
+                    SourceError::Blob(error) if !crate::source::blob_is_damage(&error) => ReadError::Blob(error),
+                    // It could be read when the run was planned.
+                    error => ReadError::Changed(format!("the snapshot changed since the run was planned: {error}")),
+                }
+            })?;
+        if shard.manifest_etag != record.manifest_etag {
+            let location = shard.location();
+            return Err(ReadError::Changed(format!("{location}: the snapshot changed since the run was planned")));
+        }
+        Ok(Arc::new(shard))
+    }
+
+    async fn read_range(
+        &mut self,
+        shard: &Arc<ShardSource>,
+        at: &mut RangeReader<'_>,
+        sender: &Sender<Result<Work, ReadError>>,
+    ) -> Result<(), RangeStop> {
+        let range = at.range;
+        let commit = shard.commit.segments.iter().find(|s| s.name == range.segment).ok_or_else(|| {
+            RangeStop::Stop(Stop::Error(ReadError::Changed(format!(
+                "{}: segment {} is gone: the snapshot changed since the run was planned",
+                shard.location(),
+                range.segment
+            ))))
+        })?;
+        let segment = Arc::new(Segment::open(shard.clone(), commit).await?);
+        let live = segment.live_docs().await?;
+        let index = segment.block_index().await?;
+        let header = segment.data_header().await?;
+        let file = format!("{}/{}", segment.location(), segment.data_file());
+        let live = at.live.insert(live).clone();
+        let documents = DocumentReader::new(&segment.fields);
+        let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
+        let mut offset = range.start + at.crc.len;
+        let mut feed = Feed::new(segment.clone(), offset..range.end, self.fetch_bytes, self.fetch_ahead);
+        let mut number = 0;
+        if offset > 0 {
+            // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
+            number = index.block_of(at.next_doc.min(range.end_doc - 1)).map_err(damage_in(&segment))?;
+            while number > 0 && index.block(number).map_err(damage_in(&segment))?.offset > offset {
+                number -= 1;
+            }
+        }
+        while number < index.len() {
+            let block = index.block(number).map_err(damage_in(&segment))?;
+            if block.first_doc >= range.end_doc {
+                break;
+            }
+            number += 1;
+            // Before the first block lies the file's header; afterwards blocks adjoin.
+            let gap = block.offset.checked_sub(offset).filter(|gap| *gap == 0 || offset == 0).ok_or_else(|| {
+                RangeStop::Damage(format!("{file}: block at {} where {offset} was expected", block.offset))
+            })?;
+            let head = feed.take(gap).await?;
+            self.out.consume(&head, at);
+            let bytes = feed.take(block.length).await?;
+            offset = block.offset + block.length;
+            // The cursor may come to lie within this block: then it is read again, so its bytes do not count yet.
+            let before = (at.number, at.crc);
+            match decoder.decode(&block, &bytes) {
+                Ok(stored) => {
+                    for document in stored.iter() {
+                        if document.doc < at.next_doc || document.doc >= range.end_doc {
+                            continue;
+                        }
+                        let position = Position { range: at.number, doc: document.doc };
+                        if live.get(document.doc) {
+                            self.out.push(position, &document, &documents);
+                        }
+                        at.next_doc = document.doc + 1;
+                        if self.out.is_full() {
+                            let next = Position { doc: document.doc + 1, ..position };
+                            self.out.emit(next, Some(before), sender).await?;
+                        }
+                    }
+                }
+                Err(error) => {
+                    let docs = at.next_doc.max(block.first_doc)..end_of(&block).min(range.end_doc);
+                    self.out.skip_damaged(at, docs, format!("{}: {error}", segment.location()));
+                }
+            }
+            at.next_doc = at.next_doc.max(end_of(&block));
+            self.out.consume(&bytes, at);
+            // Let the deliveries proceed: they may share this thread.
+            tokio::task::yield_now().await;
+        }
+        self.read_tail(&mut feed, offset, at, &file).await
+    }
+
+    /// What lies behind the last block of a file: counts and the footer, under the same checksum.
+    async fn read_tail(
+        &mut self,
+        feed: &mut Feed,
+        offset: u64,
+        at: &mut RangeReader<'_>,
+        file: &str,
+    ) -> Result<(), RangeStop> {
+        let range = at.range;
+        if range.end != range.file_len {
+            return Ok(());
+        }
+        let tail = feed.take(range.end.saturating_sub(offset)).await?;
+        let Some((covered, stated)) = tail.split_last_chunk::<{ CHECKSUM_FIELD as usize }>() else {
+            return Err(RangeStop::Damage(format!("{file}: ends within its footer")));
+        };
+        self.out.consume(covered, at);
+        if u64::from_be_bytes(*stated) != u64::from(range.file_crc) {
+            self.out.stretch.damage.push(format!("{file}: its footer changed since the run was planned"));
+        }
+        Ok(())
+    }
+}
+
+fn end_of(block: &Block) -> u32 {
+    block.first_doc.saturating_add(block.doc_count)
+}
+
+/// Where the reading of a range stands.
+struct RangeReader<'a> {
+    number: u32,
+    range: &'a SegmentRange,
+    /// The first document that is not read yet.
+    next_doc: u32,
+    /// CRC of the bytes consumed.
+    crc: RangeCrc,
+    live: Option<Bits>,
+}
+
+/// Why the reading of a range ended early.
+enum RangeStop {
+    Stop(Stop),
+    Damage(String),
+}
+
+impl From<SourceError> for RangeStop {
+    fn from(error: SourceError) -> RangeStop {
+        match error {
+            SourceError::Blob(error) if !crate::source::blob_is_damage(&error) => {
+                RangeStop::Stop(Stop::Error(ReadError::Blob(error)))
+            }
+            error => RangeStop::Damage(error.to_string()),
+        }
+    }
+}
+
+impl From<Unwanted> for RangeStop {
+    fn from(_: Unwanted) -> RangeStop {
+        RangeStop::Stop(Stop::Unwanted)
+    }
+}
+
+/// Gives a Lucene error its place.
+fn damage_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
+    move |error| RangeStop::Damage(format!("{}: {error}", segment.location()))
+}
+
+/// Gathers documents into batches.
+struct Output {
+    chunk: Arc<Chunk>,
+    destination: Arc<str>,
+    encoder: Encoder,
+    stretch: Stretch,
+    /// Bytes of the chunk consumed in all, and when the last piece was sent.
+    consumed: u64,
+    emitted_bytes: u64,
+    flow: Arc<Mutex<Flow>>,
+    scratch: Vec<u8>,
+}
+
+impl Output {
+    fn consume(&mut self, bytes: &[u8], at: &mut RangeReader<'_>) {
+        at.crc = at.crc.update(bytes);
+        self.consumed += bytes.len() as u64;
+    }
+
+    fn push(&mut self, position: Position, document: &StoredDocument<'_>, reader: &DocumentReader) {
+        let root = match reader.read(document) {
+            Ok(Interpreted::Root(root)) => root,
+            Ok(Interpreted::NestedChild) => {
+                self.stretch.counters.nested += 1;
+                return;
+            }
+            // Tombstones are soft-deleted, so one that is alive is a document of which nothing is left.
+            Ok(Interpreted::Tombstone { id }) => {
+                return self.fail(position, id.map(Into::into), None, None, "missing_source", "it is a tombstone");
+            }
+            Err(error) => {
+                return self.fail(position, None, None, None, "unreadable_document", &error.to_string());
+            }
+        };
+        let (id, routing) = (root.id.to_string(), root.routing.map(str::to_owned));
+        let raw = match root.source {
+            Source::Stored(raw) => raw,
+            Source::Missing => {
+                let reason = "the index does not store _source";
+                return self.fail(position, Some(id), routing, None, "missing_source", reason);
+            }
+        };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        match snapshot::source::to_json(raw, &mut scratch) {
+            Ok(source) => {
+                self.stretch.counters.source_bytes += source.len() as u64;
+                let document = Document {
+                    id: &root.id,
+                    routing: root.routing,
+                    doc_type: root.doc_type,
+                    parent: root.parent,
+                    source,
+                };
+                self.encoder.push(position, &document);
+            }
+            Err(error) => {
+                self.fail(position, Some(id), routing, Some(raw), "unreadable_source", &error.to_string());
+            }
+        }
+        self.scratch = scratch;
+    }
+
+    fn fail(
+        &mut self,
+        position: Position,
+        id: Option<String>,
+        routing: Option<String>,
+        source: Option<&[u8]>,
+        error_type: &str,
+        reason: &str,
+    ) {
+        self.stretch.failed.push(failed_document(
+            &self.chunk,
+            &self.destination,
+            position,
+            id,
+            routing,
+            source,
+            error_type.to_owned(),
+            reason.to_owned(),
+        ));
+    }
+
+    fn skip_damaged(&mut self, at: &RangeReader<'_>, docs: std::ops::Range<u32>, what: String) {
+        let damaged = match &at.live {
+            Some(live) => docs.clone().filter(|doc| live.get(*doc)).count() as u64,
+            None => u64::from(docs.end.saturating_sub(docs.start)),
+        };
+        self.stretch.counters.damaged += damaged;
+        let segment = &at.range.segment;
+        let (first, last) = (docs.start, docs.end.saturating_sub(1));
+        self.stretch.damage.push(format!("{what}; lost: {damaged} documents of segment {segment}, {first} to {last}"));
+    }
+
+    fn is_full(&self) -> bool {
+        let limit = self.flow.lock().unwrap_or_else(PoisonError::into_inner).batch_bytes();
+        self.encoder.len() >= limit
+            || self.stretch.failed.len() >= MAX_FAILED
+            || self.consumed - self.emitted_bytes >= QUIET_BYTES
+    }
+
+    /// Sends what was gathered. `end` is the position after it; `crc` that of its range up to the block of `end`.
+    async fn emit(
+        &mut self,
+        end: Position,
+        crc: Option<(u32, RangeCrc)>,
+        sender: &Sender<Result<Work, ReadError>>,
+    ) -> Result<(), Unwanted> {
+        let mut stretch = std::mem::take(&mut self.stretch);
+        stretch.end = end;
+        stretch.crcs.extend(crc);
+        stretch.stored_bytes = self.consumed;
+        self.emitted_bytes = self.consumed;
+        let batch = self.encoder.take();
+        sender.send(Ok(Work { stretch, batch })).await.map_err(|_| Unwanted)
+    }
+}
