@@ -1,0 +1,89 @@
+//! Why there is no answer, in words that help.
+
+use backfill::ports::TargetError;
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Timeouts {
+    pub(super) connect: Duration,
+    pub(super) request: Duration,
+}
+
+pub(super) fn explain(location: &str, error: &reqwest::Error, timeouts: &Timeouts) -> TargetError {
+    let target = location.to_owned();
+    if let Some(error) = tls(error) {
+        return of_tls(target, &error);
+    }
+    let reason = if error.is_timeout() && error.is_connect() {
+        format!("no connection within {:?}; check its address and the network", timeouts.connect)
+    } else if error.is_timeout() {
+        format!("no answer within {:?}", timeouts.request)
+    } else if error.is_connect() {
+        format!("{}; check its address and that it is up", root(error))
+    } else {
+        root(error)
+    };
+    TargetError::Unreachable { target, reason }
+}
+
+fn of_tls(target: String, error: &rustls::Error) -> TargetError {
+    use rustls::AlertDescription as Alert;
+    let refused = [
+        Alert::CertificateRequired,
+        Alert::BadCertificate,
+        Alert::CertificateUnknown,
+        Alert::CertificateExpired,
+        Alert::UnsupportedCertificate,
+        Alert::UnknownCA,
+        Alert::AccessDenied,
+        Alert::HandshakeFailure,
+    ];
+    match error {
+        rustls::Error::InvalidCertificate(why) => {
+            let reason = format!(
+                "its certificate is not trusted ({why}); give the certificate of its authority, or allow insecure TLS for it"
+            );
+            TargetError::Unreachable { target, reason }
+        }
+        rustls::Error::AlertReceived(alert) if refused.contains(alert) => {
+            let reason = format!(
+                "it refuses the client certificate or the lack of one ({alert:?}); give the right one"
+            );
+            TargetError::Denied { target, reason }
+        }
+        rustls::Error::InvalidMessage(_) => {
+            let reason = "it does not speak TLS; write its address with http://".to_owned();
+            TargetError::Unreachable { target, reason }
+        }
+        other => TargetError::Unreachable { target, reason: format!("TLS failed: {other}") },
+    }
+}
+
+/// The TLS error at the bottom of it, if it is one.
+fn tls(error: &reqwest::Error) -> Option<rustls::Error> {
+    let mut next: Option<&(dyn Error + 'static)> = error.source();
+    while let Some(error) = next {
+        if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            return Some(tls.clone());
+        }
+        // The source of an I/O error is that of the error inside: the inner one itself is asked for otherwise.
+        let inner = error.downcast_ref::<io::Error>().and_then(|e| e.get_ref());
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+/// The innermost words of an error: the outer ones only say that a request failed.
+pub(super) fn root(error: &reqwest::Error) -> String {
+    let mut innermost: &(dyn Error + 'static) = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    // Without a source the error itself would show its URL, which is no secret, but is said already.
+    crate::words::shorten(&innermost.to_string(), crate::words::MAX_WORDS)
+}
