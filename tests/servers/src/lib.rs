@@ -1,1 +1,34 @@
-//! Placeholder.
+//! Real Elasticsearch and OpenSearch servers for the tests, and the fixtures that such servers wrote.
+//!
+//! [`Server::start`] runs a server of a given product and version on loopback, with the distribution that its
+//! makers publish on Maven Central. [`fixture`] gives a snapshot repository of `tests/fixtures` together with the
+//! documents that the server itself returned for it.
+//!
+//! ```no_run
+//! # fn main() -> Result<(), servers::Error> {
+//! let spec: servers::ServerSpec = "opensearch:2.19.5".parse()?;
+//! let mut server = servers::Server::start(&spec)?;
+//! let health = server.http().get("/_cluster/health")?.json()?;
+//! assert_eq!(health["number_of_nodes"], 1);
+//! server.kill()?;
+//! server.restart()?; // same data, same port
+//! # Ok(())
+//! # }
+//! ```
+
+mod distribution;
+mod error;
+mod fixtures;
+mod http;
+mod jdk;
+mod release;
+mod server;
+mod tools;
+
+pub use distribution::cache_dir;
+pub use error::Error;
+pub use fixtures::{About, ExpectedDoc, Fixture, fixture, fixtures_dir};
+pub use http::{Answer, Http};
+pub use release::{Product, Version};
+pub use server::{Server, ServerSpec, fetch};
+pub use tools::{Missing, missing_tools};

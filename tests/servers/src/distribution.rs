@@ -1,0 +1,100 @@
+//! Keeps what was downloaded: unpacked distributions and Javas, shared by all runs.
+
+use std::{
+    env, fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, Product, Version,
+    error::At,
+    release::Release,
+    server::{Account, check_open},
+    tools::maven_copy,
+};
+
+const CACHE_VARIABLE: &str = "BACKFILL_SERVERS";
+
+/// Where unpacked servers are kept: `$BACKFILL_SERVERS`, or `~/.cache/backfill-servers`; for root, whose home other
+/// users can not enter, `/var/cache/backfill-servers`.
+#[must_use]
+pub fn cache_dir() -> PathBuf {
+    if let Some(dir) = env::var_os(CACHE_VARIABLE) {
+        return PathBuf::from(dir);
+    }
+    let cache = if rustix::process::geteuid().is_root() {
+        PathBuf::from("/var/cache")
+    } else {
+        env::var_os("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| env::home_dir().map(|home| home.join(".cache")))
+            .unwrap_or_else(env::temp_dir)
+    };
+    cache.join("backfill-servers")
+}
+
+/// The home of an unpacked distribution, downloaded if need be.
+pub(crate) fn home(product: Product, version: Version) -> Result<PathBuf, Error> {
+    let release = Release::of(product, version)?;
+    let name = format!("{product}-{version}");
+    let dir = cached(&name, |dir| {
+        maven_copy(&format!("{}:{product}:{version}:zip", release.group), dir)?;
+        let zip = dir.join(format!("{name}.zip"));
+        unpack(&zip, dir)?;
+        fs::remove_file(&zip).at(&zip)?;
+        for missing in ["plugins", "logs"] {
+            let path = dir.join(&name).join(missing);
+            fs::create_dir_all(&path).at(&path)?;
+        }
+        Ok(())
+    })?;
+    Ok(dir.join(name))
+}
+
+/// The directory `name` of the cache, filled by `fill` if it is not there. Processes that want the same one at the
+/// same time wait for each other, and one that is interrupted leaves nothing half done under that name.
+pub(crate) fn cached(name: &str, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Result<PathBuf, Error> {
+    let cache = cache_dir();
+    let dir = cache.join(name);
+    if dir.exists() {
+        return Ok(dir);
+    }
+    fs::create_dir_all(&cache).at(&cache)?;
+    check_open(&cache, &Account::of_servers()?, CACHE_VARIABLE)?;
+    let lock = cache.join(format!(".{name}.lock"));
+    let lock_file = fs::File::create(&lock).at(&lock)?;
+    lock_file.lock().at(&lock)?;
+    if !dir.exists() {
+        let work = tempfile::Builder::new().prefix(".tmp-").tempdir_in(&cache).at(&cache)?;
+        fill(work.path())?;
+        make_readable(work.path())?;
+        fs::rename(work.keep(), &dir).at(&dir)?;
+    }
+    Ok(dir)
+}
+
+/// Unpacks a zip file into a directory.
+pub(crate) fn unpack(zip: &Path, dir: &Path) -> Result<(), Error> {
+    let fail =
+        |e: zip::result::ZipError| Error::Content { place: zip.display().to_string(), reason: e.to_string() };
+    let file = fs::File::open(zip).at(zip)?;
+    zip::ZipArchive::new(std::io::BufReader::new(file)).map_err(fail)?.extract(dir).map_err(fail)
+}
+
+/// Lets every user read what is in a directory, and run what its owner can run.
+fn make_readable(path: &Path) -> Result<(), Error> {
+    let meta = fs::symlink_metadata(path).at(path)?;
+    if meta.is_symlink() {
+        return Ok(());
+    }
+    let mode = meta.permissions().mode();
+    let wanted = mode | 0o444 | if meta.is_dir() || mode & 0o100 != 0 { 0o111 } else { 0 };
+    fs::set_permissions(path, fs::Permissions::from_mode(wanted)).at(path)?;
+    if meta.is_dir() {
+        for entry in fs::read_dir(path).at(path)? {
+            make_readable(&entry.at(path)?.path())?;
+        }
+    }
+    Ok(())
+}

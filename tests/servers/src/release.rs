@@ -1,0 +1,238 @@
+//! What differs between the versions of the servers: one table, one row a range of versions.
+
+use std::{fmt, str::FromStr};
+
+use crate::Error;
+
+/// Whose server it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Product {
+    /// Elasticsearch.
+    Elasticsearch,
+    /// OpenSearch.
+    OpenSearch,
+}
+
+impl Product {
+    /// The name that the distributions carry: lower case.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Elasticsearch => "elasticsearch",
+            Self::OpenSearch => "opensearch",
+        }
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A server's version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version {
+    /// The first number.
+    pub major: u16,
+    /// The second number.
+    pub minor: u16,
+    /// The third number.
+    pub patch: u16,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+impl FromStr for Version {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let numbers: Option<Vec<u16>> = text.split('.').map(|part| part.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[major, minor, patch]) => Ok(Self { major, minor, patch }),
+            _ => Err(Error::Spec(text.to_owned())),
+        }
+    }
+}
+
+/// How a server is run, from its first version until the next row's.
+#[derive(Debug)]
+pub(crate) struct Release {
+    product: Product,
+    from: (u16, u16),
+    /// The group of the distribution on Maven Central; its artifact is the product's name, its type zip.
+    pub(crate) group: &'static str,
+    /// The major versions of Java that it runs on, the best first.
+    pub(crate) java: &'static [u16],
+    pub(crate) launch: Launch,
+    /// The setting that holds the port used between nodes.
+    pub(crate) transport_port: &'static str,
+    /// Settings that this version needs; values are YAML.
+    pub(crate) settings: &'static [(&'static str, &'static str)],
+}
+
+/// How the process is started.
+#[derive(Debug)]
+pub(crate) enum Launch {
+    /// The main class, called as the distribution's script would. `properties` are those of the script that matter;
+    /// in them and in `arguments`, `{home}` is the distribution and `{config}` the directory of the settings.
+    Java { main: &'static str, properties: &'static [&'static str], arguments: &'static [&'static str] },
+    /// The distribution's own script: from Elasticsearch 8 on it hands the settings over in a form of its own.
+    Script,
+}
+
+const INTEG_TEST_ZIP_ES: &str = "org.elasticsearch.distribution.integ-test-zip";
+const INTEG_TEST_ZIP_OS: &str = "org.opensearch.distribution.integ-test-zip";
+const ES_MAIN: &str = "org.elasticsearch.bootstrap.Elasticsearch";
+const OS_MAIN: &str = "org.opensearch.bootstrap.OpenSearch";
+
+/// Properties for versions up to Java 17, where the security manager must still be allowed.
+const ALLOW_SECURITY_MANAGER: &str = "-Djava.security.manager=allow";
+const NO_SYSTEM_CALL_FILTER: (&str, &str) = ("bootstrap.system_call_filter", "false");
+const SINGLE_NODE: (&str, &str) = ("discovery.type", "single-node");
+
+static RELEASES: &[Release] = &[
+    Release {
+        product: Product::Elasticsearch,
+        from: (5, 5),
+        group: "org.elasticsearch.distribution.zip",
+        java: &[11],
+        launch: Launch::Java {
+            main: ES_MAIN,
+            properties: &["-Des.path.home={home}"],
+            arguments: &["-Epath.conf={config}"],
+        },
+        transport_port: "transport.tcp.port",
+        settings: &[SINGLE_NODE, NO_SYSTEM_CALL_FILTER],
+    },
+    Release {
+        product: Product::Elasticsearch,
+        from: (6, 0),
+        group: INTEG_TEST_ZIP_ES,
+        java: &[11],
+        launch: Launch::Java {
+            main: ES_MAIN,
+            properties: &[
+                "-Des.path.home={home}",
+                "-Des.path.conf={config}",
+                "-Des.distribution.flavor=oss",
+                "-Des.distribution.type=zip",
+            ],
+            arguments: &[],
+        },
+        transport_port: "transport.tcp.port",
+        settings: &[SINGLE_NODE, NO_SYSTEM_CALL_FILTER],
+    },
+    Release {
+        product: Product::Elasticsearch,
+        from: (7, 0),
+        group: INTEG_TEST_ZIP_ES,
+        java: &[17, 11],
+        launch: Launch::Java {
+            main: ES_MAIN,
+            properties: &[
+                "-Des.path.home={home}",
+                "-Des.path.conf={config}",
+                "-Des.distribution.flavor=oss",
+                "-Des.distribution.type=zip",
+                "-Des.bundled_jdk=false",
+                ALLOW_SECURITY_MANAGER,
+            ],
+            arguments: &[],
+        },
+        transport_port: "transport.port",
+        settings: &[SINGLE_NODE, NO_SYSTEM_CALL_FILTER],
+    },
+    Release {
+        product: Product::Elasticsearch,
+        from: (8, 0),
+        group: INTEG_TEST_ZIP_ES,
+        java: &[17, 21],
+        launch: Launch::Script,
+        transport_port: "transport.port",
+        settings: &[SINGLE_NODE, ("xpack.security.enabled", "false")],
+    },
+    Release {
+        product: Product::Elasticsearch,
+        from: (9, 0),
+        group: INTEG_TEST_ZIP_ES,
+        java: &[21, 25, 24],
+        launch: Launch::Script,
+        transport_port: "transport.port",
+        settings: &[SINGLE_NODE, ("xpack.security.enabled", "false")],
+    },
+    Release {
+        product: Product::OpenSearch,
+        from: (1, 0),
+        group: INTEG_TEST_ZIP_OS,
+        java: &[17, 11],
+        launch: Launch::Java {
+            main: OS_MAIN,
+            properties: &[
+                "-Dopensearch.path.home={home}",
+                "-Dopensearch.path.conf={config}",
+                "-Dopensearch.distribution.type=zip",
+                "-Dopensearch.bundled_jdk=false",
+                "-Djava.locale.providers=SPI,COMPAT",
+                ALLOW_SECURITY_MANAGER,
+            ],
+            arguments: &[],
+        },
+        transport_port: "transport.port",
+        settings: &[SINGLE_NODE],
+    },
+    Release {
+        product: Product::OpenSearch,
+        from: (3, 0),
+        group: INTEG_TEST_ZIP_OS,
+        java: &[21, 25, 24],
+        launch: Launch::Java {
+            main: OS_MAIN,
+            properties: &[
+                "-Dopensearch.path.home={home}",
+                "-Dopensearch.path.conf={config}",
+                "-Dopensearch.distribution.type=zip",
+                "-Dopensearch.bundled_jdk=false",
+                "-Djava.locale.providers=SPI,CLDR",
+                "-javaagent:{home}/agent/opensearch-agent.jar",
+            ],
+            arguments: &[],
+        },
+        transport_port: "transport.port",
+        settings: &[SINGLE_NODE],
+    },
+];
+
+impl Release {
+    /// The row for a version.
+    pub(crate) fn of(product: Product, version: Version) -> Result<&'static Self, Error> {
+        RELEASES
+            .iter()
+            .rfind(|row| row.product == product && row.from <= (version.major, version.minor))
+            .ok_or_else(|| Error::Unknown(format!("{product}:{version}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_falls_into_the_last_row_that_starts_before_it() {
+        let row = |product, text: &str| Release::of(product, text.parse().unwrap()).map(|row| row.from);
+        assert_eq!(row(Product::Elasticsearch, "7.10.2").unwrap(), (7, 0));
+        assert_eq!(row(Product::Elasticsearch, "5.6.16").unwrap(), (5, 5));
+        assert_eq!(row(Product::OpenSearch, "2.19.5").unwrap(), (1, 0));
+        assert_eq!(row(Product::OpenSearch, "3.6.0").unwrap(), (3, 0));
+        assert!(row(Product::Elasticsearch, "1.7.6").is_err());
+    }
+
+    #[test]
+    fn rows_of_a_product_are_in_order() {
+        assert!(RELEASES.is_sorted_by_key(|row| (row.product, row.from)));
+    }
+}

@@ -1,0 +1,65 @@
+//! The programs that servers need, and how to get those that are missing.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{Error, jdk};
+
+/// The packages that bring everything on Debian and its relatives.
+const MAVEN: &str = "Maven is missing, which downloads the servers: apt-get install maven";
+const JAVA: &str = "Java 17 is missing, which runs the servers: apt-get install openjdk-17-jre-headless";
+
+/// Something that must be installed first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// What is missing, what it is for, and how to get it: one sentence.
+    pub sentence: String,
+}
+
+/// What is missing on this machine to run servers.
+#[must_use]
+pub fn missing_tools() -> Vec<Missing> {
+    let mut missing = Vec::new();
+    if find_program("mvn").is_none() {
+        missing.push(MAVEN);
+    }
+    if find_program("java").is_none() && !jdk::any_installed() {
+        missing.push(JAVA);
+    }
+    missing.into_iter().map(|sentence| Missing { sentence: sentence.to_owned() }).collect()
+}
+
+/// Where a program is on the PATH.
+pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// Runs a program to its end; its output is shown only when it fails.
+pub(crate) fn run(command: &mut Command, what: &str) -> Result<(), Error> {
+    let fail = |output: String| Error::Program { program: what.to_owned(), output };
+    let output = command.output().map_err(|e| fail(e.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let text = [output.stdout, output.stderr].concat();
+    Err(fail(tail(&String::from_utf8_lossy(&text), 20)))
+}
+
+/// Copies one artifact from Maven Central (or what stands in for it in this machine's Maven settings) into `dir`.
+pub(crate) fn maven_copy(coordinates: &str, dir: &Path) -> Result<(), Error> {
+    let maven = find_program("mvn").ok_or_else(|| Error::Missing(MAVEN.to_owned()))?;
+    let mut command = Command::new(maven);
+    command
+        .current_dir(dir)
+        .args(["-q", "-B", "dependency:copy", &format!("-Dartifact={coordinates}")])
+        .arg(format!("-DoutputDirectory={}", dir.display()));
+    run(&mut command, &format!("getting {coordinates} with mvn"))
+}
+
+/// The last lines of a text.
+pub(crate) fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.trim_end().lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
