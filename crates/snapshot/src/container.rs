@@ -1,0 +1,202 @@
+//! The container of all metadata blobs but the root: a header, a body that may be compressed, and a checksum.
+//!
+//! ```text
+//! magic, name of the codec, version      as every Lucene file begins
+//! body                                   SMILE or JSON; as it is, or after "DFL\0" (DEFLATE) or "ZSTD\0"
+//! magic, algorithm, CRC-32               as every Lucene file ends
+//! ```
+
+use std::io::Read;
+
+use lucene::codec::FOOTER_LEN;
+use lucene::input::Input;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::source::smile;
+
+/// Codec of `snap-*.dat`, at the root and in a shard.
+pub const SNAPSHOT: &str = "snapshot";
+/// Codec of `meta-*.dat` at the root.
+pub const GLOBAL_METADATA: &str = "metadata";
+/// Codec of `meta-*.dat` in an index.
+pub const INDEX_METADATA: &str = "index-metadata";
+
+/// How large a body may become unless the caller says otherwise.
+pub const DEFAULT_LIMIT: usize = 1 << 30;
+
+/// The one version of the container there has been.
+const VERSION: u32 = 1;
+
+/// Reads a container of codec `codec` and its body; `file` is the blob's path, for errors.
+pub fn parse<T: DeserializeOwned>(file: &str, bytes: &[u8], codec: &str) -> Result<T> {
+    parse_with_limit(file, bytes, codec, DEFAULT_LIMIT)
+}
+
+/// Like [`parse`], with a bound on what the body may become in memory.
+pub fn parse_with_limit<T: DeserializeOwned>(
+    file: &str,
+    bytes: &[u8],
+    codec: &str,
+    limit: usize,
+) -> Result<T> {
+    let body = body(file, bytes, codec)?;
+    let json = json(file, body, limit)?;
+    serde_json::from_slice(&json)
+        .map_err(|e| Error::corrupt(file, format!("the content is not as expected: {e}")))
+}
+
+/// Checks header and checksum; returns what lies between them.
+fn body<'a>(file: &str, bytes: &'a [u8], codec: &str) -> Result<&'a [u8]> {
+    let mut input = Input::new(file, bytes);
+    let header = lucene::codec::header(&mut input).map_err(damaged)?;
+    if header.codec != codec {
+        let detail = format!("codec {codec:?} was expected, not {:?}", header.codec);
+        return Err(Error::corrupt_at(file, 4, detail));
+    }
+    lucene::codec::verify_checksum(file, bytes).map_err(damaged)?;
+    // Only now: a damaged version is damage, not a format from the future.
+    if header.version != VERSION {
+        return Err(Error::unsupported(
+            file,
+            format!(
+                "version {} of the metadata container is newer than this program, which reads version {VERSION}",
+                header.version
+            ),
+        ));
+    }
+    bytes
+        .get(input.pos()..bytes.len().saturating_sub(FOOTER_LEN))
+        .ok_or_else(|| Error::corrupt(file, "the file is cut off"))
+}
+
+fn damaged(error: lucene::Error) -> Error {
+    Error::Corrupt { file: error.file, offset: error.offset, detail: error.message }
+}
+
+/// The body as JSON text.
+fn json(file: &str, body: &[u8], limit: usize) -> Result<Vec<u8>> {
+    let plain = decompress(file, body, limit)?;
+    let plain = plain.as_deref().unwrap_or(body);
+    if !plain.starts_with(smile::MAGIC) {
+        return Ok(plain.to_vec());
+    }
+    let mut out = Vec::new();
+    smile::to_json(plain, &mut out, limit)
+        .map_err(|e| Error::corrupt_at(file, e.offset, format!("invalid SMILE: {}", e.detail)))?;
+    Ok(out)
+}
+
+/// The decompressed body; `None` when it is not compressed.
+fn decompress(file: &str, body: &[u8], limit: usize) -> Result<Option<Vec<u8>>> {
+    if let Some(deflated) = body.strip_prefix(b"DFL\0") {
+        return read_all(file, "DEFLATE", flate2::bufread::DeflateDecoder::new(deflated), limit).map(Some);
+    }
+    if let Some(frames) = body.strip_prefix(b"ZSTD\0") {
+        let decoder = zstd::stream::read::Decoder::with_buffer(frames)
+            .map_err(|e| Error::corrupt(file, format!("the body is not valid zstd: {e}")))?;
+        return read_all(file, "zstd", decoder, limit).map(Some);
+    }
+    Ok(None)
+}
+
+/// Everything that `reader` gives, in memory that grows with what has arrived, and not beyond `limit`.
+fn read_all(file: &str, what: &str, reader: impl Read, limit: usize) -> Result<Vec<u8>> {
+    let mut out = Vec::new();
+    let most = (limit as u64).saturating_add(1);
+    reader
+        .take(most)
+        .read_to_end(&mut out)
+        .map_err(|e| Error::corrupt(file, format!("the body is not valid {what}: {e}")))?;
+    if out.len() > limit {
+        return Err(Error::TooLarge { file: file.to_owned(), limit: limit as u64 });
+    }
+    Ok(out)
+}
+
+/// Builds containers as servers do.
+#[cfg(test)]
+pub(crate) mod build {
+    use std::io::Write;
+
+    const HEADER_MAGIC: u32 = 0x3fd7_6c17;
+
+    pub(crate) fn container(codec: &str, version: u32, body: &[u8]) -> Vec<u8> {
+        let mut out = HEADER_MAGIC.to_be_bytes().to_vec();
+        out.push(codec.len() as u8);
+        out.extend_from_slice(codec.as_bytes());
+        out.extend_from_slice(&version.to_be_bytes());
+        out.extend_from_slice(body);
+        out.extend_from_slice(&(!HEADER_MAGIC).to_be_bytes());
+        out.extend_from_slice(&[0; 4]);
+        let crc = u64::from(crc32fast::hash(&out));
+        out.extend_from_slice(&crc.to_be_bytes());
+        out
+    }
+
+    pub(crate) fn deflated(body: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::DeflateEncoder::new(b"DFL\0".to_vec(), flate2::Compression::fast());
+        encoder.write_all(body).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    pub(crate) fn json(codec: &str, value: &serde_json::Value) -> Vec<u8> {
+        container(codec, 1, value.to_string().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::build::{container, deflated};
+    use super::*;
+    use serde_json::{Value, json};
+
+    const SMILE: &[u8] = b":)\n\x01\xfa\x80a\xc2\xfb";
+
+    fn read(bytes: &[u8]) -> Result<Value> {
+        parse("x.dat", bytes, SNAPSHOT)
+    }
+
+    #[test]
+    fn all_forms_of_the_body() {
+        let zstd = [b"ZSTD\0".as_slice(), &zstd::encode_all(SMILE, 1).unwrap()].concat();
+        for body in [SMILE.to_vec(), b"{\"a\":1}".to_vec(), deflated(SMILE), deflated(b"{\"a\":1}"), zstd] {
+            assert_eq!(read(&container(SNAPSHOT, 1, &body)), Ok(json!({"a": 1})));
+        }
+    }
+
+    #[test]
+    fn any_flipped_byte_and_any_cut_is_noticed() {
+        let good = container(SNAPSHOT, 1, &deflated(SMILE));
+        for i in 0..good.len() {
+            let mut bad = good.clone();
+            bad[i] ^= 4;
+            assert!(matches!(read(&bad), Err(Error::Corrupt { .. })), "byte {i}");
+            assert!(matches!(read(&good[..i]), Err(Error::Corrupt { .. })), "length {i}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_file_and_the_reason() {
+        let cases = [
+            (container("metadata", 1, SMILE), "codec \"snapshot\" was expected, not \"metadata\""),
+            (container(SNAPSHOT, 2, SMILE), "version 2"),
+            (container(SNAPSHOT, 1, b"DFL\0\xff\xff"), "not valid DEFLATE"),
+            (container(SNAPSHOT, 1, b"ZSTD\0\xff\xff"), "not valid zstd"),
+            (container(SNAPSHOT, 1, b":)\n\x01\xfa"), "invalid SMILE"),
+            (container(SNAPSHOT, 1, b"{"), "not as expected"),
+            (b"{\"snapshots\":[]}                     ".to_vec(), "header magic"),
+        ];
+        for (bytes, text) in cases {
+            let error = read(&bytes).unwrap_err().to_string();
+            assert!(error.starts_with("x.dat") && error.contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn decompression_stops_at_the_limit() {
+        let bomb = container(SNAPSHOT, 1, &deflated(&vec![b' '; 1 << 20]));
+        let error = parse_with_limit::<Value>("x.dat", &bomb, SNAPSHOT, 1000).unwrap_err();
+        assert_eq!(error, Error::TooLarge { file: "x.dat".into(), limit: 1000 });
+    }
+}

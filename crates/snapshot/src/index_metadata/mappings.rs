@@ -1,0 +1,248 @@
+//! What an index's mappings mean for reading its documents.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use base64::Engine as _;
+use serde_json::{Map, Value};
+
+use crate::container::DEFAULT_LIMIT;
+use crate::error::{Error, Result};
+use crate::source::smile;
+
+/// What is stored of a document's source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceHandling {
+    /// All of it, as it was sent.
+    Enabled,
+    /// Nothing.
+    Disabled,
+    /// Only some fields.
+    Filtered {
+        /// Patterns of the fields that are stored; all when empty.
+        includes: Vec<String>,
+        /// Patterns of the fields that are not.
+        excludes: Vec<String>,
+    },
+    /// Nothing; Elasticsearch puts it together from other structures when asked (synthetic source).
+    Synthetic,
+    /// Nothing; OpenSearch puts it together from other structures when asked (derived source).
+    Derived,
+}
+
+/// What an index's mappings mean for reading its documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mappings {
+    /// What is stored of a document's source.
+    pub source: SourceHandling,
+    /// Whether documents may have nested children, which are documents of their own in a shard.
+    pub has_nested: bool,
+    /// Whether every document has a routing.
+    pub routing_required: bool,
+    /// The names of the types: since 7.0 none or `_doc`, before that any.
+    pub types: Vec<String>,
+}
+
+impl Mappings {
+    /// Reads the member `mappings`, in each of the forms in which it is written.
+    pub(super) fn parse(
+        file: &str,
+        mappings: Option<&Value>,
+        settings: &BTreeMap<String, String>,
+    ) -> Result<Self> {
+        let mut by_type: Vec<(String, Map<String, Value>)> = Vec::new();
+        let unreadable = |what: &str| Error::corrupt(file, format!("the mappings are {what}"));
+        let mut add = |value: &Value| {
+            let members = value.as_object().ok_or_else(|| unreadable("neither objects nor compressed"))?;
+            for (name, mapping) in members {
+                let mapping = mapping.as_object().ok_or_else(|| unreadable("not objects by type"))?;
+                by_type.push((name.clone(), mapping.clone()));
+            }
+            Ok(())
+        };
+        match mappings {
+            None | Some(Value::Null) => {}
+            Some(Value::Array(items)) => {
+                for item in items {
+                    match item {
+                        Value::String(packed) => add(&unpack(file, packed)?)?,
+                        other => add(other)?,
+                    }
+                }
+            }
+            Some(Value::String(packed)) => add(&unpack(file, packed)?)?,
+            Some(other) => add(other)?,
+        }
+        let mappings = || by_type.iter().map(|(_, mapping)| mapping);
+        Ok(Self {
+            source: mappings()
+                .find_map(|m| source(m.get("_source")))
+                .unwrap_or_else(|| source_by_settings(settings)),
+            has_nested: mappings().any(has_nested),
+            routing_required: mappings().any(|m| is_true(m.get("_routing").and_then(|r| r.get("required")))),
+            types: by_type.iter().map(|(name, _)| name.clone()).filter(|name| name != "_default_").collect(),
+        })
+    }
+}
+
+/// Mappings as compressed bytes in Base64: DEFLATE, within it JSON or SMILE.
+fn unpack(file: &str, packed: &str) -> Result<Value> {
+    let bad = |what: String| Error::corrupt(file, format!("the compressed mappings are not valid {what}"));
+    let bytes =
+        base64::engine::general_purpose::STANDARD.decode(packed).map_err(|e| bad(format!("Base64: {e}")))?;
+    let deflated = bytes.strip_prefix(b"DFL\0").ok_or_else(|| bad("DEFLATE: no header".into()))?;
+    let mut plain = Vec::new();
+    flate2::bufread::DeflateDecoder::new(deflated)
+        .take(DEFAULT_LIMIT as u64)
+        .read_to_end(&mut plain)
+        .map_err(|e| bad(format!("DEFLATE: {e}")))?;
+    if plain.starts_with(smile::MAGIC) {
+        let mut json = Vec::new();
+        smile::to_json(&plain, &mut json, DEFAULT_LIMIT).map_err(|e| bad(format!("SMILE: {}", e.detail)))?;
+        plain = json;
+    }
+    serde_json::from_slice(&plain).map_err(|e| bad(format!("JSON: {e}")))
+}
+
+fn is_true(value: Option<&Value>) -> bool {
+    matches!(value, Some(Value::Bool(true))) || value.and_then(Value::as_str) == Some("true")
+}
+
+/// What the mapping itself says; `None` when it says nothing.
+fn source(value: Option<&Value>) -> Option<SourceHandling> {
+    let value = value?;
+    let enabled = value.get("enabled");
+    if matches!(enabled, Some(Value::Bool(false))) || enabled.and_then(Value::as_str) == Some("false") {
+        return Some(SourceHandling::Disabled);
+    }
+    match value.get("mode").and_then(Value::as_str) {
+        Some("synthetic") => return Some(SourceHandling::Synthetic),
+        Some("disabled") => return Some(SourceHandling::Disabled),
+        _ => {}
+    }
+    let patterns = |key: &str| match value.get(key) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::String(one)) => vec![one.clone()],
+        _ => Vec::new(),
+    };
+    let (includes, excludes) = (patterns("includes"), patterns("excludes"));
+    if !includes.is_empty() || !excludes.is_empty() {
+        return Some(SourceHandling::Filtered { includes, excludes });
+    }
+    let stored = value.get("mode").and_then(Value::as_str) == Some("stored") || is_true(enabled);
+    stored.then_some(SourceHandling::Enabled)
+}
+
+/// What follows from the settings when the mapping says nothing.
+fn source_by_settings(settings: &BTreeMap<String, String>) -> SourceHandling {
+    let setting = |key: &str| settings.get(key).map(String::as_str);
+    if setting("index.derived_source.enabled") == Some("true") {
+        return SourceHandling::Derived;
+    }
+    match setting("index.mapping.source.mode").map(str::to_ascii_lowercase).as_deref() {
+        Some("synthetic") => return SourceHandling::Synthetic,
+        Some("disabled") => return SourceHandling::Disabled,
+        Some("stored") => return SourceHandling::Enabled,
+        _ => {}
+    }
+    match setting("index.mode") {
+        Some("time_series" | "logsdb") => SourceHandling::Synthetic,
+        _ => SourceHandling::Enabled,
+    }
+}
+
+/// Whether any field below is nested; objects lie only as deep as the reader of JSON lets them.
+fn has_nested(mapping: &Map<String, Value>) -> bool {
+    let Some(properties) = mapping.get("properties").and_then(Value::as_object) else { return false };
+    properties
+        .values()
+        .filter_map(Value::as_object)
+        .any(|field| field.get("type").and_then(Value::as_str) == Some("nested") || has_nested(field))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::io::Write;
+
+    fn parse(mappings: &Value, settings: &[(&str, &str)]) -> Result<Mappings> {
+        let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Mappings::parse("f", Some(mappings), &settings)
+    }
+
+    #[test]
+    fn how_the_source_is_stored() {
+        let filtered = |includes: &[&str], excludes: &[&str]| SourceHandling::Filtered {
+            includes: includes.iter().map(|s| (*s).to_owned()).collect(),
+            excludes: excludes.iter().map(|s| (*s).to_owned()).collect(),
+        };
+        let cases: Vec<(Value, &[(&str, &str)], SourceHandling)> = vec![
+            (json!({}), &[], SourceHandling::Enabled),
+            (json!({"enabled": false}), &[], SourceHandling::Disabled),
+            (json!({"enabled": true}), &[("index.mode", "logsdb")], SourceHandling::Enabled),
+            (json!({"includes": ["a*"], "excludes": []}), &[], filtered(&["a*"], &[])),
+            (json!({"excludes": "b"}), &[], filtered(&[], &["b"])),
+            (json!({"mode": "synthetic"}), &[], SourceHandling::Synthetic),
+            (json!({"mode": "disabled"}), &[], SourceHandling::Disabled),
+            (json!({"mode": "stored"}), &[("index.mode", "time_series")], SourceHandling::Enabled),
+            (json!({}), &[("index.mode", "time_series")], SourceHandling::Synthetic),
+            (
+                json!({}),
+                &[("index.mode", "logsdb"), ("index.mapping.source.mode", "STORED")],
+                SourceHandling::Enabled,
+            ),
+            (json!({}), &[("index.mapping.source.mode", "synthetic")], SourceHandling::Synthetic),
+            (json!({}), &[("index.derived_source.enabled", "true")], SourceHandling::Derived),
+        ];
+        for (value, settings, handling) in cases {
+            let mappings = parse(&json!([{"_doc": {"_source": value}}]), settings).unwrap();
+            assert_eq!(mappings.source, handling, "{value} {settings:?}");
+        }
+    }
+
+    #[test]
+    fn nested_routing_and_types() {
+        let mappings = parse(
+            &json!([{"a": {"properties": {"x": {"properties": {"type": {"type": "keyword"}}}}}},
+                {"_default_": {"_routing": {"required": true}}},
+                {"b": {"properties": {"x": {"properties": {"y": {"type": "nested"}}}}}}]),
+            &[],
+        )
+        .unwrap();
+        assert!(mappings.has_nested && mappings.routing_required);
+        assert_eq!(mappings.types, ["a", "b"]);
+        // A field that is named "nested" or "type" is none.
+        let plain = parse(
+            &json!({"_doc": {"properties": {"nested": {"properties": {"type": {"type": "text"}}}}}}),
+            &[],
+        );
+        assert!(!plain.unwrap().has_nested);
+        assert_eq!(parse(&json!([]), &[]).unwrap().types, Vec::<String>::new());
+    }
+
+    #[test]
+    fn compressed_mappings() {
+        let pack = |plain: &[u8]| {
+            let mut encoder =
+                flate2::write::DeflateEncoder::new(b"DFL\0".to_vec(), flate2::Compression::fast());
+            encoder.write_all(plain).unwrap();
+            Value::String(base64::engine::general_purpose::STANDARD.encode(encoder.finish().unwrap()))
+        };
+        let json = pack(b"{\"_doc\":{\"_source\":{\"enabled\":false}}}");
+        assert_eq!(parse(&json!([json]), &[]).unwrap().source, SourceHandling::Disabled);
+        let smile = pack(b":)\n\x01\xfa\x83_doc\xfa\xfb\xfb");
+        assert_eq!(parse(&smile, &[]).unwrap().types, ["_doc"]);
+        for bad in [
+            json!(["!"]),
+            json!("REZMAP8="),
+            json!("AAAA"),
+            pack(b"{"),
+            pack(b"[]"),
+            json!([1]),
+            json!({"_doc": 1}),
+        ] {
+            assert!(parse(&bad, &[]).is_err(), "{bad}");
+        }
+    }
+}

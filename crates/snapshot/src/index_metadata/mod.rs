@@ -1,0 +1,275 @@
+//! The metadata of an index at the time of a snapshot: `indices/<id>/meta-<blob>.dat`.
+
+mod mappings;
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+pub use mappings::{Mappings, SourceHandling};
+
+use crate::container;
+use crate::error::{Error, Result};
+use crate::pairs::{Pairs, or_default};
+use crate::version::VersionId;
+
+/// More shards than any server lets an index have.
+const MOST_SHARDS: u32 = 1 << 16;
+
+/// Whether an index was open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IndexState {
+    /// It took requests.
+    Open,
+    /// It was closed.
+    Close,
+}
+
+/// What there is to know about an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexMetadata {
+    /// The blob that this was read from.
+    pub file: String,
+    /// Its name.
+    pub name: String,
+    /// Its unique id in its cluster; not that of its folder in the repository.
+    pub uuid: Option<String>,
+    /// Whether it was open.
+    pub state: IndexState,
+    /// All settings, flat; the values of lists are joined by commas.
+    pub settings: BTreeMap<String, String>,
+    /// How many shards it has.
+    pub number_of_shards: u32,
+    /// The version that created it.
+    pub created: Option<VersionId>,
+    /// Whether wildcards pass it over.
+    pub hidden: bool,
+    /// Whether it serves the cluster itself: marked so, or named with a dot and no part of a data stream.
+    pub system: bool,
+    /// The names of its aliases.
+    pub aliases: Vec<String>,
+    /// What its mappings mean for reading its documents.
+    pub mappings: Mappings,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    state: Option<IndexState>,
+    #[serde(default, deserialize_with = "or_default")]
+    settings: Pairs<Value>,
+    mappings: Option<Value>,
+    aliases: Option<Value>,
+    system: Option<bool>,
+}
+
+impl<'de> Deserialize<'de> for IndexState {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        match String::deserialize(deserializer)?.as_str() {
+            "open" => Ok(Self::Open),
+            "close" => Ok(Self::Close),
+            other => Err(serde::de::Error::custom(format!("an index is open or close, not {other:?}"))),
+        }
+    }
+}
+
+impl IndexMetadata {
+    /// Reads `meta-<blob>.dat` of an index; `file` is its path, for errors.
+    pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+        let Pairs(mut indices) = container::parse::<Pairs<Body>>(file, bytes, container::INDEX_METADATA)?;
+        let (Some((name, body)), true) = (indices.pop(), indices.is_empty()) else {
+            return Err(Error::corrupt(file, "the metadata of exactly one index was expected"));
+        };
+        let mut settings = BTreeMap::new();
+        for (key, value) in &body.settings.0 {
+            flatten(key, value, &mut settings);
+        }
+        let number_of_shards = settings
+            .get("index.number_of_shards")
+            .and_then(|n| n.parse::<u32>().ok())
+            .filter(|n| (1..=MOST_SHARDS).contains(n))
+            .ok_or_else(|| Error::corrupt(file, format!("index {name:?} has no valid number of shards")))?;
+        let created = settings.get("index.version.created").and_then(|v| v.parse().ok()).map(VersionId);
+        let mappings = Mappings::parse(file, body.mappings.as_ref(), &settings)?;
+        Ok(Self {
+            file: file.to_owned(),
+            uuid: settings.get("index.uuid").cloned(),
+            state: body.state.unwrap_or(IndexState::Open),
+            number_of_shards,
+            created,
+            hidden: settings.get("index.hidden").is_some_and(|v| v == "true"),
+            system: body.system == Some(true) || (name.starts_with('.') && !name.starts_with(".ds-")),
+            aliases: alias_names(body.aliases.as_ref()),
+            mappings,
+            name,
+            settings,
+        })
+    }
+
+    /// Refuses an index that has no data of its own in this repository, and says what to do.
+    pub fn ensure_own_data(&self) -> Result<()> {
+        let setting = |key: &str| self.settings.get(key).map(String::as_str);
+        let store = setting("index.store.type").unwrap_or_default();
+        let mounted = matches!(store, "snapshot" | "remote_snapshot")
+            || self.settings.keys().any(|k| {
+                k.starts_with("index.store.snapshot.") || k.starts_with("index.searchable_snapshot.")
+            });
+        if !mounted {
+            return Ok(());
+        }
+        let name = ["index.store.snapshot.index_name", "index.searchable_snapshot.index.id"]
+            .into_iter()
+            .find_map(setting)
+            .unwrap_or("the original index");
+        let origin = [
+            "index.store.snapshot.repository_name",
+            "index.searchable_snapshot.repository",
+            "index.store.snapshot.snapshot_name",
+            "index.searchable_snapshot.snapshot_id.name",
+        ]
+        .into_iter()
+        .filter_map(setting)
+        .collect::<Vec<_>>()
+        .join("/");
+        Err(Error::unsupported(
+            &self.name,
+            format!(
+                "it is a searchable snapshot and holds no data of its own; read {name} from the snapshot that it is \
+                 mounted from{}{origin}",
+                if origin.is_empty() { "" } else { ": " }
+            ),
+        ))
+    }
+}
+
+/// Nested objects become names with dots.
+fn flatten(key: &str, value: &Value, out: &mut BTreeMap<String, String>) {
+    let text = match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                flatten(&format!("{key}.{name}"), value, out);
+            }
+            return;
+        }
+        Value::Null => return,
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items = items.iter().map(|item| match item {
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            });
+            items.collect::<Vec<_>>().join(",")
+        }
+        other => other.to_string(),
+    };
+    out.insert(key.to_owned(), text);
+}
+
+/// An object by name, or a list of such objects.
+fn alias_names(aliases: Option<&Value>) -> Vec<String> {
+    match aliases {
+        Some(Value::Object(members)) => members.keys().cloned().collect(),
+        Some(Value::Array(items)) => {
+            items.iter().filter_map(Value::as_object).flat_map(|o| o.keys().cloned()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::build;
+    use serde_json::json;
+
+    fn parse(value: &Value) -> Result<IndexMetadata> {
+        IndexMetadata::parse("indices/I/meta-B.dat", &build::json(container::INDEX_METADATA, value))
+    }
+
+    fn minimal() -> Value {
+        json!({"logs": {"version": 5, "state": "open", "system": false, "mappings": [],
+            "settings": {"index.number_of_shards": "3", "index.uuid": "U", "index.version.created": "7100299"},
+            "aliases": {"all": {"is_write_index": true}, "b": {}}}})
+    }
+
+    #[test]
+    fn everything_that_is_said_is_read() {
+        let index = parse(&minimal()).unwrap();
+        assert_eq!(
+            (index.name.as_str(), index.uuid.as_deref(), index.number_of_shards),
+            ("logs", Some("U"), 3)
+        );
+        assert_eq!(index.created.unwrap().to_string(), "Elasticsearch 7.10.2");
+        assert_eq!((index.state, index.hidden, index.system), (IndexState::Open, false, false));
+        assert_eq!(index.aliases, ["all", "b"]);
+        assert!(index.ensure_own_data().is_ok());
+    }
+
+    #[test]
+    fn settings_become_flat() {
+        let mut value = minimal();
+        value["logs"]["settings"]["index"] =
+            json!({"hidden": true, "sort": {"field": ["a", "b"]}, "x": null});
+        value["logs"]["state"] = "close".into();
+        let index = parse(&value).unwrap();
+        assert!(index.hidden);
+        assert_eq!(index.settings["index.sort.field"], "a,b");
+        assert!(!index.settings.contains_key("index.x"));
+        assert_eq!(index.state, IndexState::Close);
+    }
+
+    #[test]
+    fn names_with_a_dot_look_like_the_systems() {
+        for (name, marked, system) in [
+            (".kibana_1", false, true),
+            (".ds-logs-1", false, false),
+            ("kibana", true, true),
+            ("a.b", false, false),
+        ] {
+            let mut body = minimal()["logs"].clone();
+            body["system"] = marked.into();
+            assert_eq!(parse(&json!({name: body})).unwrap().system, system, "{name}");
+        }
+    }
+
+    #[test]
+    fn searchable_snapshots_are_refused_with_advice() {
+        for (settings, text) in [
+            (
+                json!({"index.store.type": "snapshot", "index.store.snapshot.repository_name": "r",
+                "index.store.snapshot.snapshot_name": "s", "index.store.snapshot.index_name": "old"}),
+                "read old from the snapshot that it is mounted from: r/s",
+            ),
+            (
+                json!({"index.searchable_snapshot.repository": "r", "index.store.type": "remote_snapshot"}),
+                "mounted from: r",
+            ),
+            (json!({"index.store.type": "remote_snapshot"}), "mounted from"),
+        ] {
+            let mut value = minimal();
+            for (key, v) in settings.as_object().unwrap() {
+                value["logs"]["settings"][key] = v.clone();
+            }
+            let error = parse(&value).unwrap().ensure_own_data().unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }));
+            assert!(error.to_string().contains(text), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_is_an_error() {
+        let edits: [fn(&mut Value); 6] = [
+            |v| *v = json!({}),
+            |v| v["second"] = v["logs"].clone(),
+            |v| v["logs"]["settings"]["index.number_of_shards"] = "0".into(),
+            |v| v["logs"]["settings"]["index.number_of_shards"] = "4000000000".into(),
+            |v| v["logs"]["settings"] = Value::Null,
+            |v| v["logs"]["state"] = "ajar".into(),
+        ];
+        for (i, edit) in edits.iter().enumerate() {
+            let mut value = minimal();
+            edit(&mut value);
+            assert!(parse(&value).is_err(), "edit {i}");
+        }
+    }
+}

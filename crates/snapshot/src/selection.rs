@@ -1,0 +1,299 @@
+//! Which indices are meant by `logs-*,-logs-debug,.kibana`.
+//!
+//! The rules are those of multi-target syntax in OpenSearch: patterns apply from left to right, `*` stands for any
+//! text, `_all` for everything, a `-` in front takes away from what was chosen before. A list that begins with an
+//! exclusion begins with everything. What is hidden or begins with a dot is chosen only by its exact name, by a
+//! pattern that begins with a dot, or when hidden indices were asked for. The name of a data stream chooses its
+//! backing indices.
+
+use std::collections::HashSet;
+
+use crate::error::{Error, Result};
+
+/// How many names an error suggests.
+const SUGGESTED: usize = 5;
+
+/// What there is to know about an index for choosing it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexSummary {
+    /// Its name.
+    pub name: String,
+    /// Whether wildcards pass it over.
+    pub hidden: bool,
+    /// The data stream that it is a backing index of.
+    pub data_stream: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Pattern {
+    exclude: bool,
+    text: String,
+}
+
+impl Pattern {
+    fn is_exact(&self) -> bool {
+        !self.text.contains('*')
+    }
+}
+
+/// A list of patterns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexPatterns {
+    patterns: Vec<Pattern>,
+    include_hidden: bool,
+}
+
+impl IndexPatterns {
+    /// Reads patterns that are separated by commas.
+    pub fn parse(text: &str) -> Result<Self> {
+        let patterns = text.split(',').map(|part| parse_one(text, part.trim())).collect::<Result<_>>()?;
+        Ok(Self { patterns, include_hidden: false })
+    }
+
+    /// Everything that is not hidden.
+    pub fn all() -> Self {
+        Self { patterns: vec![Pattern { exclude: false, text: "*".into() }], include_hidden: false }
+    }
+
+    /// Whether wildcards match hidden indices and those that begin with a dot, too.
+    pub fn include_hidden(mut self, yes: bool) -> Self {
+        self.include_hidden = yes;
+        self
+    }
+
+    /// The chosen indices, in the order of `available`; an exact name that does not exist is an error.
+    pub fn select<'a>(&self, available: &'a [IndexSummary]) -> Result<Vec<&'a IndexSummary>> {
+        let begins_with_all = self.patterns.first().is_some_and(|p| p.exclude);
+        let mut chosen: Vec<bool> =
+            available.iter().map(|index| begins_with_all && self.matches("*", index)).collect();
+        for pattern in &self.patterns {
+            let mut found = false;
+            for (index, chosen) in available.iter().zip(&mut chosen) {
+                let matches = match (pattern.is_exact(), pattern.exclude) {
+                    (true, _) => {
+                        index.name == pattern.text || index.data_stream.as_deref() == Some(&pattern.text)
+                    }
+                    (false, true) => names(index).any(|name| wildcard(&pattern.text, name)),
+                    (false, false) => self.matches(&pattern.text, index),
+                };
+                found |= matches;
+                if matches {
+                    *chosen = !pattern.exclude;
+                }
+            }
+            // A name with a slip that takes nothing away is as bad as one that chooses nothing.
+            if !found && pattern.is_exact() {
+                return Err(unknown(&pattern.text, available));
+            }
+        }
+        Ok(available.iter().zip(chosen).filter(|(_, chosen)| *chosen).map(|(index, _)| index).collect())
+    }
+
+    /// Whether `pattern`, which has wildcards, chooses the index.
+    fn matches(&self, pattern: &str, index: &IndexSummary) -> bool {
+        let allowed = |name: &str, hidden: bool| {
+            self.include_hidden || pattern.starts_with('.') || !(hidden || name.starts_with('.'))
+        };
+        if wildcard(pattern, &index.name) && allowed(&index.name, index.hidden) {
+            return true;
+        }
+        // Backing indices are hidden, their stream is not.
+        index.data_stream.as_deref().is_some_and(|stream| wildcard(pattern, stream) && allowed(stream, false))
+    }
+}
+
+fn names(index: &IndexSummary) -> impl Iterator<Item = &str> {
+    std::iter::once(index.name.as_str()).chain(index.data_stream.as_deref())
+}
+
+fn parse_one(all: &str, part: &str) -> Result<Pattern> {
+    let bad =
+        |detail: &str| Err(Error::InvalidPattern { pattern: all.to_owned(), detail: detail.to_owned() });
+    let (exclude, text) = match part.strip_prefix('-') {
+        Some(text) => (true, text),
+        None => (false, part),
+    };
+    let text = if text == "_all" { "*" } else { text };
+    if text.is_empty() {
+        return bad("an empty name between the commas; use * for all indices");
+    }
+    if text.starts_with('<') {
+        return bad("names with dates in them are not supported; write the name out, or use a wildcard");
+    }
+    if text.contains(':') {
+        return bad("a snapshot holds no indices of other clusters: leave out what is before the colon");
+    }
+    if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "\\/?\"<>|#".contains(*c)) {
+        return bad(&format!("names of indices cannot hold {c:?}"));
+    }
+    Ok(Pattern { exclude, text: text.to_owned() })
+}
+
+/// Whether `text` matches `pattern`, in which `*` stands for any text.
+fn wildcard(pattern: &str, text: &str) -> bool {
+    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
+    let (mut p, mut t) = (0, 0);
+    // Where the last star was, and how much of the text it takes.
+    let mut star: Option<(usize, usize)> = None;
+    while t < text.len() {
+        if pattern.get(p) == Some(&b'*') {
+            star = Some((p, t));
+            p += 1;
+        } else if pattern.get(p) == Some(&text[t]) {
+            p += 1;
+            t += 1;
+        } else if let Some((at, taken)) = star {
+            star = Some((at, taken + 1));
+            p = at + 1;
+            t = taken + 1;
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|b| *b == b'*')
+}
+
+fn unknown(name: &str, available: &[IndexSummary]) -> Error {
+    let mut seen = HashSet::new();
+    let mut all: Vec<&str> = Vec::new();
+    for index in available {
+        // A data stream stands for its backing indices.
+        let shown = index.data_stream.as_deref().unwrap_or(&index.name);
+        if seen.insert(shown) {
+            all.push(shown);
+        }
+    }
+    let most = name.chars().count() / 3 + 1;
+    let mut near: Vec<_> = all
+        .iter()
+        .filter_map(|candidate| {
+            let distance = distance(name, candidate, most);
+            let part = name.len() > 2 && (candidate.contains(name) || name.contains(candidate));
+            distance.or(part.then_some(most + 1)).map(|d| (d, *candidate))
+        })
+        .collect();
+    near.sort_unstable();
+    Error::UnknownIndex {
+        name: name.to_owned(),
+        near: near.into_iter().take(SUGGESTED).map(|(_, name)| name.to_owned()).collect(),
+        available: all.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+/// How many letters must change to make one name the other, if at most `most`.
+fn distance(a: &str, b: &str, most: usize) -> Option<usize> {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    if a.len().abs_diff(b.len()) > most {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let changed = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = changed.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().filter(|d| *d <= most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn available() -> Vec<IndexSummary> {
+        let index = |name: &str, hidden, stream: Option<&str>| IndexSummary {
+            name: name.into(),
+            hidden,
+            data_stream: stream.map(str::to_owned),
+        };
+        vec![
+            index("books", false, None),
+            index("logs-a", false, None),
+            index("logs-b", false, None),
+            index("secret", true, None),
+            index(".kibana_1", false, None),
+            index(".ds-logs-app-000001", true, Some("logs-app")),
+            index(".ds-logs-app-000002", true, Some("logs-app")),
+            index(".ds-.audit-000001", true, Some(".audit")),
+        ]
+    }
+
+    fn select(patterns: &str, hidden: bool) -> Result<String> {
+        let all = available();
+        let chosen = IndexPatterns::parse(patterns)?.include_hidden(hidden).select(&all)?;
+        Ok(chosen.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn what_is_chosen() {
+        let ds = ".ds-logs-app-000001 .ds-logs-app-000002";
+        let cases = [
+            ("books", "books".to_owned()),
+            ("*", format!("books logs-a logs-b {ds}")),
+            ("_all", format!("books logs-a logs-b {ds}")),
+            ("logs-*", format!("logs-a logs-b {ds}")),
+            ("logs-*,-logs-b", format!("logs-a {ds}")),
+            ("logs-*,-logs-app", "logs-a logs-b".into()),
+            ("logs-*,-logs-a*,logs-a", "logs-a logs-b".into()),
+            ("-logs-*", "books".into()),
+            ("-logs-*,secret", "books secret".into()),
+            ("secret", "secret".into()),
+            ("sec*", String::new()),
+            (".kib*", ".kibana_1".into()),
+            (".*", ".kibana_1 .ds-logs-app-000001 .ds-logs-app-000002 .ds-.audit-000001".into()),
+            (".audit", ".ds-.audit-000001".into()),
+            ("logs-app", ds.into()),
+            (".ds-logs-app-000002", ".ds-logs-app-000002".into()),
+            (" books , logs-a ", "books logs-a".into()),
+            ("nothing*", String::new()),
+            ("*,-*", String::new()),
+            ("*-b,*oo*", "books logs-b".into()),
+        ];
+        for (patterns, chosen) in cases {
+            assert_eq!(select(patterns, false), Ok(chosen), "{patterns}");
+        }
+        assert_eq!(select("*", true).unwrap().split(' ').count(), 8);
+        assert_eq!(select("sec*,-.*", true).unwrap(), "secret");
+        let all = available();
+        assert_eq!(IndexPatterns::all().select(&all).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn names_that_do_not_exist_suggest_others() {
+        let Err(Error::UnknownIndex { name, near, available }) = select("boks", false) else {
+            panic!("no error")
+        };
+        assert_eq!((name.as_str(), near.as_slice()), ("boks", ["books".to_owned()].as_slice()));
+        assert_eq!(available.len(), 7);
+        for (patterns, first) in [("logs-ap", "logs-a"), ("-kibana", ".kibana_1"), ("books,audit", ".audit")]
+        {
+            let Err(Error::UnknownIndex { near, .. }) = select(patterns, false) else { panic!("{patterns}") };
+            assert_eq!(near.first().map(String::as_str), Some(first), "{patterns}");
+        }
+    }
+
+    #[test]
+    fn what_no_name_can_be_is_refused() {
+        for bad in ["", ",", "a,,b", "a,", "-", "<logs-{now/d}>", "other:logs", "a b", "a/b", "a?"] {
+            assert!(matches!(IndexPatterns::parse(bad), Err(Error::InvalidPattern { .. })), "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn wildcards_agree_with_the_plain_definition(pattern in "[ab*]{0,8}", text in "[ab]{0,8}") {
+            fn plain(p: &[u8], t: &[u8]) -> bool {
+                match p.split_first() {
+                    None => t.is_empty(),
+                    Some((b'*', rest)) => (0..=t.len()).any(|n| plain(rest, &t[n..])),
+                    Some((b, rest)) => t.first() == Some(b) && plain(rest, &t[1..]),
+                }
+            }
+            prop_assert_eq!(wildcard(&pattern, &text), plain(pattern.as_bytes(), text.as_bytes()));
+        }
+    }
+}
