@@ -17,7 +17,7 @@ fn all_live_documents_are_as_they_were_sent() {
         let expected = expected(&case);
         assert_eq!(found.len(), expected.len(), "{case}");
         for (id, document) in &expected {
-            assert_eq!(found.get(id), Some(document), "{case}: {id}");
+            assert_eq!(found.get(id), Some(document), "{case}: {}", id.escape_ascii());
         }
     }
 }
@@ -113,7 +113,7 @@ fn damage_is_noticed() {
                 assert!(verify_checksum(&name, &files[&name]).is_err(), "{case}: {name} at {at}");
                 files.get_mut(&name).unwrap()[at] ^= 1 << (at % 8);
             }
-            let step = if len < 1000 { 1 + len / 25 } else { 1 + len / 15 };
+            let step = 1 + len / 8;
             for at in (0..len).step_by(step) {
                 files.get_mut(&name).unwrap()[at] ^= 1 << (at % 8);
                 match live_documents(&files) {
@@ -142,7 +142,7 @@ fn forged_files_do_no_harm() {
         let mut refused = 0;
         for name in files.keys().cloned().collect::<Vec<_>>() {
             let whole = files[&name].clone();
-            for at in (0..whole.len() - 16).step_by(1 + whole.len() / 250) {
+            for at in (0..whole.len() - 16).step_by(1 + whole.len() / 80) {
                 for byte in [whole[at] ^ 1, whole[at] ^ 0x80, 0, 0xff] {
                     let mut forged = whole.clone();
                     forged[at] = byte;
@@ -160,7 +160,7 @@ fn forged_files_do_no_harm() {
             }
             files.insert(name, whole);
         }
-        assert!(refused > 1000, "{case}: only {refused} refused");
+        assert!(refused > 400, "{case}: only {refused} refused");
     }
 }
 

@@ -178,44 +178,47 @@ pub(crate) fn stored_fields(
     Ok((header, index))
 }
 
-/// A document: checksum of its source, and its numbers if it has them.
-pub(crate) type Content = (u32, Option<[String; 4]>);
+/// A document: checksum of its source, and its numbers `i`, `l`, `f` and `d` if it has them, floats as their bits.
+pub(crate) type Content = (u32, Option<(i32, i64, u32, u64)>);
 
-/// What is expected of each live document, by the hex of its id.
-pub(crate) type Expected = BTreeMap<String, Content>;
+/// What is expected of each live document, by its stored id.
+pub(crate) type Expected = BTreeMap<Vec<u8>, Content>;
 
 /// What is expected of a case.
 pub(crate) fn expected(case: &str) -> Expected {
     let case = case.split('/').next_back().unwrap();
     let text = std::fs::read_to_string(data().join(format!("{case}.tsv"))).unwrap();
+    let hex = |text: &str| u64::from_str_radix(text, 16).unwrap();
     let line = |line: &str| {
-        let mut columns = line.split('\t').map(str::to_owned);
-        let (id, crc) = (columns.next().unwrap(), columns.next().unwrap());
-        let numbers: Vec<_> = columns.collect();
-        (id, (u32::from_str_radix(&crc, 16).unwrap(), numbers.try_into().ok()))
+        let columns: Vec<_> = line.split('\t').collect();
+        let id = (0..columns[0].len()).step_by(2).map(|i| hex(&columns[0][i..i + 2]) as u8).collect();
+        let numbers = columns
+            .get(2..6)
+            .map(|n| (n[0].parse().unwrap(), n[1].parse().unwrap(), hex(n[2]) as u32, hex(n[3])));
+        (id, (hex(columns[1]) as u32, numbers))
     };
     text.lines().map(line).collect()
 }
 
-/// What is found in a live document, in the form of [`expected`].
-pub(crate) fn found(fields: &FieldInfos, document: StoredDocument<'_>) -> Result<(String, Content)> {
+/// Id and content of a live document.
+pub(crate) fn found(fields: &FieldInfos, document: StoredDocument<'_>) -> Result<(Vec<u8>, Content)> {
     use lucene::stored_fields::Value;
-    let (mut id, mut crc, mut numbers) = (String::new(), 0, [const { None }; 4]);
+    let (mut id, mut crc) = (Vec::new(), 0);
+    let (mut i, mut l, mut f, mut d) = (None, None, None, None);
     for field in document.fields() {
         let (number, value) = field?;
         let name = fields.by_number(number).map_or("", |f| f.name.as_str());
         match (name, value) {
-            ("_id", Value::Bytes(bytes)) => id = bytes.iter().map(|b| format!("{b:02x}")).collect(),
+            ("_id", Value::Bytes(bytes)) => id = bytes.to_vec(),
             ("_source", Value::Bytes(bytes)) => crc = crc32fast::hash(bytes),
-            ("i", Value::Int(n)) => numbers[0] = Some(n.to_string()),
-            ("l", Value::Long(n)) => numbers[1] = Some(n.to_string()),
-            ("f", Value::Float(n)) => numbers[2] = Some(format!("{:08x}", n.to_bits())),
-            ("d", Value::Double(n)) => numbers[3] = Some(format!("{:016x}", n.to_bits())),
+            ("i", Value::Int(n)) => i = Some(n),
+            ("l", Value::Long(n)) => l = Some(n),
+            ("f", Value::Float(n)) => f = Some(n.to_bits()),
+            ("d", Value::Double(n)) => d = Some(n.to_bits()),
             _ => {}
         }
     }
-    let [a, b, c, d] = numbers;
-    let numbers = a.zip(b).zip(c.zip(d)).map(|((a, b), (c, d))| [a, b, c, d]);
+    let numbers = i.zip(l).zip(f.zip(d)).map(|((i, l), (f, d))| (i, l, f, d));
     Ok((id, (crc, numbers)))
 }
 
@@ -224,7 +227,7 @@ pub(crate) fn live_documents(files: &Files) -> Result<Expected> {
     for_each_live(files, |fields, document| {
         let (id, what) = found(fields, document)?;
         if let Some(first) = all.insert(id.clone(), what) {
-            all.insert(format!("{id} again"), first); // nothing that is expected is called so
+            all.insert([&id[..], b" again"].concat(), first); // nothing that is expected is called so
         }
         Ok(())
     })?;

@@ -1,0 +1,146 @@
+//! Blocks that are written as Lucene writes them are read back, and nothing else is.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "common/encode.rs"]
+mod encode;
+
+use encode::{Codec, ID, block, document, header};
+use lucene::ErrorKind;
+use lucene::stored_fields::{Block, BlockDecoder, DataHeader, Value};
+use proptest::prelude::*;
+
+const CHUNK: u32 = 300;
+
+fn decoder(codec: Codec) -> BlockDecoder {
+    let header = DataHeader::parse("data", &header(codec), Some(&ID)).unwrap();
+    BlockDecoder::with_chunk_size("data", &header, CHUNK)
+}
+
+fn place(docs: usize, bytes: &[u8]) -> Block {
+    Block { first_doc: 9, doc_count: docs as u32, offset: 1000, length: bytes.len() as u64 }
+}
+
+type Docs = Vec<Vec<(u32, Vec<u8>)>>;
+
+/// Documents of no, one or a few fields, empty to well beyond the size at which blocks are sliced.
+fn any_docs() -> impl Strategy<Value = Docs> {
+    let bytes = prop_oneof![
+        prop::collection::vec(any::<u8>(), 0..40),
+        (any::<u8>(), 0..900usize).prop_map(|(b, n)| vec![b; n]),
+        "[ab ]{0,200}".prop_map(String::into_bytes),
+    ];
+    prop::collection::vec(prop::collection::vec((0..500u32, bytes), 0..4), 1..300)
+}
+
+fn write(codec: Codec, docs: &Docs) -> Vec<u8> {
+    let stored = |fields: &Vec<(u32, Vec<u8>)>| {
+        document(&fields.iter().map(|(n, v)| (*n, v.as_slice())).collect::<Vec<_>>())
+    };
+    block(codec, 9, &docs.iter().map(stored).collect::<Vec<_>>(), CHUNK as usize).0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+    #[test]
+    fn blocks_are_read_back(first in any_docs(), second in any_docs(), deflate in any::<bool>()) {
+        let codec = if deflate { Codec::Deflate } else { Codec::Lz4 };
+        let mut decoder = decoder(codec);
+        for docs in [&first, &second, &first] {
+            let bytes = write(codec, docs);
+            let documents = decoder.decode(&place(docs.len(), &bytes), &bytes).unwrap();
+            prop_assert_eq!(documents.len(), docs.len());
+            for (i, expected) in docs.iter().enumerate() {
+                let document = documents.get(i).unwrap();
+                prop_assert_eq!(document.doc, 9 + i as u32);
+                let fields: Vec<_> = document.fields().map(Result::unwrap).collect();
+                let expected: Vec<_> = expected.iter().map(|(n, v)| (*n, Value::Bytes(v))).collect();
+                prop_assert_eq!(fields, expected);
+            }
+            prop_assert!(documents.get(docs.len()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_block_that_ends_early_is_refused(docs in any_docs(), deflate in any::<bool>(), cut in any::<prop::sample::Index>()) {
+        let codec = if deflate { Codec::Deflate } else { Codec::Lz4 };
+        let bytes = write(codec, &docs);
+        let short = &bytes[..cut.index(bytes.len())];
+        prop_assume!(docs.iter().any(|d| !d.is_empty()) || short.len() < 3);
+        prop_assert!(decoder(codec).decode(&place(docs.len(), short), short).is_err());
+    }
+}
+
+/// A block of one document, by its parts: what the input may state, and what is answered.
+#[test]
+fn stated_lengths_are_not_believed() {
+    let huge = [0xff, 0xff, 0xff, 0xff, 0x07]; // the greatest positive vInt
+    for (codec, parts, expected) in [
+        // 9, one document of one field, which is 2 GiB long: dictionary, pieces, compressed lengths
+        (
+            Codec::Lz4,
+            vec![&[9, 4, 1][..], &huge, &[0], &huge, &[1, 1, 0, 0]],
+            "bytes compressed with LZ4, found only 1",
+        ),
+        (
+            Codec::Lz4,
+            vec![&[9, 4, 1], &huge, &huge, &[1, 3, 0, 0, 0]],
+            "bytes compressed with LZ4, found only 3",
+        ),
+        (Codec::Lz4, vec![&[9, 4, 1], &huge, &[0, 1], &[9; 40]], "more bytes, found 0"),
+        (Codec::Lz4, vec![&[9, 4, 1], &huge, &[0, 0, 0]], "a dictionary and pieces of 2147483647 bytes"),
+        (Codec::Lz4, vec![&[9, 4, 1, 7, 8, 0, 0, 0]], "a dictionary and pieces of 7 bytes"),
+        (
+            Codec::Deflate,
+            vec![&[9, 4, 1], &huge, &[0], &huge, &[0, 1, 3]],
+            "bytes compressed with DEFLATE, found only 1",
+        ),
+        (
+            Codec::Deflate,
+            vec![&[9, 4, 1], &huge, &huge, &[1, 0]],
+            "bytes compressed with DEFLATE, found only 0",
+        ),
+        // the head
+        (Codec::Lz4, vec![&[8, 4, 1, 1]], "1 documents from 9 on, found 1 from 8 on"),
+        (Codec::Lz4, vec![&[9, 8, 1, 1]], "1 documents from 9 on, found 2 from 9 on"),
+        (Codec::Lz4, vec![&[9, 4, 1, 0]], "document 0 of 1 fields in 0 bytes"),
+        (Codec::Lz4, vec![&[9, 4, 0, 1]], "document 0 of 0 fields in 1 bytes"),
+        (Codec::Lz4, vec![&[9, 4, 1, 0xff, 0xff, 0xff, 0xff, 0x0f]], "a number of at least 0, found -1"),
+    ] {
+        let bytes = parts.concat();
+        let error = decoder(codec).decode(&place(1, &bytes), &bytes).unwrap_err();
+        assert!(
+            error.to_string().starts_with("data: at offset 10") && error.to_string().contains(expected),
+            "{error}"
+        );
+    }
+    let too_many = [9, 0x84, 0x20, 0, 0, 0, 0]; // 1025 empty documents
+    let error = decoder(Codec::Lz4).decode(&place(1025, &too_many), &too_many).unwrap_err();
+    assert!(error.message.contains("1 to 1024 documents"), "{error}");
+    let bytes = [9, 4, 0, 0, 0, 0];
+    let empty =
+        decoder(Codec::Lz4).decode(&place(1, &bytes), &bytes).unwrap().get(0).unwrap().fields().count();
+    assert_eq!(empty, 0);
+}
+
+#[test]
+fn headers_of_other_formats_versions_and_segments_are_refused() {
+    let good = header(Codec::Lz4);
+    assert_eq!(DataHeader::parse("data", &good, None).unwrap().header_len, good.len());
+    let at_name = |byte: u8| [&good[..5], &[byte], &good[6..]].concat();
+    let cases = [
+        (at_name(b'X'), ErrorKind::UnsupportedCodec, "\"Xucene90StoredFieldsFastData\""),
+        (
+            [&good[..36], &[2], &good[37..]].concat(),
+            ErrorKind::UnsupportedVersion,
+            "version 1 to 1, found version 2",
+        ),
+        ([&good[..40], b"x", &good[41..]].concat(), ErrorKind::Corrupt, "segment id"),
+        (vec![0; 128], ErrorKind::Corrupt, "header magic 0x3fd76c17, found 0x00000000"),
+        (good[..50].to_vec(), ErrorKind::Truncated, "more bytes"),
+    ];
+    for (bytes, kind, expected) in cases {
+        let error = DataHeader::parse("data", &bytes, Some(&ID)).unwrap_err();
+        assert!(error.kind == kind && error.to_string().contains(expected), "{error}");
+    }
+}
