@@ -152,7 +152,11 @@ impl Batch {
 }
 
 /// `_id` and routing of an encoded document, as far as they can be read back.
-pub fn id_and_routing(encoding: Encoding, batch: &Batch, entry: &BatchEntry) -> (Option<String>, Option<String>) {
+pub fn id_and_routing(
+    encoding: Encoding,
+    batch: &Batch,
+    entry: &BatchEntry,
+) -> (Option<String>, Option<String>) {
     #[derive(serde::Deserialize)]
     struct Metadata {
         _id: Option<String>,

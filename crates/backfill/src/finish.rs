@@ -1,8 +1,8 @@
 //! The end of a run: compares what was read with the files' own checksums, and says whether the run is done or damaged.
 
 use crate::model::chunk::ChunkState;
-use crate::model::{Chunk, RangeCrc, Run, RunState, SegmentRange, Shard};
 use crate::model::crc::CHECKSUM_FIELD;
+use crate::model::{Chunk, RangeCrc, Run, RunState, SegmentRange, Shard};
 use crate::ports::{Checkpoints, Clock, StoreError};
 use std::collections::BTreeMap;
 
@@ -123,7 +123,10 @@ mod tests {
         let data: Vec<u8> = (0..200u8).collect();
         let (shard, mut chunks) = fixture(&data, 50);
         chunks[1].progress.crcs[0].crc ^= 1;
-        assert!(compare(&shard, &chunks)[0].starts_with("indices/x/3/_0.fdt: the bytes read (0..50, 50..200) have"));
+        assert!(
+            compare(&shard, &chunks)[0]
+                .starts_with("indices/x/3/_0.fdt: the bytes read (0..50, 50..200) have")
+        );
         let (shard, mut chunks) = fixture(&data, 50);
         chunks[0].progress.crcs.clear();
         assert!(compare(&shard, &chunks)[0].contains("where 192 were expected"));

@@ -8,11 +8,11 @@ pub mod chunking;
 pub mod encode;
 pub mod finish;
 pub mod model;
-// pub mod plan;
+pub mod plan;
 pub mod ports;
-// pub mod source;
+pub mod source;
 pub mod status;
-// pub mod verify;
-// pub mod worker;
+pub mod verify;
+pub mod worker;
 
 pub use bytes::Bytes;

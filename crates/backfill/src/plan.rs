@@ -1,1 +1,188 @@
-//! plan
+//! The planner: from a snapshot to chunks, reading only metadata.
+//!
+//! For each shard it reads the list of files, and for each segment that has live documents the index of its stored
+//! fields and the first and last bytes of the stored-fields data. Lengths and checksums are compared on the way.
+//! What cannot be planned is recorded as damage of its shard; the other shards go on.
+
+use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, interleave, pack};
+use crate::model::{Chunk, IndexPlan, MissingShard, SegmentRange, Selection, Shard, ShardId};
+use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
+use futures::{StreamExt, TryStreamExt};
+use lucene::stored_fields::BlockIndex;
+use snapshot::index_metadata::SourceHandling;
+use snapshot::paths;
+use std::sync::Arc;
+
+/// Shards planned at once.
+const CONCURRENCY: usize = 16;
+
+/// What a run would do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the snapshot.
+    pub snapshot: String,
+    /// UUID of the snapshot.
+    pub snapshot_uuid: String,
+    /// The indices that are meant.
+    pub indices: Vec<IndexPlan>,
+    /// Their shards.
+    pub shards: Vec<Shard>,
+    /// Their chunks, in the order of the queue.
+    pub chunks: Vec<Chunk>,
+    /// Shards that the snapshot lacks.
+    pub missing_shards: Vec<MissingShard>,
+    /// Indices that cannot be migrated at all, each with the reason.
+    pub refused: Vec<(String, String)>,
+}
+
+/// Plans the migration of a selection of a snapshot's indices.
+pub async fn plan(
+    repository: &Repository,
+    opened: &OpenedSnapshot,
+    selection: &Selection,
+    chunk_bytes: u64,
+) -> Result<Plan, SourceError> {
+    let (indices, refused) = repository.indices(opened, selection).await?;
+    let missing_shards = opened.missing_shards(&indices);
+    let wanted: Vec<(&IndexSource, u32)> = indices
+        .iter()
+        .flat_map(|index| (0..index.metadata.number_of_shards).map(move |shard| (index, shard)))
+        .filter(|(index, shard)| {
+            !missing_shards.iter().any(|m| m.index == index.entry.name && m.shard == *shard)
+        })
+        .collect();
+    let planned: Vec<(Shard, Vec<Chunk>)> = futures::stream::iter(wanted)
+        .map(|(index, shard)| plan_shard(repository, opened, index, shard, chunk_bytes))
+        .buffered(CONCURRENCY)
+        .try_collect()
+        .await?;
+    let mut shards = Vec::with_capacity(planned.len());
+    let mut chunks = Vec::new();
+    for (shard, shard_chunks) in planned {
+        shards.push(shard);
+        chunks.extend(shard_chunks);
+    }
+    interleave(&mut chunks);
+    Ok(Plan {
+        snapshot: opened.info.name.clone(),
+        snapshot_uuid: opened.info.uuid.clone(),
+        indices: indices.iter().map(index_plan).collect(),
+        shards,
+        chunks,
+        missing_shards,
+        refused: refused.into_iter().map(|(name, error)| (name, error.to_string())).collect(),
+    })
+}
+
+fn index_plan(index: &IndexSource) -> IndexPlan {
+    let mut warnings = Vec::new();
+    let lost = "its documents are kept as failed documents";
+    match &index.metadata.mappings.source {
+        SourceHandling::Enabled => {}
+        SourceHandling::Disabled => warnings.push(format!("_source is disabled: {lost}")),
+        SourceHandling::Synthetic => warnings.push(format!("_source is synthetic and not stored: {lost}")),
+        SourceHandling::Derived => warnings.push(format!("_source is derived and not stored: {lost}")),
+        SourceHandling::Filtered { .. } => warnings.push(
+            "_source is stored only in part (includes or excludes): documents arrive without the rest"
+                .to_owned(),
+        ),
+    }
+    IndexPlan {
+        name: index.entry.name.clone(),
+        destination: index.data_stream.clone().unwrap_or_else(|| index.entry.name.clone()),
+        data_stream: index.data_stream.is_some(),
+        warnings,
+    }
+}
+
+async fn plan_shard(
+    repository: &Repository,
+    opened: &OpenedSnapshot,
+    index: &IndexSource,
+    number: u32,
+    chunk_bytes: u64,
+) -> Result<(Shard, Vec<Chunk>), SourceError> {
+    let path = paths::shard_dir(&index.entry.id, number);
+    let mut shard = Shard {
+        id: ShardId { index: index.entry.name.clone(), shard: number },
+        path: path.clone(),
+        manifest_etag: String::new(),
+        live_docs: 0,
+        stored_bytes: 0,
+        chunks: 0,
+        damage: None,
+    };
+    let source = match ShardSource::open(repository.blobs.clone(), &path, &opened.info.uuid).await {
+        Ok(source) => Arc::new(source),
+        Err(error) if error.is_damage() => {
+            shard.damage = Some(error.to_string());
+            return Ok((shard, Vec::new()));
+        }
+        Err(error) => return Err(error),
+    };
+    shard.manifest_etag = source.manifest_etag.clone();
+    let mut ranges = Vec::new();
+    for commit in &source.commit.segments {
+        match plan_segment(&source, commit, chunk_bytes).await {
+            Ok((live, cut)) => {
+                shard.live_docs += u64::from(live);
+                ranges.extend(cut);
+            }
+            Err(error) if error.is_damage() => {
+                shard.damage.get_or_insert_with(|| format!("segment {}: {error}", commit.name));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let chunks = pack(&shard.id, ranges, chunk_bytes);
+    shard.stored_bytes = chunks.iter().map(Chunk::stored_bytes).sum();
+    shard.chunks = chunks.len() as u32;
+    Ok((shard, chunks))
+}
+
+/// The live documents of a segment, and its ranges; none if nothing of it is alive.
+async fn plan_segment(
+    shard: &Arc<ShardSource>,
+    commit: &lucene::segments::SegmentCommit,
+    chunk_bytes: u64,
+) -> Result<(u32, Vec<SegmentRange>), SourceError> {
+    let segment = Segment::open(shard.clone(), commit).await?;
+    let live = segment.live_count();
+    if live == 0 {
+        return Ok((0, Vec::new()));
+    }
+    // An unknown format is told now, not by a worker in the middle of the run.
+    segment.data_header().await?;
+    let extent = SegmentExtent {
+        name: commit.name.clone(),
+        max_doc: segment.info.doc_count,
+        file_len: segment.data_len()?,
+        file_crc: segment.data_crc().await?,
+    };
+    let index = segment.block_index().await?;
+    let ranges = cut_segment(&extent, &Blocks { index: &index, segment: &segment }, chunk_bytes)?;
+    Ok((live, ranges))
+}
+
+struct Blocks<'a> {
+    index: &'a BlockIndex,
+    segment: &'a Segment,
+}
+
+impl BlockBoundaries for Blocks<'_> {
+    type Error = SourceError;
+
+    fn at_or_after(&self, offset: u64) -> Result<Option<(u32, u64)>, SourceError> {
+        let block = |number| self.index.block(number).map_err(|e| self.segment.damage(e));
+        let (mut low, mut high) = (0, self.index.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if block(middle)?.offset < offset { low = middle + 1 } else { high = middle }
+        }
+        if low == self.index.len() {
+            return Ok(None);
+        }
+        let found = block(low)?;
+        Ok(Some((found.first_doc, found.offset)))
+    }
+}

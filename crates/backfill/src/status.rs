@@ -120,7 +120,12 @@ pub struct StatusReport {
 
 impl StatusReport {
     /// Makes the report.
-    pub fn new(summary: &Summary, fleet: FleetStatus, failed_documents_location: String, now: Millis) -> Self {
+    pub fn new(
+        summary: &Summary,
+        fleet: FleetStatus,
+        failed_documents_location: String,
+        now: Millis,
+    ) -> Self {
         let run = &summary.run;
         let finished = run.state.is_finished();
         let counters = &summary.counters;

@@ -22,13 +22,18 @@ const MAX_CHECKED_DOC_VALUES: u64 = 256 << 20;
 /// A segment whose metadata has been read.
 #[derive(Debug)]
 pub struct Segment {
-    shard: Arc<ShardSource>,
-    /// What the commit says of it.
-    pub commit: SegmentCommit,
+    files: SegmentFiles,
     /// Its number of documents, files and attributes.
     pub info: SegmentInfo,
     /// Its fields.
     pub fields: FieldInfos,
+}
+
+/// The files of a segment, in a compound file or not.
+#[derive(Debug)]
+struct SegmentFiles {
+    shard: Arc<ShardSource>,
+    commit: SegmentCommit,
     compound: Option<CompoundEntries>,
 }
 
@@ -52,99 +57,94 @@ impl FileSlice {
 impl Segment {
     /// Reads the metadata of a segment: its `.si`, `.cfe` and `.fnm`.
     pub async fn open(shard: Arc<ShardSource>, commit: &SegmentCommit) -> Result<Segment, SourceError> {
+        let store = &shard.store;
         let info_file = commit.segment_info_file();
-        let bytes = shard.read(&info_file).await?;
-        let info = SegmentInfo::parse(&info_file, &bytes, commit).map_err(|e| shard.lucene(e))?;
+        let bytes = store.read(&info_file).await?;
+        let info = SegmentInfo::parse(&info_file, &bytes, commit).map_err(|e| store.lucene(e))?;
         let compound = if info.compound {
             let (cfe, cfs) = (commit.file(".cfe"), commit.file(".cfs"));
-            let bytes = shard.read(&cfe).await?;
-            let entries = CompoundEntries::parse(&cfe, &bytes, commit.id.as_ref(), shard.len(&cfs)?);
-            Some(entries.map_err(|e| shard.lucene(e))?)
+            let bytes = store.read(&cfe).await?;
+            let entries = CompoundEntries::parse(&cfe, &bytes, commit.id.as_ref(), store.len(&cfs)?);
+            Some(entries.map_err(|e| store.lucene(e))?)
         } else {
             None
         };
-        let mut segment =
-            Segment { shard, commit: commit.clone(), info, fields: FieldInfos::default(), compound };
+        let files = SegmentFiles { shard: shard.clone(), commit: commit.clone(), compound };
         let fields_file = commit.field_infos_file();
-        let bytes = segment.read(&fields_file).await?;
-        segment.fields =
-            FieldInfos::parse(&fields_file, &bytes, commit).map_err(|e| segment.shard.lucene(e))?;
-        Ok(segment)
+        let bytes = files.read(&fields_file).await?;
+        let fields = FieldInfos::parse(&fields_file, &bytes, commit).map_err(|e| store.lucene(e))?;
+        Ok(Segment { files, info, fields })
+    }
+
+    /// What the commit says of it.
+    pub fn commit(&self) -> &SegmentCommit {
+        &self.files.commit
     }
 
     /// Documents that are alive by the commit: neither deleted nor soft-deleted. Nested children count.
     pub fn live_count(&self) -> u32 {
         // SegmentInfo::parse has refused a commit for which this is nothing.
-        self.commit.live_count(self.info.doc_count).unwrap_or(0)
+        self.files.commit.live_count(self.info.doc_count).unwrap_or(0)
     }
 
     /// Name of the stored-fields data file.
     pub fn data_file(&self) -> String {
-        self.commit.file(".fdt")
+        self.files.commit.file(".fdt")
     }
 
     /// Length of the stored-fields data file.
     pub fn data_len(&self) -> Result<u64, SourceError> {
-        Ok(self.locate(&self.data_file())?.len())
+        Ok(self.files.locate(&self.data_file())?.len())
     }
 
     /// A range of the stored-fields data file.
     pub async fn read_data(&self, range: Range<u64>) -> Result<Bytes, SourceError> {
-        self.read_slice(&self.locate(&self.data_file())?, range).await
+        self.files.read_slice(&self.files.locate(&self.data_file())?, range).await
     }
 
     /// The header of the stored-fields data file, which tells its format.
     pub async fn data_header(&self) -> Result<DataHeader, SourceError> {
         let file = self.data_file();
         let bytes = self.read_data(0..HEADER_PROBE.min(self.data_len()?)).await?;
-        DataHeader::parse(&file, &bytes, self.commit.id.as_ref()).map_err(|e| self.shard.lucene(e))
+        DataHeader::parse(&file, &bytes, self.files.commit.id.as_ref()).map_err(|e| self.damage(e))
     }
 
     /// The CRC-32 that the footer of the stored-fields data file states; for files of the snapshot's list it is
     /// compared with that list, and so is that of a compound file.
     pub async fn data_crc(&self) -> Result<u32, SourceError> {
-        let slice = self.locate(&self.data_file())?;
-        let crc = self.footer(&slice).await?;
+        let slice = self.files.locate(&self.data_file())?;
+        let crc = self.files.footer(&slice).await?;
         if slice.physical == slice.name {
-            self.shard.compare_checksum(&slice.physical, crc)?;
+            self.files.shard.store.compare_checksum(&slice.physical, crc)?;
         } else {
             let whole = FileSlice {
-                range: 0..self.shard.len(&slice.physical)?,
+                range: 0..self.files.shard.store.len(&slice.physical)?,
                 name: slice.physical.clone(),
                 physical: slice.physical,
             };
-            self.shard.compare_checksum(&whole.physical, self.footer(&whole).await?)?;
+            self.files.shard.store.compare_checksum(&whole.physical, self.files.footer(&whole).await?)?;
         }
         Ok(crc)
     }
 
-    async fn footer(&self, slice: &FileSlice) -> Result<u32, SourceError> {
-        let length = slice.len();
-        let start = length
-            .checked_sub(FOOTER_LEN as u64)
-            .ok_or_else(|| self.shard.inconsistent(&slice.name, &format!("{length} bytes are too few")))?;
-        let bytes = self.read_slice(slice, start..length).await?;
-        parse_footer(&slice.name, &bytes).map_err(|e| self.shard.lucene(e))
-    }
-
     /// The index of the stored fields: where each block begins.
     pub async fn block_index(&self) -> Result<BlockIndex, SourceError> {
-        let (meta_file, index_file) = (self.commit.file(".fdm"), self.commit.file(".fdx"));
-        let meta = self.read(&meta_file).await?;
-        let index = self.read(&index_file).await?;
+        let (meta_file, index_file) = (self.files.commit.file(".fdm"), self.files.commit.file(".fdx"));
+        let meta = self.files.read(&meta_file).await?;
+        let index = self.files.read(&index_file).await?;
         BlockIndex::parse(&meta_file, &meta, &index_file, &index, self.info.doc_count, self.data_len()?)
-            .map_err(|e| self.shard.lucene(e))
+            .map_err(|e| self.damage(e))
     }
 
     /// Which documents are alive: not deleted, not soft-deleted. Nested children count.
     pub async fn live_docs(&self) -> Result<Bits, SourceError> {
         let max_doc = self.info.doc_count;
-        let mut live = match (self.commit.live_docs_file(), self.commit.del_gen) {
+        let mut live = match (self.files.commit.live_docs_file(), self.files.commit.del_gen) {
             (Some(file), Some(generation)) => {
-                let bytes = self.read(&file).await?;
-                let id = self.commit.id.as_ref();
-                live_docs::parse(&file, &bytes, id, max_doc, self.commit.del_count, generation)
-                    .map_err(|e| self.shard.lucene(e))?
+                let bytes = self.files.read(&file).await?;
+                let id = self.files.commit.id.as_ref();
+                live_docs::parse(&file, &bytes, id, max_doc, self.files.commit.del_count, generation)
+                    .map_err(|e| self.damage(e))?
             }
             _ => Bits::all(max_doc),
         };
@@ -159,7 +159,7 @@ impl Segment {
                 live.count(),
                 self.live_count()
             );
-            return Err(self.shard.inconsistent(&self.commit.name, &what));
+            return Err(self.files.shard.store.inconsistent(&self.files.commit.name, &what));
         }
         Ok(live)
     }
@@ -174,50 +174,74 @@ impl Segment {
 
     async fn docs_with_field(&self, field: &FieldInfo) -> Result<Option<Bits>, SourceError> {
         let suffix = field.doc_values_suffix();
-        let files =
-            self.commit.doc_values_file(field, "dvm").zip(self.commit.doc_values_file(field, "dvd"));
+        let files = self
+            .files
+            .commit
+            .doc_values_file(field, "dvm")
+            .zip(self.files.commit.doc_values_file(field, "dvd"));
         let (Some(suffix), Some((meta_file, data_file))) = (suffix, files) else {
             return Ok(None);
         };
-        let meta = self.read(&meta_file).await?;
+        let meta = self.files.read(&meta_file).await?;
         let docs = docs_with_field(
             &meta_file,
             &meta,
-            self.commit.id.as_ref(),
+            self.files.commit.id.as_ref(),
             &suffix,
             &self.fields,
             field.number,
         )
-        .map_err(|e| self.shard.lucene(e))?;
+        .map_err(|e| self.damage(e))?;
         let bytes = match &docs {
             DocsWithField::None | DocsWithField::All => Bytes::new(),
             DocsWithField::Sparse(sparse) => {
                 let end = sparse.offset.checked_add(sparse.length);
-                let length = self.locate(&data_file)?.len();
+                let length = self.files.locate(&data_file)?.len();
                 let Some(end) = end.filter(|end| *end <= length) else {
                     let what = format!("{meta_file} refers to bytes beyond its end");
-                    return Err(self.shard.inconsistent(&data_file, &what));
+                    return Err(self.files.shard.store.inconsistent(&data_file, &what));
                 };
                 if length <= MAX_CHECKED_DOC_VALUES {
-                    self.read(&data_file).await?.slice(sparse.offset as usize..end as usize)
+                    self.files.read(&data_file).await?.slice(sparse.offset as usize..end as usize)
                 } else {
-                    let slice = self.locate(&data_file)?;
-                    self.read_slice(&slice, sparse.offset..end).await?
+                    let slice = self.files.locate(&data_file)?;
+                    self.files.read_slice(&slice, sparse.offset..end).await?
                 }
             }
         };
-        let bits = docs.decode(&data_file, &bytes, self.info.doc_count).map_err(|e| self.shard.lucene(e))?;
+        let bits = docs.decode(&data_file, &bytes, self.info.doc_count).map_err(|e| self.damage(e))?;
         Ok(Some(bits))
+    }
+
+    /// Gives an error in a file of the segment its place.
+    pub fn damage(&self, error: lucene::Error) -> SourceError {
+        self.files.shard.store.lucene(error)
+    }
+
+    /// Where the segment is, for messages.
+    pub fn location(&self) -> String {
+        self.files.shard.store.location()
+    }
+}
+
+impl SegmentFiles {
+    async fn footer(&self, slice: &FileSlice) -> Result<u32, SourceError> {
+        let length = slice.len();
+        let start = length.checked_sub(FOOTER_LEN as u64).ok_or_else(|| {
+            self.shard.store.inconsistent(&slice.name, &format!("{length} bytes are too few"))
+        })?;
+        let bytes = self.read_slice(slice, start..length).await?;
+        parse_footer(&slice.name, &bytes).map_err(|e| self.shard.store.lucene(e))
     }
 
     /// A whole file of the segment, its checksum verified.
     async fn read(&self, file: &str) -> Result<Bytes, SourceError> {
         let slice = self.locate(file)?;
         if slice.physical == slice.name {
-            return self.shard.read(file).await;
+            return self.shard.store.read(file).await;
         }
         let bytes = self.read_slice(&slice, 0..slice.len()).await?;
-        lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.shard.lucene(e))?;
+        lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.shard.store.lucene(e))?;
         Ok(bytes)
     }
 
@@ -225,9 +249,12 @@ impl Segment {
         let start = slice.range.start.saturating_add(range.start);
         let end = slice.range.start.saturating_add(range.end);
         if start > end || end > slice.range.end {
-            return Err(self.shard.inconsistent(&slice.name, &format!("it does not have the bytes {range:?}")));
+            return Err(self
+                .shard
+                .store
+                .inconsistent(&slice.name, &format!("it does not have the bytes {range:?}")));
         }
-        self.shard.read_range(&slice.physical, start..end).await
+        self.shard.store.read_range(&slice.physical, start..end).await
     }
 
     /// Where a file of the segment lies. Files of later generations are never in the compound file.
@@ -242,12 +269,7 @@ impl Segment {
             let range = offset..offset.saturating_add(length);
             return Ok(FileSlice { physical: self.commit.file(".cfs"), range, name: file.to_owned() });
         }
-        let length = self.shard.len(file)?;
+        let length = self.shard.store.len(file)?;
         Ok(FileSlice { physical: file.to_owned(), range: 0..length, name: file.to_owned() })
-    }
-
-    /// Where the segment is, for messages.
-    pub fn location(&self) -> String {
-        self.shard.location()
     }
 }

@@ -3,27 +3,40 @@
 use super::SourceError;
 use crate::ports::Blobs;
 use bytes::{Bytes, BytesMut};
+use futures::StreamExt;
 use lucene::segments::SegmentInfos;
-use snapshot::files::ShardFiles;
-use snapshot::shard_manifest::ShardManifest;
+use snapshot::files::{BlobRange, ShardFiles};
+use snapshot::shard_manifest::{FileInfo, ShardManifest};
+use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Parts of a split blob that are fetched at once.
+const PARTS_AT_ONCE: usize = 4;
 
 /// Files that are read whole may be this large: metadata of Lucene, whose size grows slowly with the segment's.
 const MAX_WHOLE_FILE: u64 = 1 << 30;
 
-/// A shard whose manifest has been read.
+/// A shard whose manifest and commit have been read.
 #[derive(Debug)]
 pub struct ShardSource {
-    blobs: Arc<dyn Blobs>,
-    /// Its directory, relative to the repository's root.
-    pub path: String,
     /// ETag of the manifest.
     pub manifest_etag: String,
-    /// Its files.
-    pub files: ShardFiles,
     /// Its commit.
     pub commit: SegmentInfos,
+    /// Its files.
+    pub store: ShardStore,
+}
+
+/// The files of a shard.
+#[derive(Debug)]
+pub struct ShardStore {
+    blobs: Arc<dyn Blobs>,
+    /// Its directory, relative to the repository's root.
+    path: String,
+    files: ShardFiles,
+    /// ETags of blobs, as first met.
+    pinned: Mutex<HashMap<String, String>>,
 }
 
 impl ShardSource {
@@ -37,38 +50,24 @@ impl ShardSource {
         let blob = blobs.get(&manifest_path).await?;
         let located = |error| SourceError::Snapshot { location: blobs.location(), error: Box::new(error) };
         let manifest = ShardManifest::parse(&manifest_path, &blob.bytes).map_err(located)?;
-        let files = ShardFiles::new(&manifest_path, path, manifest).map_err(located)?;
-        let name = files.commit_file().map_err(located)?.to_owned();
-        let empty = SegmentInfos {
-            generation: 0,
-            lucene_version: Default::default(),
-            index_created_major: None,
-            segments: Vec::new(),
-            user_data: Default::default(),
-        };
-        let mut shard =
-            ShardSource { blobs, path: path.to_owned(), manifest_etag: blob.etag, files, commit: empty };
-        let bytes = shard.read(&name).await?;
-        shard.commit = SegmentInfos::parse(&name, &bytes).map_err(|e| shard.lucene(e))?;
-        Ok(shard)
+        let files = ShardFiles::new(path, manifest);
+        let name = files.segments_file().map_err(located)?.physical_name.clone();
+        let store = ShardStore { blobs, path: path.to_owned(), files, pinned: Mutex::default() };
+        let bytes = store.read(&name).await?;
+        let commit = SegmentInfos::parse(&name, &bytes).map_err(|e| store.lucene(e))?;
+        Ok(ShardSource { manifest_etag: blob.etag, commit, store })
     }
+}
 
+impl ShardStore {
     /// Length of a file.
     pub fn len(&self, file: &str) -> Result<u64, SourceError> {
-        match self.files.get(file) {
-            Some(info) => Ok(info.length),
-            None => Err(self.inconsistent(file, "the snapshot's list of files lacks it")),
-        }
-    }
-
-    /// Whether the snapshot lists the file.
-    pub fn has(&self, file: &str) -> bool {
-        self.files.get(file).is_some()
+        Ok(self.files.get(file).map_err(|e| self.snapshot(e))?.length)
     }
 
     /// A range of a file.
     pub async fn read_range(&self, file: &str, range: Range<u64>) -> Result<Bytes, SourceError> {
-        if let Some(inline) = self.files.inline(file) {
+        if let Some(inline) = self.files.inline(file).map_err(|e| self.snapshot(e))? {
             let part = usize::try_from(range.start)
                 .ok()
                 .zip(usize::try_from(range.end).ok())
@@ -77,26 +76,38 @@ impl ShardSource {
                 .map(Bytes::copy_from_slice)
                 .ok_or_else(|| self.inconsistent(file, &format!("it does not have the bytes {range:?}")));
         }
-        let parts = self
-            .files
-            .ranges(file, range.clone())
-            .map_err(|error| SourceError::Snapshot { location: self.blobs.location(), error: Box::new(error) })?;
+        let parts = self.files.ranges(file, range).map_err(|e| self.snapshot(e))?;
         // Nearly always one blob: then nothing is copied.
         if let [part] = parts.as_slice() {
-            return Ok(self.blobs.get_range(&part.blob, part.range.clone(), None).await?.bytes);
+            return self.read_blob(part).await;
         }
         let mut whole = BytesMut::new();
-        for part in parts {
-            whole.extend_from_slice(&self.blobs.get_range(&part.blob, part.range, None).await?.bytes);
+        let mut fetched = futures::stream::iter(parts)
+            .map(|part| async move { self.read_blob(&part).await })
+            .buffered(PARTS_AT_ONCE);
+        while let Some(part) = fetched.next().await {
+            whole.extend_from_slice(&part?);
         }
         Ok(whole.freeze())
+    }
+
+    /// A range of a blob, of the version that was met first.
+    async fn read_blob(&self, part: &BlobRange) -> Result<Bytes, SourceError> {
+        let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(&part.blob).cloned();
+        let blob = self.blobs.get_range(&part.blob, part.range.clone(), pinned.as_deref()).await?;
+        if pinned.is_none() {
+            self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(part.blob.clone(), blob.etag);
+        }
+        Ok(blob.bytes)
     }
 
     /// A whole file; its checksum is compared with its own footer and with the snapshot's list of files.
     pub async fn read(&self, file: &str) -> Result<Bytes, SourceError> {
         let length = self.len(file)?;
         if length > MAX_WHOLE_FILE {
-            return Err(self.inconsistent(file, &format!("{length} bytes are too many for a file of its kind")));
+            return Err(
+                self.inconsistent(file, &format!("{length} bytes are too many for a file of its kind"))
+            );
         }
         let bytes = self.read_range(file, 0..length).await?;
         let crc = lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.lucene(e))?;
@@ -106,7 +117,7 @@ impl ShardSource {
 
     /// Compares the CRC-32 that a file's footer states with the snapshot's list of files.
     pub fn compare_checksum(&self, file: &str, crc: u32) -> Result<(), SourceError> {
-        let listed = self.files.get(file).and_then(|info| info.checksum);
+        let listed = self.files.get(file).ok().and_then(FileInfo::crc);
         match listed {
             Some(listed) if listed != crc => {
                 let what = format!("its checksum is {crc:08x}, but the snapshot was taken with {listed:08x}");
@@ -114,6 +125,10 @@ impl ShardSource {
             }
             _ => Ok(()),
         }
+    }
+
+    fn snapshot(&self, error: snapshot::error::Error) -> SourceError {
+        SourceError::Snapshot { location: self.blobs.location(), error: Box::new(error) }
     }
 
     pub(super) fn lucene(&self, error: lucene::Error) -> SourceError {

@@ -196,10 +196,25 @@ impl Delivery {
         self.flow().any_success()
     }
 
-    fn failed(&self, batch: &Batch, entry: &BatchEntry, error_type: String, reason: String) -> FailedDocument {
+    fn failed(
+        &self,
+        batch: &Batch,
+        entry: &BatchEntry,
+        error_type: String,
+        reason: String,
+    ) -> FailedDocument {
         let (id, routing) = id_and_routing(self.encoding, batch, entry);
         let source = &batch.body[entry.source.clone()];
-        failed_document(&self.chunk, &self.destination, entry.position, id, routing, Some(source), error_type, reason)
+        failed_document(
+            &self.chunk,
+            &self.destination,
+            entry.position,
+            id,
+            routing,
+            Some(source),
+            error_type,
+            reason,
+        )
     }
 
     fn flow(&self) -> MutexGuard<'_, Flow> {

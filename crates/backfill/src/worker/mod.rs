@@ -15,7 +15,8 @@ pub use process::ChunkEnd;
 
 use crate::model::{Millis, Run};
 use crate::ports::{
-    BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Queue, StoreError, Target, TargetError,
+    BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Queue, StoreError, Target,
+    TargetError,
 };
 use flow::{Flow, FlowLimits};
 use std::sync::{Arc, Mutex};

@@ -162,7 +162,10 @@ impl<'a> ChunkTask<'a> {
         // The reader ends without its last piece only if it panicked.
         if self.tracker.progress().cursor != self.chunk.end() {
             let at = self.tracker.progress().cursor;
-            return Left::Failed(WorkerError::Reader(format!("chunk {}: reading ended at {at}", self.chunk.id)));
+            return Left::Failed(WorkerError::Reader(format!(
+                "chunk {}: reading ended at {at}",
+                self.chunk.id
+            )));
         }
         Left::Finished
     }
@@ -182,8 +185,12 @@ impl<'a> ChunkTask<'a> {
         self.deliveries.spawn(async move { (number, delivery.deliver(work.batch).await) });
     }
 
-    fn delivered(&mut self, ended: Result<DeliveryResult, tokio::task::JoinError>) -> Result<(), WorkerError> {
-        let (number, result) = ended.map_err(|e| WorkerError::Reader(format!("a delivery broke off: {e}")))?;
+    fn delivered(
+        &mut self,
+        ended: Result<DeliveryResult, tokio::task::JoinError>,
+    ) -> Result<(), WorkerError> {
+        let (number, result) =
+            ended.map_err(|e| WorkerError::Reader(format!("a delivery broke off: {e}")))?;
         self.tracker.end(number, result?);
         Ok(())
     }

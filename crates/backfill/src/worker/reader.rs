@@ -15,7 +15,7 @@ use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
 use crate::source::{Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
 use lucene::stored_fields::{Block, BlockDecoder, StoredDocument};
-use snapshot::document::{DocumentReader, Interpreted, Source};
+use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::Sender;
 
@@ -103,7 +103,7 @@ impl ChunkReader {
                 chunk: chunk.clone(),
                 destination,
                 flow,
-                scratch: Vec::new(),
+                scratch: Scratch::default(),
             },
             chunk,
         }
@@ -124,13 +124,18 @@ impl ChunkReader {
             let shard = self.open_shard().await?;
             for (number, range) in chunk.ranges.iter().enumerate().skip(cursor.range as usize) {
                 let number = number as u32;
-                let from = if number == cursor.range { cursor.doc.max(range.first_doc) } else { range.first_doc };
-                let crc = chunk.progress.crcs.get(number as usize).copied().filter(|_| number == cursor.range);
-                let mut at = RangeReader { number, range, next_doc: from, crc: crc.unwrap_or_default(), live: None };
+                let from =
+                    if number == cursor.range { cursor.doc.max(range.first_doc) } else { range.first_doc };
+                let crc =
+                    chunk.progress.crcs.get(number as usize).copied().filter(|_| number == cursor.range);
+                let mut at =
+                    RangeReader { number, range, next_doc: from, crc: crc.unwrap_or_default(), live: None };
                 match self.read_range(&shard, &mut at, sender).await {
                     Ok(()) => {}
                     Err(RangeStop::Stop(stop)) => return Err(stop),
-                    Err(RangeStop::Damage(what)) => self.out.skip_damaged(&at, at.next_doc..range.end_doc, what),
+                    Err(RangeStop::Damage(what)) => {
+                        self.out.skip_damaged(&at, at.next_doc..range.end_doc, what)
+                    }
                 }
                 self.out.stretch.crcs.push((number, at.crc));
                 self.out.consumed += CHECKSUM_FIELD * u64::from(at.range.end == at.range.file_len);
@@ -142,17 +147,24 @@ impl ChunkReader {
 
     async fn open_shard(&self) -> Result<Arc<ShardSource>, ReadError> {
         let record = self.checkpoints.shard(&self.run, &self.chunk.id.shard).await?;
-        let shard =
-            ShardSource::open(self.blobs.clone(), &record.path, &self.snapshot_uuid).await.map_err(|error| {
+        let shard = ShardSource::open(self.blobs.clone(), &record.path, &self.snapshot_uuid).await.map_err(
+            |error| {
                 match error {
-                    SourceError::Blob(error) if !crate::source::blob_is_damage(&error) => ReadError::Blob(error),
+                    SourceError::Blob(error) if !crate::source::blob_is_damage(&error) => {
+                        ReadError::Blob(error)
+                    }
                     // It could be read when the run was planned.
-                    error => ReadError::Changed(format!("the snapshot changed since the run was planned: {error}")),
+                    error => {
+                        ReadError::Changed(format!("the snapshot changed since the run was planned: {error}"))
+                    }
                 }
-            })?;
+            },
+        )?;
         if shard.manifest_etag != record.manifest_etag {
-            let location = shard.location();
-            return Err(ReadError::Changed(format!("{location}: the snapshot changed since the run was planned")));
+            let location = shard.store.location();
+            return Err(ReadError::Changed(format!(
+                "{location}: the snapshot changed since the run was planned"
+            )));
         }
         Ok(Arc::new(shard))
     }
@@ -167,7 +179,7 @@ impl ChunkReader {
         let commit = shard.commit.segments.iter().find(|s| s.name == range.segment).ok_or_else(|| {
             RangeStop::Stop(Stop::Error(ReadError::Changed(format!(
                 "{}: segment {} is gone: the snapshot changed since the run was planned",
-                shard.location(),
+                shard.store.location(),
                 range.segment
             ))))
         })?;
@@ -196,9 +208,13 @@ impl ChunkReader {
             }
             number += 1;
             // Before the first block lies the file's header; afterwards blocks adjoin.
-            let gap = block.offset.checked_sub(offset).filter(|gap| *gap == 0 || offset == 0).ok_or_else(|| {
-                RangeStop::Damage(format!("{file}: block at {} where {offset} was expected", block.offset))
-            })?;
+            let gap =
+                block.offset.checked_sub(offset).filter(|gap| *gap == 0 || offset == 0).ok_or_else(|| {
+                    RangeStop::Damage(format!(
+                        "{file}: block at {} where {offset} was expected",
+                        block.offset
+                    ))
+                })?;
             let head = feed.take(gap).await?;
             self.out.consume(&head, at);
             let bytes = feed.take(block.length).await?;
@@ -312,7 +328,7 @@ struct Output {
     consumed: u64,
     emitted_bytes: u64,
     flow: Arc<Mutex<Flow>>,
-    scratch: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl Output {
@@ -322,46 +338,37 @@ impl Output {
     }
 
     fn push(&mut self, position: Position, document: &StoredDocument<'_>, reader: &DocumentReader) {
-        let root = match reader.read(document) {
-            Ok(Interpreted::Root(root)) => root,
-            Ok(Interpreted::NestedChild) => {
-                self.stretch.counters.nested += 1;
-                return;
-            }
-            // Tombstones are soft-deleted, so one that is alive is a document of which nothing is left.
-            Ok(Interpreted::Tombstone { id }) => {
-                return self.fail(position, id.map(Into::into), None, None, "missing_source", "it is a tombstone");
-            }
-            Err(error) => {
-                return self.fail(position, None, None, None, "unreadable_document", &error.to_string());
-            }
-        };
-        let (id, routing) = (root.id.to_string(), root.routing.map(str::to_owned));
-        let raw = match root.source {
-            Source::Stored(raw) => raw,
-            Source::Missing => {
-                let reason = "the index does not store _source";
-                return self.fail(position, Some(id), routing, None, "missing_source", reason);
-            }
-        };
         let mut scratch = std::mem::take(&mut self.scratch);
-        match snapshot::source::to_json(raw, &mut scratch) {
-            Ok(source) => {
+        match reader.read(document, &mut scratch) {
+            Ok(Interpreted::Root(root)) => self.push_root(position, &root),
+            Ok(Interpreted::NestedChild) => self.stretch.counters.nested += 1,
+            // Tombstones are soft-deleted, so one that is alive is a document of which nothing else is left.
+            Ok(Interpreted::Tombstone) => {
+                self.fail(position, None, None, None, "missing_id", "it has no _id: it is a tombstone");
+            }
+            Err(error) => self.fail(position, None, None, None, "unreadable_document", &error.to_string()),
+        }
+        self.scratch = scratch;
+    }
+
+    fn push_root(&mut self, position: Position, root: &Root<'_>) {
+        let (error_type, reason, raw) = match &root.source {
+            Source::Json(source) => {
                 self.stretch.counters.source_bytes += source.len() as u64;
                 let document = Document {
-                    id: &root.id,
+                    id: root.id,
                     routing: root.routing,
                     doc_type: root.doc_type,
                     parent: root.parent,
                     source,
                 };
-                self.encoder.push(position, &document);
+                return self.encoder.push(position, &document);
             }
-            Err(error) => {
-                self.fail(position, Some(id), routing, Some(raw), "unreadable_source", &error.to_string());
-            }
-        }
-        self.scratch = scratch;
+            Source::Missing => ("missing_source", "the index does not store _source".to_owned(), None),
+            Source::Unreadable { raw, error } => ("unreadable_source", error.to_string(), Some(*raw)),
+        };
+        let routing = root.routing.map(str::to_owned);
+        self.fail(position, Some(root.id.to_owned()), routing, raw, error_type, &reason);
     }
 
     fn fail(
@@ -393,7 +400,9 @@ impl Output {
         self.stretch.counters.damaged += damaged;
         let segment = &at.range.segment;
         let (first, last) = (docs.start, docs.end.saturating_sub(1));
-        self.stretch.damage.push(format!("{what}; lost: {damaged} documents of segment {segment}, {first} to {last}"));
+        self.stretch
+            .damage
+            .push(format!("{what}; lost: {damaged} documents of segment {segment}, {first} to {last}"));
     }
 
     fn is_full(&self) -> bool {

@@ -1,0 +1,235 @@
+//! A snapshot repository: which snapshots it holds, and which indices a snapshot.
+
+use super::{SourceError, blob_is_damage};
+use crate::model::{MissingShard, Selection};
+use crate::ports::{BlobError, Blobs};
+use futures::{StreamExt, TryStreamExt};
+use snapshot::global_metadata::GlobalMetadata;
+use snapshot::index_metadata::IndexMetadata;
+use snapshot::repository::{
+    IndexEntry, RepositoryData, SnapshotEntry, cross_check, cross_check_index, parse_latest,
+};
+use snapshot::selection::{IndexPatterns, IndexSummary};
+use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
+use snapshot::{error::Error, paths};
+use std::sync::Arc;
+
+/// Metadata blobs fetched at once.
+const CONCURRENCY: usize = 16;
+/// Missing shards named in an error.
+const EXAMPLES: usize = 5;
+
+/// A repository whose root has been read.
+#[derive(Debug)]
+pub struct Repository {
+    /// Its blobs.
+    pub blobs: Arc<dyn Blobs>,
+    /// Its root.
+    pub root: RepositoryData,
+}
+
+/// A snapshot whose own metadata has been read and compared with the root.
+#[derive(Debug)]
+pub struct OpenedSnapshot {
+    /// What the root says of it.
+    pub entry: SnapshotEntry,
+    /// What it says of itself.
+    pub info: SnapshotInfo,
+    /// Data streams.
+    pub global: GlobalMetadata,
+}
+
+/// An index of a snapshot.
+#[derive(Clone, Debug)]
+pub struct IndexSource {
+    /// What the root says of it.
+    pub entry: IndexEntry,
+    /// Its settings and mappings.
+    pub metadata: IndexMetadata,
+    /// The data stream that it backs.
+    pub data_stream: Option<String>,
+}
+
+impl Repository {
+    /// Reads the newest root of the repository.
+    pub async fn open(blobs: Arc<dyn Blobs>) -> Result<Repository, SourceError> {
+        let not_a_repository =
+            |why: &str| SourceError::NotARepository { location: blobs.location(), why: why.to_owned() };
+        let names = match blobs.list("").await {
+            Ok(names) => names,
+            Err(BlobError::NotFound { .. }) => return Err(not_a_repository("there is no such directory")),
+            Err(error) => return Err(error.into()),
+        };
+        let newest = paths::newest_root(names.iter().map(String::as_str));
+        let Some(generation) = newest else {
+            let why = if names.iter().any(|n| n == "index") {
+                "its root is of Elasticsearch 1 or 2, which this version does not read"
+            } else if names.is_empty() {
+                "it is empty"
+            } else {
+                "it has no file index-N; give the path that the repository was registered with"
+            };
+            return Err(not_a_repository(why));
+        };
+        if names.iter().any(|n| n == paths::LATEST) {
+            let latest = blobs.get(paths::LATEST).await?;
+            let latest =
+                parse_latest(paths::LATEST, &latest.bytes).map_err(|e| located(blobs.as_ref(), e))?;
+            if latest > generation {
+                return Err(SourceError::Inconsistent {
+                    location: format!("{}/{}", blobs.location(), paths::LATEST),
+                    what: format!("it names the root {latest}, but the newest one there is {generation}"),
+                });
+            }
+        }
+        let file = paths::root_index(generation);
+        let blob = blobs.get(&file).await?;
+        let root = RepositoryData::parse(&file, &blob.bytes).map_err(|e| located(blobs.as_ref(), e))?;
+        Ok(Repository { blobs, root })
+    }
+
+    /// What each snapshot says of itself, in the order of the root.
+    pub async fn snapshot_infos(&self) -> Result<Vec<SnapshotInfo>, SourceError> {
+        let files: Vec<String> = self.root.snapshots.iter().map(|s| paths::snapshot_info(&s.uuid)).collect();
+        futures::stream::iter(files)
+            .map(|file| self.snapshot_info(file))
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    async fn snapshot_info(&self, file: String) -> Result<SnapshotInfo, SourceError> {
+        let blob = self.blobs.get(&file).await?;
+        SnapshotInfo::parse(&file, &blob.bytes).map_err(|e| self.located(e))
+    }
+
+    /// Opens a snapshot by its name, or the newest successful one for `latest`. An incomplete one is refused unless
+    /// `allow_partial`.
+    pub async fn snapshot(&self, name: &str, allow_partial: bool) -> Result<OpenedSnapshot, SourceError> {
+        let mut entry = self.root.snapshot(name).map_err(|e| self.located(e))?;
+        if entry.name != name && !self.root.undated().is_empty() {
+            let undated = self.root.undated().into_iter().map(|s| paths::snapshot_info(&s.uuid));
+            let infos: Vec<SnapshotInfo> = futures::stream::iter(undated)
+                .map(|file| self.snapshot_info(file))
+                .buffered(CONCURRENCY)
+                .try_collect()
+                .await?;
+            entry = self.root.latest_by(&infos).map_err(|e| self.located(e))?;
+        }
+        let info = self.snapshot_info(paths::snapshot_info(&entry.uuid)).await?;
+        cross_check(&self.root, entry, &info).map_err(|e| self.located(e))?;
+        let complete = info.state == SnapshotState::Success && info.failures.is_empty();
+        if !complete && !allow_partial {
+            let examples = info.failures.iter().take(EXAMPLES).map(|f| format!("[{}][{}]", f.index, f.shard));
+            return Err(SourceError::Partial {
+                snapshot: info.name.clone(),
+                state: info.state.to_string(),
+                missing: info.failures.len(),
+                examples: examples.collect::<Vec<_>>().join(", "),
+            });
+        }
+        let global_file = paths::global_metadata(&entry.uuid);
+        let global = match self.blobs.get(&global_file).await {
+            Ok(blob) => GlobalMetadata::parse(&global_file, &blob.bytes).map_err(|e| self.located(e))?,
+            // A snapshot without data streams can do without.
+            Err(error) if blob_is_damage(&error) && info.data_streams.is_empty() => GlobalMetadata::default(),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(OpenedSnapshot { entry: entry.clone(), info, global })
+    }
+
+    /// The indices of a snapshot that are meant, in the order of their names. Indices whose metadata is damaged or that
+    /// cannot be read are returned apart, each with the reason: they do not keep the others back.
+    pub async fn indices(
+        &self,
+        opened: &OpenedSnapshot,
+        selection: &Selection,
+    ) -> Result<(Vec<IndexSource>, Vec<(String, SourceError)>), SourceError> {
+        let patterns = IndexPatterns::parse(&selection.patterns)
+            .map_err(|e| self.located(e))?
+            .include_hidden(selection.include_hidden);
+        let summary = |entry: &IndexEntry, hidden: bool| IndexSummary {
+            name: entry.name.clone(),
+            hidden,
+            data_stream: opened.global.data_stream_of(&entry.name).map(|s| s.name.clone()),
+        };
+        // Whether an index is hidden stands in its metadata, which is fetched only for those that may be meant.
+        let entries: Vec<&IndexEntry> = self.root.indices_of(&opened.entry).collect();
+        let all: Vec<IndexSummary> = entries.iter().map(|e| summary(e, false)).collect();
+        let candidates = patterns.select(&all).map_err(|e| self.located(e))?;
+        let candidates: Vec<&IndexEntry> =
+            entries.into_iter().filter(|e| candidates.iter().any(|c| c.name == e.name)).collect();
+        let loaded: Vec<(&IndexEntry, Result<IndexMetadata, SourceError>)> =
+            futures::stream::iter(candidates)
+                .map(|entry| async move { (entry, self.index_metadata(opened, entry).await) })
+                .buffered(CONCURRENCY)
+                .collect()
+                .await;
+        let mut indices = Vec::new();
+        let mut refused = Vec::new();
+        for (entry, metadata) in loaded {
+            match metadata {
+                Ok(metadata) => {
+                    indices.push((summary(entry, metadata.hidden || metadata.system), entry, metadata))
+                }
+                Err(error) if error.is_damage() => refused.push((entry.name.clone(), error)),
+                Err(error) => return Err(error),
+            }
+        }
+        let summaries: Vec<IndexSummary> = indices
+            .iter()
+            .map(|(s, ..)| s.clone())
+            .chain(refused.iter().map(|(name, _)| damaged_summary(name)))
+            .collect();
+        let selected = patterns.select(&summaries).map_err(|e| self.located(e))?;
+        let mut meant: Vec<IndexSource> = indices
+            .into_iter()
+            .filter(|(s, ..)| selected.iter().any(|c| c.name == s.name))
+            .map(|(s, entry, metadata)| IndexSource {
+                entry: entry.clone(),
+                metadata,
+                data_stream: s.data_stream,
+            })
+            .collect();
+        meant.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
+        Ok((meant, refused))
+    }
+
+    async fn index_metadata(
+        &self,
+        opened: &OpenedSnapshot,
+        entry: &IndexEntry,
+    ) -> Result<IndexMetadata, SourceError> {
+        entry.ensure_fixed_paths().map_err(|e| self.located(e))?;
+        let blob_id = self.root.index_metadata_blob(&opened.entry, entry).map_err(|e| self.located(e))?;
+        let file = paths::index_metadata(&entry.id, blob_id);
+        let blob = self.blobs.get(&file).await?;
+        let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
+        cross_check_index(&self.root, entry, &file, &metadata).map_err(|e| self.located(e))?;
+        metadata.ensure_own_data().map_err(|e| self.located(e))?;
+        Ok(metadata)
+    }
+
+    fn located(&self, error: Error) -> SourceError {
+        located(self.blobs.as_ref(), error)
+    }
+}
+
+fn damaged_summary(name: &str) -> IndexSummary {
+    IndexSummary { name: name.to_owned(), hidden: false, data_stream: None }
+}
+
+fn located(blobs: &dyn Blobs, error: Error) -> SourceError {
+    SourceError::Snapshot { location: blobs.location(), error: Box::new(error) }
+}
+
+impl OpenedSnapshot {
+    /// The shards of these indices that the snapshot lacks.
+    pub fn missing_shards(&self, indices: &[IndexSource]) -> Vec<MissingShard> {
+        let meant = |index: &str| indices.iter().any(|i| i.entry.name == index);
+        let failures = self.info.failures.iter().filter(|f| meant(&f.index));
+        failures
+            .map(|f| MissingShard { index: f.index.clone(), shard: f.shard, reason: f.reason.clone() })
+            .collect()
+    }
+}
