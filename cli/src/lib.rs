@@ -1,1 +1,25 @@
-//! Placeholder.
+//! The commands `console` and `backfill`: arguments, configuration, presentation. No logic beyond that.
+
+pub mod args;
+pub mod commands;
+pub mod config;
+pub mod exit;
+pub mod progress;
+pub mod render;
+pub mod settings;
+
+use args::{BackfillCli, ConsoleCli};
+use clap::Parser;
+use std::process::ExitCode;
+
+/// `console GROUP COMMAND`.
+pub fn console() -> ExitCode {
+    let cli = ConsoleCli::parse();
+    commands::run(cli.group, &cli.global)
+}
+
+/// `backfill COMMAND`: the same commands as `console backfill COMMAND`.
+pub fn backfill() -> ExitCode {
+    let cli = BackfillCli::parse();
+    commands::run(args::Group::Backfill { command: cli.command }, &cli.global)
+}

@@ -16,7 +16,7 @@ pub async fn finish(
     clock: &dyn Clock,
     run: &Run,
 ) -> Result<Option<RunState>, StoreError> {
-    let mut damage = Vec::new();
+    let mut damage: Vec<String> = run.refused.iter().map(|(index, why)| format!("{index}: {why}")).collect();
     for shard in checkpoints.shards(&run.id).await? {
         let chunks = checkpoints.chunks(&run.id, &shard.id).await?;
         if chunks.iter().any(|c| c.state != ChunkState::Done) {

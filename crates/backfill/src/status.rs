@@ -136,7 +136,11 @@ impl StatusReport {
         let eta_ms = (!finished && rate.stored_bytes > 0.0)
             .then(|| (bytes_left as f64 / rate.stored_bytes * 1000.0) as Millis);
         let mut damage = run.damage.clone();
-        damage.extend(summary.damaged_shards.iter().map(|(shard, why)| format!("{shard}: {why}")));
+        // When the run has ended, these are part of its damage.
+        if !finished {
+            damage.extend(run.refused.iter().map(|(index, why)| format!("{index}: {why}")));
+            damage.extend(summary.damaged_shards.iter().map(|(shard, why)| format!("{shard}: {why}")));
+        }
         StatusReport {
             status: if fleet.active && run.state == RunState::Running {
                 BackfillStatus::Running

@@ -227,7 +227,7 @@ async fn compare_segment(
         let data = segment.read_data(block.offset..block.offset + block.length).await?;
         let stored = decoder.decode(&block, &data).map_err(damage)?;
         for document in stored.iter().filter(|d| live.get(d.doc)) {
-            let sampled = seen % every == 0;
+            let sampled = seen.is_multiple_of(every);
             seen += 1;
             if !sampled {
                 continue;

@@ -103,6 +103,8 @@ pub struct Run {
     pub indices: Vec<IndexPlan>,
     /// Shards that the snapshot lacks (only with `allow_partial`).
     pub missing_shards: Vec<MissingShard>,
+    /// Indices that could not be planned at all, each with the reason. They make the run end as damaged.
+    pub refused: Vec<(String, String)>,
     /// What makes the run damaged: file, range, expectation. Filled when chunks or the run end.
     pub damage: Vec<String>,
 }

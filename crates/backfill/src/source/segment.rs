@@ -58,9 +58,7 @@ impl Segment {
     /// Reads the metadata of a segment: its `.si`, `.cfe` and `.fnm`.
     pub async fn open(shard: Arc<ShardSource>, commit: &SegmentCommit) -> Result<Segment, SourceError> {
         let store = &shard.store;
-        let info_file = commit.segment_info_file();
-        let bytes = store.read(&info_file).await?;
-        let info = SegmentInfo::parse(&info_file, &bytes, commit).map_err(|e| store.lucene(e))?;
+        let info = shard.segment_info(commit).await?;
         let compound = if info.compound {
             let (cfe, cfs) = (commit.file(".cfe"), commit.file(".cfs"));
             let bytes = store.read(&cfe).await?;
@@ -148,10 +146,10 @@ impl Segment {
             }
             _ => Bits::all(max_doc),
         };
-        if let Some(field) = self.fields.soft_deletes() {
-            if let Some(deleted) = self.docs_with_field(&field.clone()).await? {
-                live.and_not(&deleted);
-            }
+        if let Some(field) = self.fields.soft_deletes()
+            && let Some(deleted) = self.docs_with_field(field).await?
+        {
+            live.and_not(&deleted);
         }
         if live.count() != self.live_count() {
             let what = format!(
@@ -167,7 +165,7 @@ impl Segment {
     /// Which documents are root documents, by the field that only they have; `None` where the segment has no such field.
     pub async fn root_docs(&self) -> Result<Option<Bits>, SourceError> {
         match self.fields.by_name("_primary_term") {
-            Some(field) => self.docs_with_field(&field.clone()).await,
+            Some(field) => self.docs_with_field(field).await,
             None => Ok(None),
         }
     }

@@ -4,7 +4,8 @@ use super::SourceError;
 use crate::ports::Blobs;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
-use lucene::segments::SegmentInfos;
+use lucene::segment_info::SegmentInfo;
+use lucene::segments::{SegmentCommit, SegmentInfos};
 use snapshot::files::{BlobRange, ShardFiles};
 use snapshot::shard_manifest::{FileInfo, ShardManifest};
 use std::collections::HashMap;
@@ -57,12 +58,24 @@ impl ShardSource {
         let commit = SegmentInfos::parse(&name, &bytes).map_err(|e| store.lucene(e))?;
         Ok(ShardSource { manifest_etag: blob.etag, commit, store })
     }
+
+    /// What the `.si` file of a segment says of it.
+    pub async fn segment_info(&self, commit: &SegmentCommit) -> Result<SegmentInfo, SourceError> {
+        let file = commit.segment_info_file();
+        let bytes = self.store.read(&file).await?;
+        SegmentInfo::parse(&file, &bytes, commit).map_err(|e| self.store.lucene(e))
+    }
 }
 
 impl ShardStore {
     /// Length of a file.
     pub fn len(&self, file: &str) -> Result<u64, SourceError> {
         Ok(self.files.get(file).map_err(|e| self.snapshot(e))?.length)
+    }
+
+    /// Bytes of all files together.
+    pub fn total_size(&self) -> u64 {
+        self.files.manifest().files.iter().map(|f| f.length).sum()
     }
 
     /// A range of a file.

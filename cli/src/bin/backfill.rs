@@ -1,0 +1,5 @@
+//! `backfill COMMAND`.
+
+fn main() -> std::process::ExitCode {
+    cli::backfill()
+}

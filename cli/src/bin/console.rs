@@ -1,0 +1,5 @@
+//! `console GROUP COMMAND`.
+
+fn main() -> std::process::ExitCode {
+    cli::console()
+}

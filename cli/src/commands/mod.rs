@@ -1,0 +1,114 @@
+//! The commands.
+
+mod clusters;
+mod control;
+mod failed;
+mod plan;
+mod snapshots;
+mod start;
+mod status;
+mod verify;
+
+use crate::args::{BackfillCommand, ClustersCommand, FailedCommand, Global, Group, SnapshotCommand};
+use crate::config::Config;
+use crate::exit::{Exit, Result};
+use backfill::ports::Blobs;
+use backfill::source::{OpenedSnapshot, Repository};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// What every command is given.
+struct Context<'a> {
+    config: &'a Config,
+    json: bool,
+}
+
+/// Runs a command to its end.
+pub fn run(group: Group, global: &Global) -> ExitCode {
+    log_to_stderr(global.verbose);
+    let result = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .build()
+        .map_err(|e| crate::exit::CommandError::other(format!("cannot start: {e}")))
+        .and_then(|runtime| {
+            let config = Config::load(global.config_file.as_deref())?;
+            let result = runtime.block_on(dispatch(group, &Context { config: &config, json: global.json }));
+            runtime.shutdown_background();
+            result
+        });
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            error.exit.into()
+        }
+    }
+}
+
+async fn dispatch(group: Group, context: &Context<'_>) -> Result<Exit> {
+    match group {
+        Group::Clusters { command: ClustersCommand::CatIndices(args) } => {
+            clusters::cat_indices(context, &args).await
+        }
+        Group::Clusters { command: ClustersCommand::ConnectionCheck(args) } => {
+            clusters::connection_check(context, &args).await
+        }
+        Group::Snapshot { command: SnapshotCommand::List { repository } } => {
+            snapshots::list(context, &repository).await
+        }
+        Group::Snapshot { command: SnapshotCommand::Describe { repository, snapshot } } => {
+            snapshots::describe(context, &repository, &snapshot).await
+        }
+        Group::Backfill { command } => match command {
+            BackfillCommand::Plan(args) => plan::plan(context, &args).await,
+            BackfillCommand::Start(args) => start::start(context, &args).await,
+            BackfillCommand::Status(args) => status::status(context, &args).await,
+            BackfillCommand::Scale { workers, state } => control::scale(context, workers, &state).await,
+            BackfillCommand::Stop { timeout, state } => control::stop(context, timeout, &state).await,
+            BackfillCommand::Verify(args) => verify::verify(context, &args).await,
+            BackfillCommand::FailedDocuments { command } => match command {
+                FailedCommand::Location(state) => failed::location(context, &state).await,
+                FailedCommand::Count(state) => failed::count(context, &state).await,
+                FailedCommand::List { limit, state } => failed::list(context, limit, &state).await,
+            },
+        },
+    }
+}
+
+/// Opens the repository and the snapshot that are meant.
+async fn open_snapshot(
+    blobs: Arc<dyn Blobs>,
+    name: &str,
+    allow_partial: bool,
+) -> Result<(Repository, OpenedSnapshot)> {
+    let repository = Repository::open(blobs).await?;
+    let opened = repository.snapshot(name, allow_partial).await?;
+    Ok((repository, opened))
+}
+
+/// Prints a value as JSON on one line.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|e| crate::exit::CommandError::other(e.to_string()))?;
+    print_line(&text);
+    Ok(())
+}
+
+/// Prints a line on standard output. A reader that has gone (as `head` does) is no error.
+fn print_line(text: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+fn log_to_stderr(verbose: u8) {
+    let default = match verbose {
+        0 => "warn",
+        1 => "info",
+        _ => "debug",
+    };
+    let filter = tracing_subscriber::EnvFilter::try_from_env("BACKFILL_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Set once in a process; a second time changes nothing.
+    let _ = subscriber.try_init();
+}

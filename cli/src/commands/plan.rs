@@ -1,0 +1,36 @@
+//! `backfill plan`: what start would do.
+
+use super::snapshots::{Described, index_table};
+use super::{Context, open_snapshot, print_json, print_line};
+use crate::args::PlanArgs;
+use crate::exit::{Exit, Result};
+use crate::render::{bytes, count};
+use crate::settings::{RepositorySetting, selection, snapshot_name};
+
+pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit> {
+    let blobs = RepositorySetting::new(&args.repository, context.config)?.open().await?;
+    let name = snapshot_name(&args.snapshot, context.config);
+    let (repository, opened) = open_snapshot(blobs, &name, args.snapshot.allow_partial).await?;
+    let selection = selection(&args.snapshot, context.config);
+    let plan = backfill::plan::plan(&repository, &opened, &selection, args.chunk.chunk_size).await?;
+    let described = Described::new(&plan, opened.info.state.to_string());
+    let broken = plan.shards.iter().any(|s| s.damage.is_some()) || !plan.refused.is_empty();
+    if context.json {
+        print_json(&described)?;
+    } else {
+        print_line(&format!("Snapshot {} ({})", described.snapshot, described.state));
+        print_line(index_table(&described.indices, true).trim_end());
+        for note in &described.notes {
+            print_line(note);
+        }
+        let documents: u64 = plan.shards.iter().map(|s| s.live_docs).sum();
+        let stored: u64 = plan.shards.iter().map(|s| s.stored_bytes).sum();
+        print_line(&format!(
+            "start would read {} of stored fields in {} chunks for {} live documents (nested ones included)",
+            bytes(stored),
+            count(plan.chunks.len() as u64),
+            count(documents)
+        ));
+    }
+    Ok(if broken { Exit::Snapshot } else { Exit::Done })
+}

@@ -1,0 +1,384 @@
+//! `backfill start --local`: the whole job in the foreground.
+
+use super::control::check_workers;
+use super::status::{LocalState, exit_of};
+use super::{Context, open_snapshot, print_json, print_line};
+use crate::args::StartArgs;
+use crate::exit::{CommandError, Exit, Result};
+use crate::progress::Progress;
+use crate::render::{Align, bytes, count, span, table};
+use crate::settings::{self, RepositorySetting, TargetSetting, selection, snapshot_name};
+use backfill::finish::finish;
+use backfill::model::{Run, RunId, RunSpec, RunState};
+use backfill::plan::{Plan, plan};
+use backfill::ports::{Checkpoints, Clock, Queue, Summary, SystemClock, Target, TargetError};
+use backfill::status::StatusReport;
+use backfill::worker::flow::{Flow, FlowLimits};
+use backfill::worker::{Step, Worker, WorkerOptions};
+use local::runner::{Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture};
+use local::{FsFailedDocuments, Mode, RunnerLock};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exit> {
+    let configured = context.config.backfill.as_ref().is_some_and(|b| b.local.is_some());
+    if !args.state.local && !configured {
+        return Err(CommandError::usage("add --local: this program runs backfills on this machine"));
+    }
+    let repository = RepositorySetting::new(&args.repository, context.config)?;
+    let target = TargetSetting::new(&args.target, Some(&args.send), context.config)?;
+    if let Some(workers) = args.workers {
+        check_workers(workers)?;
+    }
+    let path = settings::state_file(&args.state, context.config);
+    let Some(lock) = RunnerLock::acquire(&path)? else {
+        let process =
+            RunnerLock::runner_pid(&path).map_or_else(String::new, |pid| format!(" in process {pid}"));
+        return Err(CommandError::other(format!(
+            "a backfill already runs{process} with the state file {}; see `backfill status`, or choose another --state",
+            path.display()
+        )));
+    };
+    let state = LocalState::open(&args.state, context, Mode::ReadWriteCreate)?;
+    let job = Job { context, args, repository, target, state };
+    let run = job.prepare().await?;
+    if run.state.is_finished() {
+        job.say(&format!("Run {} has ended already; --new starts another one.", run.id));
+        return job.conclude(&run.id).await;
+    }
+    job.work(&run, lock).await
+}
+
+/// A start, with all that it was given.
+struct Job<'a> {
+    context: &'a Context<'a>,
+    args: &'a StartArgs,
+    repository: RepositorySetting,
+    target: TargetSetting,
+    state: LocalState,
+}
+
+impl Job<'_> {
+    /// Tells people what happens; scripts read standard output.
+    fn say(&self, text: &str) {
+        if !self.context.json {
+            eprintln!("{text}");
+        }
+    }
+
+    /// The run to work on: the one under way, or a new one, planned and stored.
+    async fn prepare(&self) -> Result<Run> {
+        let blobs = self.repository.open().await?;
+        let name = snapshot_name(&self.args.snapshot, self.context.config);
+        let partial = self.args.snapshot.allow_partial;
+        let (repository, opened) = open_snapshot(blobs, &name, partial).await?;
+        let spec = RunSpec {
+            repository: self.repository.location.clone(),
+            snapshot: opened.info.name.clone(),
+            snapshot_uuid: opened.info.uuid.clone(),
+            selection: selection(&self.args.snapshot, self.context.config),
+            target: self.target.location(),
+            allow_partial: partial,
+            chunk_bytes: self.args.chunk.chunk_size,
+        };
+        if let Some(run) = self.run_under_way(&spec).await? {
+            return Ok(run);
+        }
+        let target = self.target.open()?;
+        self.wait_for(target.as_ref()).await?;
+        let plan = plan(&repository, &opened, &spec.selection, spec.chunk_bytes).await?;
+        self.check_plan(&plan, target.as_ref()).await?;
+        self.store(spec, plan).await
+    }
+
+    /// The latest run, if it is the one that is meant.
+    async fn run_under_way(&self, spec: &RunSpec) -> Result<Option<Run>> {
+        let Some(run) = self.state.store.latest_run().await?.filter(|_| !self.args.new) else {
+            return Ok(None);
+        };
+        // The size of chunks is that of the run, whatever is said now.
+        let same = RunSpec { chunk_bytes: spec.chunk_bytes, ..run.spec.clone() } == *spec;
+        if !same && !run.state.is_finished() {
+            return Err(CommandError::usage(format!(
+                "the state file {} holds unfinished run {} of snapshot {} into {}, which is another job; \
+                 continue that one, choose another --state, or give it up with --new",
+                self.state.path.display(),
+                run.id,
+                run.spec.snapshot,
+                run.spec.target
+            )));
+        }
+        if !same {
+            return Ok(None);
+        }
+        if run.state.is_finished() {
+            return Ok(Some(run));
+        }
+        self.wait_for(self.target.open()?.as_ref()).await?;
+        self.say(&format!("Continuing run {}.", run.id));
+        self.state.store.reclaim(&run.id).await?;
+        if let Some(workers) = self.args.workers {
+            self.state.store.set_desired_workers(&run.id, workers).await?;
+        }
+        self.state.store.set_state(&run.id, RunState::Running, SystemClock.now(), &[]).await?;
+        Ok(Some(self.state.store.run(&run.id).await?))
+    }
+
+    /// Waits until the target answers, as long as was allowed.
+    async fn wait_for(&self, target: &dyn Target) -> Result<()> {
+        let begun = Instant::now();
+        let mut told = false;
+        loop {
+            match target.check().await {
+                Ok(()) => return Ok(()),
+                Err(error @ (TargetError::Denied { .. } | TargetError::Unexpected { .. })) => {
+                    return Err(error.into());
+                }
+                Err(error) if begun.elapsed() >= self.args.send.target_wait => return Err(error.into()),
+                Err(error) => {
+                    if !std::mem::replace(&mut told, true) {
+                        self.say(&format!("Waiting for the target: {error}"));
+                    }
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+            }
+        }
+    }
+
+    /// Warns, and refuses what could not end well.
+    async fn check_plan(&self, plan: &Plan, target: &dyn Target) -> Result<()> {
+        if plan.indices.is_empty() && plan.refused.is_empty() {
+            return Err(CommandError::usage(format!(
+                "no index of snapshot {} is selected; see `console snapshot describe`, --index and --include-hidden",
+                plan.snapshot
+            )));
+        }
+        for index in &plan.indices {
+            for warning in &index.warnings {
+                self.say(&format!("warning: {}: {warning}", index.name));
+            }
+        }
+        for missing in &plan.missing_shards {
+            self.say(&format!("missing: [{}][{}]: {}", missing.index, missing.shard, missing.reason));
+        }
+        for (index, why) in &plan.refused {
+            self.say(&format!("refused: {index}: {why}"));
+        }
+        if !self.args.send.create_missing_indices {
+            let mut names: Vec<String> = plan.indices.iter().map(|i| i.destination.clone()).collect();
+            names.dedup();
+            let missing = target.missing(&names).await?;
+            if !missing.is_empty() {
+                return Err(CommandError::new(
+                    Exit::Target,
+                    format!(
+                        "the target {} lacks {}: create them with their mappings first, \
+                         or let the target guess mappings with --create-missing-indices",
+                        target.location(),
+                        missing.join(", ")
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    async fn store(&self, spec: RunSpec, plan: Plan) -> Result<Run> {
+        let now = SystemClock.now();
+        let run = Run {
+            id: RunId(format!("{}-{}", crate::render::utc(now as i64).replace([' ', ':'], "-"), now % 1000)),
+            spec,
+            state: RunState::Running,
+            desired_workers: self.workers(),
+            created: now,
+            finished: None,
+            indices: plan.indices,
+            missing_shards: plan.missing_shards,
+            refused: plan.refused,
+            damage: Vec::new(),
+        };
+        self.state.store.create_run(&run, &plan.shards, &plan.chunks).await?;
+        let chunks: Vec<_> = plan.chunks.into_iter().map(|c| c.id).collect();
+        self.state.store.enqueue(&run.id, &chunks).await?;
+        Ok(run)
+    }
+
+    fn workers(&self) -> u32 {
+        let configured =
+            self.context.config.backfill.as_ref().and_then(|b| b.local.as_ref()).and_then(|l| l.workers);
+        self.args.workers.or(configured).unwrap_or(1)
+    }
+
+    /// Runs the workers until nothing is left, a stop, or an error.
+    async fn work(&self, run: &Run, lock: RunnerLock) -> Result<Exit> {
+        let recipe = Arc::new(Recipe {
+            run: run.clone(),
+            repository: self.repository.clone(),
+            target: self.target.clone(),
+            store: self.state.store.clone(),
+            failed: self.state.failed(),
+            options: WorkerOptions {
+                patience: self.args.send.target_wait,
+                flow: FlowLimits {
+                    max_in_flight: usize::from(self.args.send.max_in_flight),
+                    max_batch_bytes: usize::try_from(self.args.send.bulk_size).unwrap_or(usize::MAX),
+                    ..FlowLimits::default()
+                },
+                ..WorkerOptions::default()
+            },
+        });
+        let make = move |worker: WorkerContext| -> WorkerFuture<CommandError> {
+            let recipe = recipe.clone();
+            Box::pin(async move { recipe.work(worker).await })
+        };
+        // Holds the lock until the run is concluded.
+        let runner = Runner::new(Arc::new(self.state.store.clone()), lock, make);
+        let interrupt = CancellationToken::new();
+        let signals = tokio::spawn(cancel_on_signal(interrupt.clone()));
+        let progress = Progress::start(self.context.json, self.state.store.clone(), run.id.clone());
+        let ended = runner.run(&run.id, interrupt, log_event).await;
+        progress.end().await;
+        signals.abort();
+        match ended? {
+            RunnerEnd::Finished => {
+                let run = self.state.store.run(&run.id).await?;
+                finish(&self.state.store, &SystemClock, &run).await?;
+            }
+            RunnerEnd::Stopped(_) => {}
+            RunnerEnd::Interrupted => {
+                self.state.store.set_state(&run.id, RunState::Stopped, SystemClock.now(), &[]).await?;
+            }
+            RunnerEnd::Failed(failures) => {
+                self.state.store.set_state(&run.id, RunState::Stopped, SystemClock.now(), &[]).await?;
+                return Err(first_of(failures));
+            }
+        }
+        self.conclude(&run.id).await
+    }
+
+    /// Prints what became of the run.
+    async fn conclude(&self, id: &RunId) -> Result<Exit> {
+        let summary = self.state.store.summary(id, SystemClock.now()).await?;
+        let report = self.state.report().await?;
+        if self.context.json {
+            let indices: Vec<_> = summary.indices.iter().collect();
+            print_json(&serde_json::json!({ "summary": report, "indices": indices }))?;
+        } else {
+            print_summary(&summary, &report);
+        }
+        Ok(exit_of(&report))
+    }
+}
+
+fn print_summary(summary: &Summary, report: &StatusReport) {
+    let columns = [
+        ("index", Align::Left),
+        ("read", Align::Right),
+        ("indexed", Align::Right),
+        ("failed", Align::Right),
+        ("source", Align::Right),
+        ("time", Align::Right),
+    ];
+    let row = |name: &str, counters: &backfill::model::Counters| {
+        vec![
+            name.to_owned(),
+            count(counters.documents()),
+            count(counters.indexed + counters.already_there),
+            count(counters.failed),
+            bytes(counters.source_bytes),
+            span(counters.busy_ms),
+        ]
+    };
+    let mut rows: Vec<Vec<String>> = summary.indices.iter().map(|i| row(&i.index, &i.counters)).collect();
+    rows.push(row("total", &summary.counters));
+    print_line(table(&columns, &rows).trim_end());
+    for damage in &report.damage {
+        print_line(&format!("damaged: {damage}"));
+    }
+    for error in &report.last_errors {
+        print_line(&format!("last error: {error}"));
+    }
+    print_line(&report.conclusion());
+}
+
+/// What makes a worker: each has clients of its own, because connections belong to a worker's runtime.
+struct Recipe {
+    run: Run,
+    repository: RepositorySetting,
+    target: TargetSetting,
+    store: local::SqliteStore,
+    failed: FsFailedDocuments,
+    options: WorkerOptions,
+}
+
+impl Recipe {
+    async fn work(&self, context: WorkerContext) -> WorkerEnd<CommandError> {
+        match self.try_work(&context).await {
+            Ok(()) if context.stop.is_cancelled() => WorkerEnd::Stopped,
+            Ok(()) => WorkerEnd::Idle,
+            Err(error) => WorkerEnd::Fatal(error),
+        }
+    }
+
+    async fn try_work(&self, context: &WorkerContext) -> Result<()> {
+        let clock = Arc::new(SystemClock);
+        let worker = Worker {
+            owner: format!("{}-{}", std::process::id(), context.number),
+            run: self.run.clone(),
+            blobs: self.repository.open().await?,
+            checkpoints: Arc::new(self.store.clone()),
+            queue: Arc::new(self.store.queue_of(&self.run.id)),
+            target: self.target.open()?,
+            failed: Arc::new(self.failed.clone()),
+            clock: clock.clone(),
+            options: self.options.clone(),
+            flow: Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now()))),
+        };
+        while !context.stop.is_cancelled() {
+            match worker.step(&context.stop).await {
+                Ok(Step::Worked(_) | Step::Skipped) => {}
+                Ok(Step::Idle) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn log_event(event: RunnerEvent<'_, CommandError>) {
+    match event {
+        RunnerEvent::Scaled { workers } => tracing::info!(workers, "scaled"),
+        RunnerEvent::Started { worker } => tracing::info!(worker, "worker started"),
+        RunnerEvent::Ended { worker } => tracing::info!(worker, "worker ended"),
+        RunnerEvent::Failed { worker, failure } => tracing::warn!(worker, %failure, "worker failed"),
+        RunnerEvent::Stopping => tracing::info!("stopping"),
+        RunnerEvent::Sampled(_) => {}
+    }
+}
+
+fn first_of(failures: Vec<WorkerFailure<CommandError>>) -> CommandError {
+    match failures.into_iter().next() {
+        Some(WorkerFailure::Error(error)) => error,
+        Some(WorkerFailure::Broken(reason)) => CommandError::other(format!("a worker broke off: {reason}")),
+        None => CommandError::other("no worker could be started"),
+    }
+}
+
+/// The first signal stops the run in order, the second one at once.
+async fn cancel_on_signal(interrupt: CancellationToken) {
+    wait_for_signal().await;
+    interrupt.cancel();
+    eprintln!("Stopping: what is in flight is finished first; once more to end at once.");
+    wait_for_signal().await;
+    std::process::exit(Exit::Interrupted as i32);
+}
+
+async fn wait_for_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

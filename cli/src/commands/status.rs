@@ -1,0 +1,116 @@
+//! `backfill status`.
+
+use super::{Context, print_json, print_line};
+use crate::args::{StateArgs, StatusArgs};
+use crate::exit::{CommandError, Exit, Result};
+use crate::{render, settings};
+use backfill::model::{Run, RunState};
+use backfill::ports::{Checkpoints, Clock, FailedDocuments, SystemClock};
+use backfill::status::{BackfillStatus, FleetStatus, Outcome, StatusReport};
+use local::{FsFailedDocuments, Mode, RunnerLock, SqliteStore};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often a watched status is printed.
+const WATCH: Duration = Duration::from_secs(2);
+/// How often a status that is waited for is looked at.
+const POLL: Duration = Duration::from_millis(200);
+
+pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<Exit> {
+    let state = LocalState::open(&args.state, context, Mode::ReadOnlyExisting)?;
+    let begun = Instant::now();
+    let mut printed: Option<Instant> = None;
+    loop {
+        let report = state.report().await?;
+        let ended = report.status != BackfillStatus::Running;
+        let due = args.watch && printed.is_none_or(|at| at.elapsed() >= WATCH);
+        if due || ended || (!args.watch && !args.wait) {
+            if printed.is_some() && !context.json {
+                print_line("");
+            }
+            print(context, &report, args.deep_check)?;
+            printed = Some(Instant::now());
+        }
+        if ended {
+            return Ok(if args.wait { exit_of(&report) } else { Exit::Done });
+        }
+        if !args.watch && !args.wait {
+            return Ok(Exit::Done);
+        }
+        if args.timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
+            return Err(CommandError::new(
+                Exit::GaveUpWaiting,
+                "the backfill still runs; gave up waiting for its end",
+            ));
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn print(context: &Context<'_>, report: &StatusReport, deep: bool) -> Result<()> {
+    if context.json {
+        return print_json(report);
+    }
+    print_line(render::status(report, deep).trim_end());
+    Ok(())
+}
+
+/// How `start` exits when the run stands like this.
+pub(super) fn exit_of(report: &StatusReport) -> Exit {
+    match report.outcome {
+        Outcome::Complete => Exit::Done,
+        Outcome::CompleteWithFailedDocuments => Exit::FailedDocuments,
+        Outcome::Damaged => Exit::Snapshot,
+        Outcome::Unfinished => Exit::Interrupted,
+    }
+}
+
+/// The state of a local backfill.
+pub(super) struct LocalState {
+    pub(super) path: PathBuf,
+    pub(super) store: SqliteStore,
+}
+
+impl LocalState {
+    pub(super) fn open(args: &StateArgs, context: &Context<'_>, mode: Mode) -> Result<LocalState> {
+        let path = settings::state_file(args, context.config);
+        let store = SqliteStore::open(&path, mode)?;
+        Ok(LocalState { path, store })
+    }
+
+    pub(super) fn failed(&self) -> FsFailedDocuments {
+        FsFailedDocuments::beside(&self.path)
+    }
+
+    /// The newest run.
+    pub(super) async fn run(&self) -> Result<Run> {
+        self.store.latest_run().await?.ok_or_else(|| {
+            CommandError::other(format!("nothing was started with the state file {}", self.path.display()))
+        })
+    }
+
+    /// The status of the newest run.
+    pub(super) async fn report(&self) -> Result<StatusReport> {
+        // Looked at first: a runner that ends in between has written its last by then.
+        let active = RunnerLock::is_held(&self.path);
+        let run = self.run().await?;
+        let now = SystemClock.now();
+        let summary = self.store.summary(&run.id, now).await?;
+        let working = active && summary.run.state == RunState::Running;
+        let desired = if summary.run.state == RunState::Running { summary.run.desired_workers } else { 0 };
+        let running =
+            if working { u32::try_from(summary.chunks_leased).unwrap_or(u32::MAX).min(desired) } else { 0 };
+        let waiting = summary.chunks_total - summary.chunks_done - summary.chunks_leased;
+        let fleet = FleetStatus {
+            active: working,
+            running,
+            pending: if working {
+                u32::try_from(waiting).unwrap_or(u32::MAX).min(desired - running)
+            } else {
+                0
+            },
+            desired: if working { desired } else { 0 },
+        };
+        Ok(StatusReport::new(&summary, fleet, self.failed().location(&run.id), now))
+    }
+}

@@ -1,0 +1,252 @@
+//! `services.yaml`: the configuration file of the ecosystem, as far as it concerns us.
+//!
+//! Unknown top-level sections (metadata migration, metrics, replay and so on) belong to other tools and are left alone;
+//! within our sections an unknown key is an error, because a misspelt one must not be ignored.
+
+use crate::exit::{CommandError, Result};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The file that is read when none is named.
+pub const DEFAULT_FILE: &str = "services.yaml";
+
+/// The configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The source cluster, if it still runs.
+    pub source_cluster: Option<Cluster>,
+    /// The target cluster.
+    pub target_cluster: Option<Cluster>,
+    /// The snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// The backfill.
+    pub backfill: Option<Backfill>,
+}
+
+/// A cluster and how it lets us in.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cluster {
+    /// URL.
+    pub endpoint: String,
+    /// Whether to accept any TLS certificate.
+    pub allow_insecure: bool,
+    /// Version, as other tools want it; not needed here.
+    pub version: Option<String>,
+    /// No authentication. Present, whatever its value.
+    pub no_auth: Option<serde_json::Value>,
+    /// Basic authentication.
+    pub basic_auth: Option<BasicAuth>,
+    /// AWS signatures.
+    pub sigv4: Option<SigV4>,
+    /// Certificate authority to trust, PEM.
+    pub ca_cert: Option<PathBuf>,
+    /// Client certificate, PEM.
+    pub client_cert: Option<PathBuf>,
+    /// Key of the client certificate, PEM.
+    pub client_key: Option<PathBuf>,
+}
+
+/// User and password.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BasicAuth {
+    /// User name.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// ARN of a secret in Secrets Manager.
+    pub user_from_secret_arn: Option<String>,
+}
+
+impl std::fmt::Debug for BasicAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BasicAuth").field("username", &self.username).finish_non_exhaustive()
+    }
+}
+
+/// AWS signatures.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SigV4 {
+    /// Region.
+    pub region: Option<String>,
+    /// Service: `es` or `aoss`.
+    pub service: Option<String>,
+}
+
+/// The snapshot and its repository.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Snapshot {
+    /// Name of the snapshot.
+    pub snapshot_name: Option<String>,
+    /// Name under which clusters know the repository; not needed here.
+    pub snapshot_repo_name: Option<String>,
+    /// Repository in S3.
+    pub s3: Option<S3Repository>,
+    /// Repository in a directory.
+    pub fs: Option<FsRepository>,
+}
+
+/// Repository in S3.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct S3Repository {
+    /// `s3://bucket/prefix`.
+    pub repo_uri: String,
+    /// Region of the bucket.
+    pub aws_region: Option<String>,
+    /// Role with which clusters read it; not needed here.
+    pub role: Option<String>,
+    /// Endpoint of an S3-compatible store.
+    pub endpoint: Option<String>,
+}
+
+/// Repository in a directory.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FsRepository {
+    /// The directory.
+    pub repo_path: String,
+}
+
+/// The backfill.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Backfill {
+    /// A backfill on this machine.
+    pub local: Option<LocalBackfill>,
+}
+
+/// A backfill on this machine.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LocalBackfill {
+    /// File that keeps the checkpoints.
+    pub state: Option<PathBuf>,
+    /// Number of workers.
+    pub workers: Option<u32>,
+    /// Index patterns.
+    pub index: Option<String>,
+    /// Whether wildcards match hidden and dot-prefixed indices too.
+    pub include_hidden: Option<bool>,
+    /// Where documents go instead of the target cluster: `ndjson:DIR`.
+    pub target: Option<String>,
+}
+
+impl Config {
+    /// Reads the named file; or `services.yaml`, if it is there.
+    pub fn load(named: Option<&Path>) -> Result<Config> {
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::default());
+            }
+            Err(error) => {
+                return Err(CommandError::usage(format!("cannot read {}: {error}", path.display())));
+            }
+        };
+        Config::parse(&text).map_err(|why| CommandError::usage(format!("{}: {why}", path.display())))
+    }
+
+    fn parse(text: &str) -> std::result::Result<Config, String> {
+        if text.trim().is_empty() {
+            return Ok(Config::default());
+        }
+        // One line: the parser's own messages may show an excerpt over several.
+        let config: Config = serde_saphyr::from_str(text).map_err(|error| {
+            let message = error.without_snippet().to_string();
+            message.lines().map(str::trim).collect::<Vec<_>>().join(" ")
+        })?;
+        for (name, cluster) in
+            [("source_cluster", &config.source_cluster), ("target_cluster", &config.target_cluster)]
+        {
+            if let Some(cluster) = cluster {
+                cluster.check().map_err(|why| format!("{name}: {why}"))?;
+            }
+        }
+        if let Some(Snapshot { s3: Some(_), fs: Some(_), .. }) = &config.snapshot {
+            return Err("snapshot: s3 and fs exclude each other".to_owned());
+        }
+        Ok(config)
+    }
+}
+
+impl Cluster {
+    fn check(&self) -> std::result::Result<(), String> {
+        if self.endpoint.is_empty() {
+            return Err("endpoint is missing".to_owned());
+        }
+        let kinds = [self.no_auth.is_some(), self.basic_auth.is_some(), self.sigv4.is_some()]
+            .into_iter()
+            .filter(|k| *k);
+        if kinds.count() > 1 {
+            return Err("no_auth, basic_auth and sigv4 exclude each other".to_owned());
+        }
+        match &self.basic_auth {
+            Some(auth) if auth.user_from_secret_arn.is_some() => {
+                Err("user_from_secret_arn is not supported here: give username and password, \
+                     or BACKFILL_TARGET_USERNAME and BACKFILL_TARGET_PASSWORD"
+                    .to_owned())
+            }
+            Some(auth) if auth.username.is_none() => Err("basic_auth needs username and password".to_owned()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ecosystems_file_is_understood() {
+        let text = "
+source_cluster:
+  endpoint: https://old:9200
+  allow_insecure: true
+  version: ES_7.10
+  basic_auth: {username: u, password: p}
+target_cluster:
+  endpoint: https://new:9200
+  sigv4: {region: eu-west-1, service: aoss}
+snapshot:
+  snapshot_name: snap
+  snapshot_repo_name: repo
+  s3: {repo_uri: 's3://bucket/prefix', aws_region: eu-west-1}
+metrics_source: {prometheus: {endpoint: x}}
+backfill:
+  reindex_from_snapshot: {k8s: {namespace: a, deployment_name: b}}
+  local: {workers: 3}
+";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.source_cluster.unwrap().basic_auth.unwrap().username.as_deref(), Some("u"));
+        assert_eq!(config.target_cluster.unwrap().sigv4.unwrap().service.as_deref(), Some("aoss"));
+        assert_eq!(config.snapshot.unwrap().s3.unwrap().repo_uri, "s3://bucket/prefix");
+        assert_eq!(config.backfill.unwrap().local.unwrap().workers, Some(3));
+        let no_auth = Config::parse("target_cluster: {endpoint: x, no_auth: }").unwrap();
+        assert_eq!(no_auth.target_cluster.unwrap().endpoint, "x");
+        assert!(Config::parse(" \n").unwrap().snapshot.is_none());
+    }
+
+    #[test]
+    fn mistakes_are_told_in_one_line() {
+        let cases = [
+            ("target_cluster: [1", ""),
+            ("target_cluster: {endpoint: x, basic: 1}", "basic"),
+            ("target_cluster: {basic_auth: {username: u}}", "endpoint is missing"),
+            ("target_cluster: {endpoint: x, no_auth: 1, sigv4: {}}", "exclude"),
+            ("snapshot: {s3: {repo_uri: a}, fs: {repo_path: b}}", "exclude"),
+        ];
+        for (text, part) in cases {
+            let message = Config::parse(text).unwrap_err();
+            assert!(
+                message.contains(part) && !message.contains('\n') && !message.is_empty(),
+                "{text}: {message}"
+            );
+        }
+    }
+}

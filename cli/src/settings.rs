@@ -1,0 +1,288 @@
+//! Settings: what arguments, environment and configuration file say together, checked and with defaults.
+
+use crate::args::{
+    FileCompression, RepositoryArgs, SendArgs, SnapshotArgs, SourceClusterArgs, StateArgs, TargetArgs, When,
+};
+use crate::config::{Cluster, Config};
+use crate::exit::{CommandError, Result};
+use aws::{S3Blobs, S3Options};
+use backfill::model::Selection;
+use backfill::ports::{Blobs, Target};
+use local::{Compression, ExportTarget, FsBlobs};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use target::{
+    Auth, ClientCertificate, Cluster as HttpCluster, Compression as CompressRequests, OpenSearchTarget,
+    Service, TargetConfig,
+};
+
+/// The state file that is used when none is named.
+pub const DEFAULT_STATE: &str = "backfill.sqlite";
+
+/// The repository, by its settings.
+#[derive(Clone, Debug)]
+pub struct RepositorySetting {
+    /// Directory or S3 URI.
+    pub location: String,
+    /// Options of S3.
+    pub s3: S3Options,
+}
+
+impl RepositorySetting {
+    /// Flag and environment first, then the file.
+    pub fn new(args: &RepositoryArgs, config: &Config) -> Result<RepositorySetting> {
+        let snapshot = config.snapshot.as_ref();
+        let s3 = snapshot.and_then(|s| s.s3.as_ref());
+        let fs = snapshot.and_then(|s| s.fs.as_ref());
+        let location = args
+            .repo
+            .clone()
+            .or_else(|| s3.map(|s3| s3.repo_uri.clone()))
+            .or_else(|| fs.map(|fs| fs.repo_path.clone()))
+            .ok_or_else(|| {
+                CommandError::usage(
+                    "say where the snapshot repository is: --repo DIR or --repo s3://bucket/prefix",
+                )
+            })?;
+        let s3 = S3Options {
+            region: args.s3_region.clone().or_else(|| s3.and_then(|s3| s3.aws_region.clone())),
+            endpoint: args.s3_endpoint.clone().or_else(|| s3.and_then(|s3| s3.endpoint.clone())),
+            ..S3Options::default()
+        };
+        // A later start from another directory must mean the same place.
+        let location = match location.strip_prefix("file://") {
+            Some(path) => path.to_owned(),
+            None => location,
+        };
+        let location = if location.contains("://") { location } else { absolute(Path::new(&location)) };
+        Ok(RepositorySetting { location, s3 })
+    }
+
+    /// Opens it. Clients belong to the async runtime in which this is called.
+    pub async fn open(&self) -> Result<Arc<dyn Blobs>> {
+        if self.location.starts_with("s3://") {
+            let blobs = S3Blobs::open(&self.location, self.s3.clone()).await?;
+            return Ok(Arc::new(blobs));
+        }
+        if let Some((scheme, _)) = self.location.split_once("://") {
+            return Err(CommandError::usage(format!(
+                "{}: a repository is a directory or s3://bucket/prefix, not {scheme}://",
+                self.location
+            )));
+        }
+        Ok(Arc::new(FsBlobs::new(&self.location)))
+    }
+}
+
+fn absolute(path: &Path) -> String {
+    let path = std::fs::canonicalize(path)
+        .or_else(|_| std::path::absolute(path))
+        .unwrap_or_else(|_| path.to_owned());
+    path.to_string_lossy().into_owned()
+}
+
+/// Name of the snapshot: `latest` unless it is named.
+pub fn snapshot_name(args: &SnapshotArgs, config: &Config) -> String {
+    let configured = config.snapshot.as_ref().and_then(|s| s.snapshot_name.clone());
+    args.snapshot.clone().or(configured).unwrap_or_else(|| "latest".to_owned())
+}
+
+/// The indices that are meant: all unless they are named.
+pub fn selection(args: &SnapshotArgs, config: &Config) -> Selection {
+    let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+    Selection {
+        patterns: args
+            .index
+            .clone()
+            .or_else(|| local.and_then(|l| l.index.clone()))
+            .unwrap_or_else(|| "*".to_owned()),
+        include_hidden: args.include_hidden || local.and_then(|l| l.include_hidden).unwrap_or(false),
+    }
+}
+
+/// The state file.
+pub fn state_file(args: &StateArgs, config: &Config) -> PathBuf {
+    let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+    args.state
+        .clone()
+        .or_else(|| local.and_then(|l| l.state.clone()))
+        .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE))
+}
+
+/// Where documents go, by its settings.
+#[derive(Clone, Debug)]
+pub enum TargetSetting {
+    /// A cluster.
+    Cluster(Box<TargetConfig>),
+    /// Files.
+    Export {
+        /// Their directory.
+        directory: PathBuf,
+        /// How they are compressed.
+        compression: Compression,
+    },
+}
+
+impl TargetSetting {
+    /// Flag and environment first, then the file.
+    pub fn new(args: &TargetArgs, send: Option<&SendArgs>, config: &Config) -> Result<TargetSetting> {
+        let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+        let named = args.target.clone().or_else(|| local.and_then(|l| l.target.clone()));
+        if let Some(directory) = named.as_deref().and_then(|t| t.strip_prefix("ndjson:")) {
+            if directory.is_empty() {
+                return Err(CommandError::usage("--target ndjson:DIR needs a directory"));
+            }
+            let compression = match send.and_then(|s| s.compress) {
+                None => Compression::None,
+                Some(FileCompression::Zstd) => Compression::Zstd,
+                Some(FileCompression::Gzip) => Compression::Gzip,
+            };
+            return Ok(TargetSetting::Export {
+                directory: absolute(Path::new(directory)).into(),
+                compression,
+            });
+        }
+        if send.is_some_and(|s| s.compress.is_some()) {
+            return Err(CommandError::usage(
+                "--compress is for ndjson targets; for clusters see --compress-requests",
+            ));
+        }
+        let settings = ClusterSettings {
+            url: named,
+            username: args.target_username.clone(),
+            password: args.target_password.clone(),
+            region: args.target_region.clone(),
+            service: args.target_service.clone(),
+            ca: args.target_ca.clone(),
+            cert: args.target_cert.clone(),
+            key: args.target_key.clone(),
+            insecure: args.target_insecure,
+        };
+        let mut cluster = settings.resolve(config.target_cluster.as_ref(), "target")?.ok_or_else(|| {
+            CommandError::usage("say where the documents go: --target URL or --target ndjson:DIR")
+        })?;
+        cluster.compression = match send.map_or(When::Auto, |s| s.compress_requests) {
+            When::Auto => CompressRequests::Auto,
+            When::On => CompressRequests::On,
+            When::Off => CompressRequests::Off,
+        };
+        if let Some(send) = send {
+            cluster.max_in_flight = usize::from(send.max_in_flight);
+        }
+        // Whatever is wrong with the address shows before anything else is done.
+        HttpCluster::new(&cluster)?;
+        Ok(TargetSetting::Cluster(Box::new(cluster)))
+    }
+
+    /// The target as it is recorded: without credentials.
+    pub fn location(&self) -> String {
+        match self {
+            TargetSetting::Cluster(config) => HttpCluster::new(config)
+                .map_or_else(|_| config.endpoint.clone(), |cluster| cluster.location().to_owned()),
+            TargetSetting::Export { directory, .. } => format!("ndjson:{}", directory.display()),
+        }
+    }
+
+    /// Opens it. Connections belong to the async runtime in which this is called.
+    pub fn open(&self) -> Result<Arc<dyn Target>> {
+        Ok(match self {
+            TargetSetting::Cluster(config) => Arc::new(OpenSearchTarget::new(config.as_ref().clone())?),
+            TargetSetting::Export { directory, compression } => {
+                Arc::new(ExportTarget::new(directory.clone(), *compression))
+            }
+        })
+    }
+
+    /// The cluster, if it is one.
+    pub fn cluster(&self) -> Result<Option<HttpCluster>> {
+        match self {
+            TargetSetting::Cluster(config) => Ok(Some(HttpCluster::new(config)?)),
+            TargetSetting::Export { .. } => Ok(None),
+        }
+    }
+}
+
+/// The source cluster, if there is one.
+pub fn source_cluster(args: &SourceClusterArgs, config: &Config) -> Result<Option<HttpCluster>> {
+    let settings = ClusterSettings {
+        url: args.source.clone(),
+        username: args.source_username.clone(),
+        password: args.source_password.clone(),
+        region: args.source_region.clone(),
+        service: args.source_service.clone(),
+        ca: args.source_ca.clone(),
+        cert: args.source_cert.clone(),
+        key: args.source_key.clone(),
+        insecure: args.source_insecure,
+    };
+    match settings.resolve(config.source_cluster.as_ref(), "source")? {
+        Some(config) => Ok(Some(HttpCluster::new(&config)?)),
+        None => Ok(None),
+    }
+}
+
+/// What flags and environment say of a cluster.
+struct ClusterSettings {
+    url: Option<String>,
+    username: Option<String>,
+    password: Option<String>,
+    region: Option<String>,
+    service: Option<String>,
+    ca: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    insecure: bool,
+}
+
+impl ClusterSettings {
+    /// Completes it by the file; nothing when neither names a cluster.
+    fn resolve(self, file: Option<&Cluster>, which: &str) -> Result<Option<TargetConfig>> {
+        let Some(url) = self.url.or_else(|| file.map(|f| f.endpoint.clone())) else { return Ok(None) };
+        let basic = file.and_then(|f| f.basic_auth.as_ref());
+        let sigv4 = file.and_then(|f| f.sigv4.as_ref());
+        let auth = if let Some(user) = self.username {
+            Auth::Basic { user, password: self.password.unwrap_or_default() }
+        } else if let Some(region) = self.region {
+            Auth::SigV4 { region, service: service(self.service.as_deref(), which)? }
+        } else if let Some(basic) = basic {
+            Auth::Basic {
+                user: basic.username.clone().unwrap_or_default(),
+                // The environment may hold what the file should not.
+                password: self.password.or_else(|| basic.password.clone()).unwrap_or_default(),
+            }
+        } else if let Some(sigv4) = sigv4 {
+            let name = self.service.as_deref().or(sigv4.service.as_deref());
+            let region = sigv4
+                .region
+                .clone()
+                .ok_or_else(|| CommandError::usage(format!("{which}_cluster: sigv4 needs a region")))?;
+            Auth::SigV4 { region, service: service(name, which)? }
+        } else {
+            Auth::None
+        };
+        let mut config = TargetConfig::new(url);
+        config.auth = auth;
+        config.allow_insecure = self.insecure || file.is_some_and(|f| f.allow_insecure);
+        config.ca_certificate = self.ca.or_else(|| file.and_then(|f| f.ca_cert.clone()));
+        let cert = self.cert.or_else(|| file.and_then(|f| f.client_cert.clone()));
+        let key = self.key.or_else(|| file.and_then(|f| f.client_key.clone()));
+        config.client_certificate = match (cert, key) {
+            (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+            (None, None) => None,
+            _ => {
+                return Err(CommandError::usage(format!(
+                    "--{which}-cert and --{which}-key must be given together"
+                )));
+            }
+        };
+        Ok(Some(config))
+    }
+}
+
+fn service(name: Option<&str>, which: &str) -> Result<Service> {
+    match name {
+        None | Some("es") => Ok(Service::Es),
+        Some("aoss") => Ok(Service::Aoss),
+        Some(other) => Err(CommandError::usage(format!("--{which}-service is es or aoss, not {other:?}"))),
+    }
+}
