@@ -174,7 +174,8 @@ impl BlockIndex {
         let range = |sequence: &Monotonic, end: u64| {
             let start = u64::try_from(sequence.get(i as u64)?).ok()?;
             let next = u64::try_from(sequence.get((i as u64).checked_add(1)?)?).ok()?;
-            (start < next && next <= end).then_some((start, next - start))
+            let length = next.checked_sub(start).filter(|length| *length > 0 && next <= end)?;
+            Some((start, length))
         };
         let docs = range(&self.first_docs, self.max_doc.into())
             .and_then(|(first, count)| Some((u32::try_from(first).ok()?, u32::try_from(count).ok()?)));
