@@ -6,6 +6,8 @@ mod common;
 
 use common::{cases, expected, live_documents};
 use lucene::codec::verify_checksum;
+use lucene::doc_values::docs_with_field;
+use lucene::field_infos::{DocValuesType, FieldInfos};
 use lucene::segments::SegmentInfos;
 use lucene::stored_fields::{BlockDecoder, Value};
 
@@ -187,6 +189,44 @@ fn truncation_is_noticed() {
             files.insert(name, whole);
         }
     }
+}
+
+/// The metadata of doc values is understood to its end, whatever kinds of fields have some, in every version.
+#[test]
+fn doc_values_of_every_kind_are_passed_over() {
+    let mut kinds = std::collections::BTreeSet::new();
+    for (case, files) in cases().into_iter().filter(|(case, _)| case.ends_with("/kinds")) {
+        let name = common::segments_file(&files);
+        let mut commit = SegmentInfos::parse(name, &files[name]).unwrap().segments.remove(0);
+        commit.field_infos_gen = None; // the segment as first written
+        let name = commit.segment_info_file();
+        let info = lucene::segment_info::SegmentInfo::parse(&name, &files[&name], &commit).unwrap();
+        let segment = common::SegmentFiles::open(&files, &commit, &info).unwrap();
+        let name = commit.field_infos_file();
+        let fields = FieldInfos::parse(&name, segment.get(&name).unwrap(), &commit).unwrap();
+        for field in fields.iter().filter(|f| f.doc_values != DocValuesType::None) {
+            let name = commit.doc_values_file(field, "dvm").unwrap();
+            let suffix = field.doc_values_suffix().unwrap();
+            let meta = segment.get(&name).unwrap();
+            let docs = docs_with_field(&name, meta, commit.id.as_ref(), &suffix, &fields, field.number);
+            // Others than numeric ones are passed over: nothing is said of them.
+            assert_eq!(
+                docs.is_ok(),
+                field.doc_values == DocValuesType::Numeric,
+                "{case}: {field:?}: {docs:?}"
+            );
+            kinds.insert(format!("{} {:?}", &case[..9], field.doc_values));
+            if field.doc_values_skip_index {
+                kinds.insert(format!("{} skip index", &case[..9]));
+            }
+        }
+    }
+    for version in ["lucene-8.", "lucene-9.", "lucene-10"] {
+        for kind in ["Numeric", "Binary", "SortedSet", "SortedNumeric"] {
+            assert!(kinds.contains(&format!("{version} {kind}")), "{version} {kind}: only {kinds:?}");
+        }
+    }
+    assert!(kinds.contains("lucene-10 skip index"), "only {kinds:?}");
 }
 
 /// Strings and bytes are told apart, and text is given as text.

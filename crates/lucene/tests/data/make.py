@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Have a running Elasticsearch or OpenSearch server write the Lucene indices that the tests read.
 
-  make.py URL DATA_DIR OUT_DIR
+  make.py URL DATA_DIR OUT_DIR [CASE]...
 
 URL is a node without security on this machine, DATA_DIR its path.data, OUT_DIR where the cases go, named for the version
 (for example tests/data/lucene-9.12-opensearch-2.19.5). What is expected of a case is the same for all versions, and
@@ -161,7 +161,37 @@ def refused():
     keep(index, live)
 
 
-for case in (lz4, deflate, hard_deletes, refused):
+def kinds():
+    """Doc values of every kind, one and several a document, in a sorted index; soft deletes among them."""
+    index, live = "kinds", {}
+    properties = {"k": {"type": "keyword", "index": False}, "ks": {"type": "keyword", "index": False},
+                  "n": {"type": "long", "index": False}, "ns": {"type": "long", "index": False},
+                  "b": {"type": "binary", "doc_values": True}, "flag": {"type": "boolean", "index": False}}
+    body = {"settings": {"index": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1",
+                                   "sort.field": ["n", "k"], "sort.order": ["desc", "asc"]}},
+            "mappings": {"dynamic": False, "properties": properties}}
+    try:
+        properties["n"]["skip_list"] = True  # OpenSearch 3: a skip index
+        request("PUT", "/" + index, body)
+    except urllib.error.HTTPError:
+        del properties["n"]["skip_list"]
+        request("PUT", "/" + index, body)
+    actions = []
+    for n, key in enumerate(ids(0, 90)):
+        source = {"n": n % 13, "k": "key%d" % n}
+        if n % 2:
+            source.update(ks=["many%d" % (n * i) for i in range(n % 5)], ns=list(range(n % 4)), flag=n % 3 == 0)
+        if n % 5:
+            source["b"] = "QUJD" * (n % 6 + 1)
+        actions.append(("index", key, json.dumps(source, separators=(",", ":"))))
+    bulk(index, live, actions)
+    bulk(index, live, [("delete", k, None) for k in ids(0, 90)[::7]])
+    flush(index)
+    keep(index, live)
+
+
+cases = (lz4, deflate, hard_deletes, refused, kinds)
+for case in [c for c in cases if c.__name__ in sys.argv[4:] or not sys.argv[4:]]:
     try:
         request("DELETE", "/" + case.__name__)
     except urllib.error.HTTPError:
