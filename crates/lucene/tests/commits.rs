@@ -1,0 +1,138 @@
+//! Commits and segment infos of the versions that no real file here is of.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use lucene::ErrorKind;
+use lucene::segment_info::SegmentInfo;
+use lucene::segments::{SegmentInfos, base36};
+
+const ID: [u8; 16] = [7; 16];
+
+fn file(codec: &str, version: u8, suffix: &str, body: &[u8]) -> Vec<u8> {
+    let mut file =
+        [&[0x3f, 0xd7, 0x6c, 0x17, codec.len() as u8], codec.as_bytes(), &[0, 0, 0, version], &ID].concat();
+    file.push(suffix.len() as u8);
+    file.extend(suffix.as_bytes());
+    file.extend(body);
+    file.extend([0xc0, 0x28, 0x93, 0xe8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let crc = crc32fast::hash(&file[..file.len() - 4]);
+    file.extend(crc.to_be_bytes());
+    file
+}
+
+/// A commit of one segment, `_a`, in generation 10, as each version of the format has it.
+fn segments(version: u8) -> Vec<u8> {
+    let mut body = vec![8, 7, 1, 7];
+    body.extend(99i64.to_be_bytes());
+    body.extend(if version > 7 { &[11][..] } else { &[0, 0, 0, 11] });
+    body.extend(1i32.to_be_bytes());
+    body.extend([7, 4, 0]);
+    body.extend(b"\x02_a");
+    body.extend(ID);
+    body.extend(b"\x08Lucene87");
+    body.extend(37i64.to_be_bytes());
+    body.extend(3i32.to_be_bytes());
+    body.extend((-1i64).to_be_bytes());
+    body.extend(36i64.to_be_bytes());
+    if version >= 9 {
+        body.extend(2i32.to_be_bytes());
+    }
+    if version >= 10 {
+        body.push(1);
+        body.extend(ID);
+    }
+    body.extend(b"\x01\x08_a_1.fnm");
+    body.extend([0, 0, 0, 1, 0, 0, 0, 5]);
+    body.extend(b"\x01\x08_a_1.dvd");
+    body.extend(b"\x01\x01k\x01v");
+    file("segments", version, "a", &body)
+}
+
+#[test]
+fn commits_of_every_version_are_read() {
+    for version in 7..=10 {
+        let infos = SegmentInfos::parse("segments_a", &segments(version)).unwrap();
+        assert_eq!((infos.generation, infos.lucene_version.to_string()), (10, "8.7.1".to_owned()));
+        assert_eq!((infos.index_created_major, infos.user_data["k"].as_str()), (Some(7), "v"));
+        let [commit] = &infos.segments[..] else { panic!("one segment") };
+        assert_eq!((commit.name.as_str(), commit.codec.as_str(), commit.id), ("_a", "Lucene87", Some(ID)));
+        assert_eq!((commit.del_count, commit.soft_del_count), (3, if version >= 9 { 2 } else { 0 }));
+        assert_eq!(
+            (commit.live_docs_file().as_deref(), commit.field_infos_file()),
+            (Some("_a_11.liv"), "_a.fnm".to_owned())
+        );
+        assert_eq!(
+            (commit.doc_values_gen, &commit.doc_values_files[&5]),
+            (Some(36), &["_a_1.dvd".to_owned()].into())
+        );
+        assert_eq!(
+            (commit.live_count(5), commit.live_count(2)),
+            (Some(if version >= 9 { 0 } else { 2 }), None)
+        );
+    }
+}
+
+#[test]
+fn commits_of_other_versions_are_refused_by_number() {
+    for version in [0, 6, 11, 12] {
+        let error = SegmentInfos::parse("segments_a", &segments(version)).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::UnsupportedVersion);
+        let expected =
+            format!("segments_a: at offset 0: expected segments in version 7 to 10, found version {version}");
+        assert_eq!(error.to_string(), expected);
+    }
+}
+
+#[test]
+fn a_number_of_segments_is_not_believed() {
+    let good = segments(10);
+    let mut body = good[5 + 8 + 4 + 16 + 2..good.len() - 16].to_vec();
+    body[13..17].copy_from_slice(&i32::MAX.to_be_bytes());
+    let bytes = file("segments", 10, "a", &body);
+    let error = SegmentInfos::parse("segments_a", &bytes).unwrap_err();
+    assert!(error.message.contains("a number of segments of at most"), "{error}");
+}
+
+/// A little-endian `.si`, with or without the byte that Lucene 9.9 put in without saying so.
+fn segment_info(with_blocks: &[u8], sort: &[u8]) -> Vec<u8> {
+    let mut body: Vec<u8> = [9, 4, 2].iter().flat_map(|n: &i32| n.to_le_bytes()).collect();
+    body.push(1);
+    body.extend([9, 0, 0].iter().flat_map(|n: &i32| n.to_le_bytes()));
+    body.extend(100i32.to_le_bytes());
+    body.push(1);
+    body.extend(with_blocks);
+    body.extend(b"\x01\x01d\x01e\x01\x05_a.si\x01\x01k\x01v");
+    body.extend(sort);
+    file("Lucene90SegmentInfo", 0, "", &body)
+}
+
+#[test]
+fn both_layouts_of_segment_infos_are_told_apart() {
+    let commit = SegmentInfos::parse("segments_a", &segments(10)).unwrap().segments.remove(0);
+    for with_blocks in [&[][..], &[1], &[0xff]] {
+        for sort in [&[0][..], b"\x01\x09SortField and more"] {
+            let info = SegmentInfo::parse("_a.si", &segment_info(with_blocks, sort), &commit).unwrap();
+            assert_eq!(
+                (info.doc_count, info.compound, info.lucene_version.to_string()),
+                (100, true, "9.4.2".to_owned())
+            );
+            assert_eq!((info.files, info.attributes["k"].as_str()), (["_a.si".to_owned()].into(), "v"));
+        }
+    }
+    for (with_blocks, sort) in [(&[2][..], &[0][..]), (&[], &[0, 0]), (&[1, 1], &[0]), (&[], &[1, 0])] {
+        assert!(SegmentInfo::parse("_a.si", &segment_info(with_blocks, sort), &commit).is_err());
+    }
+    let mut other = commit.clone();
+    other.id = Some([8; 16]);
+    assert!(SegmentInfo::parse("_a.si", &segment_info(&[], &[0]), &other).is_err());
+    let too_many = lucene::segments::SegmentCommit { del_count: 99, soft_del_count: 2, ..commit };
+    let error = SegmentInfo::parse("_a.si", &segment_info(&[], &[0]), &too_many).unwrap_err();
+    assert!(error.message.contains("at least the 101 deleted documents"), "{error}");
+}
+
+#[test]
+fn generations_are_written_in_base_36() {
+    for (n, text) in [(0, "0"), (9, "9"), (10, "a"), (35, "z"), (36, "10"), (u64::MAX, "3w5e11264sgsf")] {
+        assert_eq!(base36(n), text);
+    }
+}

@@ -1,0 +1,47 @@
+//! Blocks of every format and version: one after another with the same decoder, whose documents are read to their ends.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+use fuzz::{Choices, ID, header};
+use lucene::stored_fields::{Block, BlockDecoder, DataHeader};
+
+fuzz_target!(|data: &[u8]| {
+    let _ = DataHeader::parse("_0.fdt", data, None);
+    let mut choices = Choices(data);
+    let (codec, version) = *choices.one(&[
+        ("Lucene90StoredFieldsFastData", 1),
+        ("Lucene90StoredFieldsHighData", 1),
+        ("Lucene87StoredFieldsFastData", 4),
+        ("Lucene87StoredFieldsFastData", 3),
+        ("Lucene87StoredFieldsHighData", 4),
+        ("Lucene87StoredFieldsHighData", 3),
+    ]);
+    let header = DataHeader::parse("_0.fdt", &header(codec, version, ""), Some(&ID)).expect("a header");
+    let mut decoder = BlockDecoder::with_chunk_size("_0.fdt", &header, choices.u32());
+    for last in [false, true] {
+        let doc_count = u32::from(choices.byte()) + 1;
+        let sliced = u32::from(choices.byte() & 1);
+        let mut bytes = vec![0];
+        // The token, as a vInt of two bytes.
+        let token = doc_count << if version == 3 { 1 } else { 2 } | sliced;
+        bytes.extend([token as u8 & 0x7f | 0x80, (token >> 7) as u8]);
+        bytes.extend(if last { choices.0 } else { choices.part() });
+        let block = Block { first_doc: 0, doc_count, offset: 77, length: bytes.len() as u64 };
+        let Ok(documents) = decoder.decode(&block, &bytes) else {
+            continue;
+        };
+        assert_eq!(documents.len() as u32, doc_count);
+        let mut size = 0;
+        for document in documents.iter() {
+            size += document.size();
+            for field in document.fields() {
+                if let Ok((_, value)) = field {
+                    let _ = value.as_str();
+                }
+            }
+        }
+        assert_eq!(size, documents.size());
+        assert!(size <= bytes.len() * 1032);
+    }
+});

@@ -1,0 +1,83 @@
+//! What the fuzz targets share: files of Lucene with a right header and footer around arbitrary bodies, since hardly any
+//! arbitrary bytes would get beyond either.
+
+use lucene::SegmentId;
+use lucene::segments::SegmentCommit;
+
+/// The id in all headers.
+pub const ID: SegmentId = *b"a segment's id..";
+
+/// A source of small choices and of the rest of the input.
+pub struct Choices<'a>(pub &'a [u8]);
+
+impl<'a> Choices<'a> {
+    /// The next byte, or 0.
+    pub fn byte(&mut self) -> u8 {
+        self.bytes::<1>()[0]
+    }
+
+    /// The next four bytes as a number.
+    pub fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.bytes())
+    }
+
+    fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        match self.0.split_first_chunk::<N>() {
+            Some((first, rest)) => {
+                self.0 = rest;
+                *first
+            }
+            None => [0; N],
+        }
+    }
+
+    /// One of these.
+    pub fn one<'t, T>(&mut self, of: &'t [T]) -> &'t T {
+        &of[usize::from(self.byte()) % of.len()]
+    }
+
+    /// A part of what is left, whose length is chosen, too.
+    pub fn part(&mut self) -> &'a [u8] {
+        let n = usize::from(u16::from_le_bytes(self.bytes())).min(self.0.len());
+        let (part, rest) = self.0.split_at(n);
+        self.0 = rest;
+        part
+    }
+}
+
+/// A header of this format and version.
+pub fn header(codec: &str, version: u8, suffix: &str) -> Vec<u8> {
+    let mut file = vec![0x3f, 0xd7, 0x6c, 0x17, codec.len() as u8];
+    file.extend(codec.as_bytes());
+    file.extend([0, 0, 0, version]);
+    file.extend(ID);
+    file.push(suffix.len() as u8);
+    file.extend(suffix.as_bytes());
+    file
+}
+
+/// A file of this format and version: header, body and footer.
+pub fn file(codec: &str, version: u8, suffix: &str, body: &[u8]) -> Vec<u8> {
+    let mut file = header(codec, version, suffix);
+    file.extend(body);
+    file.extend([0xc0, 0x28, 0x93, 0xe8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let crc = crc32fast::hash(&file[..file.len() - 4]);
+    file.extend(crc.to_be_bytes());
+    file
+}
+
+/// A segment of that id, without anything in generations.
+pub fn commit() -> SegmentCommit {
+    SegmentCommit {
+        name: "_0".to_owned(),
+        id: Some(ID),
+        codec: "Lucene912".to_owned(),
+        del_gen: None,
+        del_count: 0,
+        soft_del_count: 0,
+        field_infos_gen: None,
+        doc_values_gen: None,
+        field_infos_files: Default::default(),
+        doc_values_files: Default::default(),
+    }
+}
