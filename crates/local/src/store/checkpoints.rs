@@ -1,0 +1,233 @@
+//! The checkpoint port.
+
+use super::columns::int;
+use super::records::{self, Share};
+use super::{Fault, SqliteStore, summary};
+use async_trait::async_trait;
+use backfill::model::{Chunk, ChunkId, Millis, Progress, Run, RunId, RunState, Shard, ShardId};
+use backfill::ports::{Checkpoints, ClaimOutcome, RunControl, Sample, StoreError, Summary};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::collections::HashMap;
+
+/// Samples that are kept of a run.
+const SAMPLES: i64 = 120;
+
+#[async_trait]
+impl Checkpoints for SqliteStore {
+    async fn create_run(&self, run: &Run, shards: &[Shard], chunks: &[Chunk]) -> Result<(), StoreError> {
+        let (run, shards, chunks) = (run.clone(), shards.to_vec(), chunks.to_vec());
+        self.write(move |tx| create(tx, &run, &shards, &chunks)).await
+    }
+
+    async fn run(&self, id: &RunId) -> Result<Run, StoreError> {
+        let id = id.clone();
+        self.read(move |tx| records::read_run(tx, records::run_seq(tx, &id)?)).await
+    }
+
+    async fn latest_run(&self) -> Result<Option<Run>, StoreError> {
+        self.read(|tx| {
+            // Names sort by time of creation.
+            let newest = "SELECT seq FROM runs ORDER BY id DESC LIMIT 1";
+            let seq = tx.query_row(newest, [], |row| row.get(0)).optional()?;
+            seq.map(|seq| records::read_run(tx, seq)).transpose()
+        })
+        .await
+    }
+
+    async fn control(&self, id: &RunId) -> Result<RunControl, StoreError> {
+        let id = id.clone();
+        self.read(move |tx| control(tx, &id)).await
+    }
+
+    async fn set_state(
+        &self,
+        id: &RunId,
+        state: RunState,
+        now: Millis,
+        damage: &[String],
+    ) -> Result<(), StoreError> {
+        let (id, damage) = (id.clone(), damage.to_vec());
+        self.write(move |tx| {
+            let finished = state.is_finished().then(|| int(now));
+            let changed = tx.execute(
+                "UPDATE runs SET state = ?2, finished = ?3, damage = ?4 WHERE id = ?1",
+                params![id.0, records::state_name(state), finished, super::columns::to_json(&damage)?],
+            )?;
+            if changed == 1 { Ok(()) } else { Err(records::no_run(&id)) }
+        })
+        .await
+    }
+
+    async fn set_desired_workers(&self, id: &RunId, workers: u32) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |tx| {
+            let sql = "UPDATE runs SET desired_workers = ?2 WHERE id = ?1";
+            if tx.execute(sql, params![id.0, workers])? == 1 { Ok(()) } else { Err(records::no_run(&id)) }
+        })
+        .await
+    }
+
+    async fn shard(&self, run: &RunId, shard: &ShardId) -> Result<Shard, StoreError> {
+        let (run, shard) = (run.clone(), shard.clone());
+        self.read(move |tx| Ok(records::read_shard(tx, &run, &shard)?.1)).await
+    }
+
+    async fn claim(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        owner: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<ClaimOutcome, StoreError> {
+        let (run, chunk, owner) = (run.clone(), chunk.clone(), owner.to_owned());
+        self.write(move |tx| {
+            let mut outcome = Ok(());
+            let chunk = transition(tx, &run, &chunk, |chunk| {
+                outcome = chunk.claim(&owner, now, until);
+                Ok(())
+            })?;
+            Ok(match outcome {
+                Ok(()) => ClaimOutcome::Granted(Box::new(chunk)),
+                Err(refused) => ClaimOutcome::Refused(refused),
+            })
+        })
+        .await
+    }
+
+    async fn save(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        epoch: u64,
+        progress: &Progress,
+        until: Millis,
+    ) -> Result<RunControl, StoreError> {
+        let (run, chunk, progress) = (run.clone(), chunk.clone(), progress.clone());
+        self.write(move |tx| {
+            transition(tx, &run, &chunk, |chunk| Ok(chunk.save(epoch, progress, until)?))?;
+            control(tx, &run)
+        })
+        .await
+    }
+
+    async fn hand_back(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        epoch: u64,
+        progress: &Progress,
+        error: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let (run, chunk, progress) = (run.clone(), chunk.clone(), progress.clone());
+        let error = error.map(str::to_owned);
+        self.write(move |tx| {
+            transition(tx, &run, &chunk, |chunk| Ok(chunk.hand_back(epoch, progress, error)?)).map(drop)
+        })
+        .await
+    }
+
+    async fn complete(
+        &self,
+        run: &RunId,
+        chunk: &ChunkId,
+        epoch: u64,
+        progress: &Progress,
+    ) -> Result<(), StoreError> {
+        let (run, chunk, progress) = (run.clone(), chunk.clone(), progress.clone());
+        self.write(move |tx| {
+            transition(tx, &run, &chunk, |chunk| Ok(chunk.complete(epoch, progress)?)).map(drop)
+        })
+        .await
+    }
+
+    async fn shards(&self, run: &RunId) -> Result<Vec<Shard>, StoreError> {
+        let run = run.clone();
+        self.read(move |tx| {
+            let run = records::run_seq(tx, &run)?;
+            records::read_shards(tx, run)
+        })
+        .await
+    }
+
+    async fn chunks(&self, run: &RunId, shard: &ShardId) -> Result<Vec<Chunk>, StoreError> {
+        let (run, shard) = (run.clone(), shard.clone());
+        self.read(move |tx| records::read_chunks(tx, records::read_shard(tx, &run, &shard)?.0)).await
+    }
+
+    async fn add_sample(&self, run: &RunId, sample: &Sample) -> Result<(), StoreError> {
+        let (run, sample) = (run.clone(), *sample);
+        self.write(move |tx| {
+            let run = records::run_seq(tx, &run)?;
+            tx.prepare_cached("INSERT OR REPLACE INTO samples VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+                run,
+                int(sample.at),
+                int(sample.documents),
+                int(sample.stored_bytes)
+            ])?;
+            tx.prepare_cached(
+                "DELETE FROM samples WHERE run = ?1 AND at <=
+                 (SELECT at FROM samples WHERE run = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2)",
+            )?
+            .execute(params![run, SAMPLES])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn summary(&self, run: &RunId, now: Millis) -> Result<Summary, StoreError> {
+        let run = run.clone();
+        self.read(move |tx| summary::summary(tx, &run, now)).await
+    }
+}
+
+fn create(tx: &Connection, run: &Run, shards: &[Shard], chunks: &[Chunk]) -> Result<(), Fault> {
+    let Some(run_seq) = records::insert_run(tx, run)? else { return Ok(()) };
+    let mut sums: HashMap<&ShardId, (i64, Share)> = HashMap::new();
+    for chunk in chunks {
+        let (count, share) = sums.entry(&chunk.id.shard).or_default();
+        *count += 1;
+        *share = share.plus(Share::of(chunk));
+    }
+    let mut keys = HashMap::new();
+    for shard in shards {
+        let (count, share) = sums.get(&shard.id).copied().unwrap_or_default();
+        keys.insert(&shard.id, records::insert_shard(tx, run_seq, shard, count, &share)?);
+    }
+    for chunk in chunks {
+        let Some(shard) = keys.get(&chunk.id.shard) else {
+            return Err(Fault::Store(StoreError::Invalid {
+                what: format!("the plan of run {}", run.id),
+                reason: format!("chunk {} is of a shard that is not planned: a defect", chunk.id),
+            }));
+        };
+        records::insert_chunk(tx, run_seq, *shard, chunk)?;
+    }
+    Ok(())
+}
+
+fn control(tx: &Connection, id: &RunId) -> Result<RunControl, Fault> {
+    let found = tx
+        .prepare_cached("SELECT state, desired_workers FROM runs WHERE id = ?1")?
+        .query_row([&id.0], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))
+        .optional()?;
+    let (state, desired_workers) = found.ok_or_else(|| records::no_run(id))?;
+    Ok(RunControl { state: records::parse_state(&state)?, desired_workers })
+}
+
+/// Reads a chunk, changes it, and stores what has changed, with the sums of its shard.
+fn transition(
+    tx: &Connection,
+    run: &RunId,
+    id: &ChunkId,
+    change: impl FnOnce(&mut Chunk) -> Result<(), Fault>,
+) -> Result<Chunk, Fault> {
+    let stored = records::read_chunk(tx, run, id)?;
+    let mut chunk = stored.chunk.clone();
+    change(&mut chunk)?;
+    if chunk != stored.chunk {
+        records::update_chunk(tx, stored.seq, &chunk)?;
+        records::add_to_shard(tx, stored.shard, &Share::of(&chunk).minus(Share::of(&stored.chunk)))?;
+    }
+    Ok(chunk)
+}

@@ -1,0 +1,86 @@
+//! What the runner asks of the store beyond the ports.
+
+use super::SqliteStore;
+use super::columns::int;
+use super::records::{self, DONE, PENDING};
+use super::summary;
+use backfill::model::{Counters, Millis, RunId};
+use backfill::ports::StoreError;
+use rusqlite::params;
+
+/// What is left in the queue for a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Whether there are messages at all, in someone's hands or not.
+    pub any: bool,
+    /// Messages that a worker would receive now, counted no further than asked.
+    pub visible: u32,
+}
+
+impl SqliteStore {
+    /// Makes whatever earlier runners left in their hands available at once. Only for a runner that has just
+    /// taken the lock: everyone who could still hold a lease is dead then. Epochs stay, so that the next claim
+    /// raises them. Each unfinished chunk has a visible message afterwards, and no finished one has any.
+    ///
+    /// # Errors
+    /// When there is no such run, or the file cannot be written.
+    pub async fn reclaim(&self, run: &RunId) -> Result<(), StoreError> {
+        let run = run.clone();
+        self.write(move |tx| {
+            let run = records::run_seq(tx, &run)?;
+            tx.execute(
+                // The state as a literal: the index of leased chunks is only used then.
+                "UPDATE chunks SET state = ?2, owner = NULL, lease_until = NULL WHERE run = ?1 AND state = 1",
+                params![run, PENDING],
+            )?;
+            tx.execute(
+                "DELETE FROM messages WHERE run = ?1
+                 AND EXISTS (SELECT 1 FROM chunks c WHERE c.seq = messages.chunk AND c.state = ?2)",
+                params![run, DONE],
+            )?;
+            tx.execute(
+                "UPDATE messages SET visible_at = 0, receipt = NULL
+                 WHERE run = ?1 AND (visible_at <> 0 OR receipt IS NOT NULL)",
+                params![run],
+            )?;
+            tx.execute(
+                "INSERT OR IGNORE INTO messages (chunk, run, ord, visible_at)
+                 SELECT seq, run, ord, 0 FROM chunks WHERE run = ?1 AND state <> ?2",
+                params![run, DONE],
+            )?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// What is in the queue for a run at `now`; visible messages are counted up to `limit`.
+    ///
+    /// # Errors
+    /// When there is no such run, or the file cannot be read.
+    pub async fn work(&self, run: &RunId, now: Millis, limit: u32) -> Result<Work, StoreError> {
+        let run = run.clone();
+        self.read(move |tx| {
+            let run = records::run_seq(tx, &run)?;
+            let any = tx
+                .prepare_cached("SELECT EXISTS (SELECT 1 FROM messages WHERE run = ?1)")?
+                .query_row([run], |row| row.get(0))?;
+            let visible = tx
+                .prepare_cached(
+                    "SELECT count(*) FROM
+                     (SELECT 1 FROM messages WHERE run = ?1 AND visible_at <= ?2 ORDER BY ord LIMIT ?3)",
+                )?
+                .query_row(params![run, int(now), limit], |row| row.get(0))?;
+            Ok(Work { any, visible })
+        })
+        .await
+    }
+
+    /// The sums over all chunks of a run.
+    ///
+    /// # Errors
+    /// When there is no such run, or the file cannot be read.
+    pub async fn totals(&self, run: &RunId) -> Result<Counters, StoreError> {
+        let run = run.clone();
+        self.read(move |tx| summary::totals(tx, records::run_seq(tx, &run)?)).await
+    }
+}

@@ -1,0 +1,145 @@
+//! The tables, and the check that a file has them.
+
+use super::{Fault, Mode};
+use backfill::ports::StoreError;
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+
+/// Marks the file as ours: `BFIL`.
+const APPLICATION: i32 = 0x4246_494C;
+
+/// Raised when the tables change.
+const VERSION: i32 = 1;
+
+/// Records are JSON where nothing is searched or summed, plain columns where something is.
+/// Shards carry the sums of their chunks. Of a chunk that was never begun, `progress` is NULL.
+/// Chunk states: 0 pending, 1 leased, 2 done.
+const TABLES: &str = "
+CREATE TABLE runs (
+    seq INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    record TEXT NOT NULL,
+    state TEXT NOT NULL,
+    desired_workers INTEGER NOT NULL,
+    finished INTEGER,
+    damage TEXT NOT NULL
+);
+CREATE TABLE shards (
+    seq INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (seq),
+    name TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    record TEXT NOT NULL,
+    live_docs INTEGER NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    damage TEXT,
+    chunks INTEGER NOT NULL,
+    claimed INTEGER NOT NULL,
+    done INTEGER NOT NULL,
+    damaged_chunks INTEGER NOT NULL,
+    sum_indexed INTEGER NOT NULL,
+    sum_already_there INTEGER NOT NULL,
+    sum_failed INTEGER NOT NULL,
+    sum_nested INTEGER NOT NULL,
+    sum_damaged INTEGER NOT NULL,
+    sum_source_bytes INTEGER NOT NULL,
+    sum_stored_bytes INTEGER NOT NULL,
+    sum_requests INTEGER NOT NULL,
+    sum_retries INTEGER NOT NULL,
+    sum_busy_ms INTEGER NOT NULL,
+    UNIQUE (run, name, number)
+);
+CREATE TABLE chunks (
+    seq INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL REFERENCES runs (seq),
+    shard INTEGER NOT NULL REFERENCES shards (seq),
+    number INTEGER NOT NULL,
+    ord INTEGER NOT NULL,
+    ranges TEXT NOT NULL,
+    state INTEGER NOT NULL,
+    owner TEXT,
+    lease_until INTEGER,
+    epoch INTEGER NOT NULL,
+    progress TEXT,
+    idle_claims INTEGER NOT NULL,
+    last_error TEXT,
+    UNIQUE (shard, number)
+);
+CREATE INDEX chunks_leased ON chunks (run, lease_until) WHERE state = 1;
+CREATE INDEX chunks_in_error ON chunks (run, ord) WHERE last_error IS NOT NULL;
+CREATE TABLE messages (
+    chunk INTEGER PRIMARY KEY REFERENCES chunks (seq),
+    run INTEGER NOT NULL REFERENCES runs (seq),
+    ord INTEGER NOT NULL,
+    visible_at INTEGER NOT NULL,
+    receipt TEXT
+);
+CREATE INDEX messages_in_order ON messages (run, ord, visible_at);
+CREATE TABLE samples (
+    run INTEGER NOT NULL REFERENCES runs (seq),
+    at INTEGER NOT NULL,
+    documents INTEGER NOT NULL,
+    stored_bytes INTEGER NOT NULL,
+    PRIMARY KEY (run, at)
+) WITHOUT ROWID;
+";
+
+/// Sets the connection up, and makes or checks the tables.
+pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> Result<(), Fault> {
+    let empty = is_empty(connection)?;
+    if empty && mode != Mode::ReadWriteCreate {
+        return Err(nothing_started(path));
+    }
+    if !empty {
+        check(connection)?;
+    }
+    if mode != Mode::ReadOnlyExisting {
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    }
+    // Losing the last transactions with the machine's power only repeats work.
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    if empty {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Another process may have been faster.
+        if is_empty(&transaction)? {
+            transaction.execute_batch(TABLES)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
+        transaction.commit()?;
+        check(connection)?;
+    }
+    Ok(())
+}
+
+fn is_empty(connection: &Connection) -> Result<bool, Fault> {
+    Ok(connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?)
+}
+
+fn check(connection: &Connection) -> Result<(), Fault> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    if pragma("application_id")? != APPLICATION {
+        return Err(Fault::invalid(
+            "this is no state file but a database of another program; give another --state",
+        ));
+    }
+    match pragma("user_version")? {
+        VERSION => Ok(()),
+        found if found > VERSION => Err(Fault::invalid(format!(
+            "it was made by a newer version of this program (format {found}, this one knows {VERSION}); \
+             use that version, or give another --state"
+        ))),
+        found => Err(Fault::invalid(format!(
+            "its format {found} is none that this program knows; give another --state"
+        ))),
+    }
+}
+
+/// The file is missing, or has nothing in it.
+pub(super) fn nothing_started(path: &Path) -> Fault {
+    Fault::Store(StoreError::NotFound(format!(
+        "there is no state file {}: nothing was started here, or give --state",
+        path.display()
+    )))
+}
