@@ -1,6 +1,8 @@
 //! Against a real server that speaks S3's protocol. `BACKFILL_TEST_S3` is its address; credentials and region
 //! come from the usual variables of AWS.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use aws::{S3Blobs, S3Options};
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;

@@ -1,6 +1,7 @@
 //! Requests and answers over HTTP(S). Nothing here knows what they mean.
 
 mod faults;
+mod secrets;
 mod setup;
 
 use crate::classify;
@@ -62,8 +63,7 @@ pub(crate) struct Transport {
     loopback: bool,
     basic: Option<HeaderValue>,
     signer: Option<Signer>,
-    /// What no error may repeat.
-    secrets: Vec<String>,
+    secrets: secrets::Secrets,
     timeouts: faults::Timeouts,
 }
 
@@ -137,23 +137,12 @@ impl Transport {
             body.extend_from_slice(&part);
         }
         let body = body.freeze();
-        let body = if status == 200 { body } else { self.redact(body) };
+        // Refusals become part of messages: they must not repeat what was sent in secret.
+        let body = if status == 200 { body } else { self.secrets.redact(body) };
         Ok(Answer { status, retry_after, location, body })
     }
 
     fn fault(&self, error: &reqwest::Error) -> TargetError {
         faults::explain(&self.location, error, &self.timeouts)
-    }
-
-    /// Refusals become part of messages: they must not repeat what was sent in secret.
-    fn redact(&self, body: Bytes) -> Bytes {
-        if self.secrets.is_empty() {
-            return body;
-        }
-        let mut text = String::from_utf8_lossy(&body).into_owned();
-        for secret in &self.secrets {
-            text = text.replace(secret, "***");
-        }
-        text.into()
     }
 }

@@ -1,6 +1,6 @@
 //! From a configuration to a way to the cluster.
 
-use super::{Transport, faults::Timeouts};
+use super::{Transport, faults::Timeouts, secrets::Secrets};
 use crate::config::{Auth, ConfigError, TargetConfig};
 use crate::sigv4::Signer;
 use reqwest::header::HeaderValue;
@@ -11,8 +11,6 @@ use std::time::Duration;
 
 /// Connections that were not used for so long are closed: what is in between may have forgotten them.
 const IDLE: Duration = Duration::from_secs(55);
-/// Shorter passwords would be found everywhere.
-const SHORTEST_SECRET: usize = 4;
 
 pub(super) fn transport(config: &TargetConfig) -> Result<Transport, ConfigError> {
     let url = endpoint(&config.endpoint)?;
@@ -31,10 +29,10 @@ pub(super) fn transport(config: &TargetConfig) -> Result<Transport, ConfigError>
             header.set_sensitive(true);
             basic = Some(header);
             secrets.extend([token, password.clone()]);
-            secrets.retain(|s| s.len() >= SHORTEST_SECRET);
         }
         Auth::SigV4 { region, service } => signer = Some(Signer::new(region.clone(), *service)),
     }
+    let secrets = Secrets::new(secrets);
     let timeouts = Timeouts { connect: config.connect_timeout, request: config.request_timeout };
     Ok(Transport { client, endpoint: location.clone(), location, loopback, basic, signer, secrets, timeouts })
 }
@@ -162,10 +160,10 @@ mod tests {
         let mut config = TargetConfig::new("http://h:1/base/");
         config.auth = Auth::Basic { user: "me".into(), password: "hunter22".into() };
         let transport = transport(&config).unwrap();
-        let shown = format!("{config:?}");
+        let shown = format!("{config:?} {transport:?}");
         assert!(!shown.contains("hunter22"), "{shown}");
         assert_eq!(transport.location(), "http://h:1/base");
-        let body = transport.redact("you sent me:hunter22".into());
+        let body = transport.secrets.redact("you sent me:hunter22".into());
         assert_eq!(body, "you sent me:***");
     }
 }

@@ -1,0 +1,235 @@
+//! Against a real cluster: `BACKFILL_TEST_TARGET` is its address.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod common;
+
+use backfill::model::WriteMode;
+use backfill::ports::{ItemOutcome, Refusal, Target, TargetError};
+use common::{batch, writer};
+use std::sync::atomic::{AtomicU32, Ordering};
+use target::{Compression, OpenSearchTarget, TargetConfig};
+
+fn endpoint() -> String {
+    std::env::var("BACKFILL_TEST_TARGET").unwrap()
+}
+
+fn target() -> OpenSearchTarget {
+    OpenSearchTarget::new(TargetConfig::new(endpoint())).unwrap()
+}
+
+/// A request outside of what the client offers.
+async fn admin(method: &str, path: &str, body: &str) -> String {
+    let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let request = client.request(method, format!("{}/{path}", endpoint())).body(body.to_owned());
+    let response = request.header("content-type", "application/json").send().await.unwrap();
+    assert!(response.status().is_success(), "{path}: {}", response.text().await.unwrap());
+    response.text().await.unwrap()
+}
+
+/// A name that no other test uses.
+fn unique(name: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    format!("t-{name}-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// An index of its own with one shard and no copies.
+async fn index(name: &str, mappings: &str) -> String {
+    let index = unique(name);
+    let settings = r#""settings":{"number_of_shards":1,"number_of_replicas":0}"#;
+    admin("PUT", &index, &format!("{{{settings},\"mappings\":{mappings}}}")).await;
+    index
+}
+
+async fn drop_index(index: &str) {
+    admin("DELETE", index, "").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn documents_come_back_byte_for_byte() {
+    let index = index("bytes", r#"{"dynamic":false}"#).await;
+    let target = target();
+    let sources = [
+        r#"{"n":0.12345678901234567890123,"m":1.10,"e":1E5,"big":123456789012345678901234567890}"#,
+        r#"{ "spaced" : [ 1 , 2 ],"u":"\u00e9é\ud83d\ude00","s":"\/" }"#,
+        r#"{"a.b":null,"b":true,"a":{"b":1e-7}}"#,
+        "{}",
+    ];
+    let ids = ["plain", "sp ace/ü%2F\"\\", "_under", "-1"];
+    let routing = [None, Some("r/ü"), None, Some("-1")];
+    let documents: Vec<_> = (0..4).map(|n| (ids[n], routing[n], sources[n])).collect();
+    for (mode, compression) in [(WriteMode::Index, Compression::Off), (WriteMode::Index, Compression::On)] {
+        let target = OpenSearchTarget::new(TargetConfig { compression, ..TargetConfig::new(endpoint()) });
+        let target = target.unwrap();
+        let mut padded = documents.clone();
+        let long = format!("{{\"long\":\"{}\"}}", "x".repeat(4000));
+        padded.push(("long", None, &long));
+        let writer = writer(&target, &index, mode).await;
+        let reply = writer.send(&batch(mode, &padded)).await.unwrap();
+        assert_eq!(reply.items, vec![ItemOutcome::Indexed; 5]);
+        writer.finish().await.unwrap();
+    }
+    let mut wanted: Vec<_> = documents.iter().map(|(id, routing, _)| (*id, *routing)).collect();
+    wanted.push(("absent", None));
+    let fetched = target.cluster().fetch(&index, &wanted).await.unwrap();
+    for (document, (id, routing, source)) in fetched.iter().zip(&documents) {
+        let document = document.as_ref().unwrap();
+        assert_eq!((document.id.as_str(), document.routing.as_deref()), (*id, *routing));
+        assert_eq!(document.source.get(), *source);
+    }
+    assert!(fetched[4].is_none());
+    assert_eq!(target.cluster().count(&index, true).await.unwrap(), 5);
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn create_finds_what_is_there() {
+    let index = index("create", "{}").await;
+    let target = target();
+    let writer = writer(&target, &index, WriteMode::Create).await;
+    let one = batch(WriteMode::Create, &[("1", None, "{}")]);
+    assert_eq!(writer.send(&one).await.unwrap().items, [ItemOutcome::Indexed]);
+    let two = batch(WriteMode::Create, &[("1", None, "{}"), ("2", None, "{}")]);
+    assert_eq!(writer.send(&two).await.unwrap().items, [ItemOutcome::AlreadyThere, ItemOutcome::Indexed]);
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn documents_that_do_not_fit_fail_with_the_reason() {
+    let mappings = r#"{"dynamic":"strict","properties":{"n":{"type":"integer"}}}"#;
+    let index = index("fail", mappings).await;
+    let target = target();
+    let documents = [
+        ("1", None, r#"{"n":"seven"}"#),
+        ("2", None, r#"{"n":7}"#),
+        ("3", None, r#"{"x":7}"#),
+        ("4", None, r#"{"n":7,}"#),
+    ];
+    let writer = writer(&target, &index, WriteMode::Index).await;
+    let items = writer.send(&batch(WriteMode::Index, &documents)).await.unwrap().items;
+    assert_eq!(items[1], ItemOutcome::Indexed);
+    for (item, kind, word) in [
+        (&items[0], "mapper_parsing_exception", "seven"),
+        (&items[2], "strict_dynamic_mapping_exception", "[x]"),
+        (&items[3], "mapper_parsing_exception", "field name"),
+    ] {
+        let ItemOutcome::Failed { error_type, reason } = item else { panic!("{item:?}") };
+        assert!(error_type == kind && reason.contains(word), "{error_type}: {reason}");
+    }
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn an_index_that_takes_no_writes_refuses_for_now() {
+    let target = target();
+    let one = batch(WriteMode::Index, &[("1", None, "{}")]);
+    for block in ["index.blocks.write", "index.blocks.read_only_allow_delete"] {
+        let index = index("block", "{}").await;
+        admin("PUT", &format!("{index}/_settings"), &format!("{{\"{block}\":true}}")).await;
+        let reply = writer(&target, &index, WriteMode::Index).await.send(&one).await.unwrap();
+        let [ItemOutcome::Refused(Refusal::Blocked(reason))] = &reply.items[..] else { panic!("{reply:?}") };
+        assert!(reason.contains("cluster_block_exception"), "{reason}");
+        drop_index(&index).await;
+    }
+    let index = index("closed", "{}").await;
+    admin("POST", &format!("{index}/_close"), "").await;
+    let reply = writer(&target, &index, WriteMode::Index).await.send(&one).await.unwrap();
+    assert!(matches!(&reply.items[..], [ItemOutcome::Refused(Refusal::Blocked(_))]), "{reply:?}");
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn an_index_that_may_not_be_made_refuses_for_now() {
+    let index = unique("noauto");
+    let setting = |value: &str| format!("{{\"transient\":{{\"action.auto_create_index\":{value}}}}}");
+    admin("PUT", "_cluster/settings", &setting("\"-t-noauto-*,+*\"")).await;
+    let target = target();
+    let one = batch(WriteMode::Index, &[("1", None, "{}")]);
+    let reply = writer(&target, &index, WriteMode::Index).await.send(&one).await.unwrap();
+    admin("PUT", "_cluster/settings", &setting("null")).await;
+    let [ItemOutcome::Refused(Refusal::Blocked(reason))] = &reply.items[..] else { panic!("{reply:?}") };
+    assert!(reason.contains("no such index"), "{reason}");
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn data_streams_take_create_only_and_give_their_documents_back() {
+    let stream = unique("stream");
+    let template = format!("{{\"index_patterns\":[\"{stream}\"],\"data_stream\":{{}}}}");
+    admin("PUT", &format!("_index_template/{stream}"), &template).await;
+    let target = target();
+    let source = r#"{"@timestamp":"2020-01-01T00:00:00Z","n":1.10}"#;
+    let documents = [("1", None, source), ("2", None, source)];
+    let items = writer(&target, &stream, WriteMode::Create).await;
+    let items = items.send(&batch(WriteMode::Create, &documents)).await.unwrap().items;
+    assert_eq!(items, vec![ItemOutcome::Indexed; 2]);
+    admin("POST", &format!("{stream}/_rollover"), "").await;
+    let wanted = [("2", None), ("absent", None), ("1", None)];
+    let fetched = target.cluster().fetch(&stream, &wanted).await.unwrap();
+    let ids: Vec<_> = fetched.iter().map(|d| d.as_ref().map(|d| (d.id.as_str(), d.source.get()))).collect();
+    assert_eq!(ids, [Some(("2", source)), None, Some(("1", source))]);
+    let reply = writer(&target, &stream, WriteMode::Index).await;
+    let reply = reply.send(&batch(WriteMode::Index, &documents[..1])).await.unwrap();
+    assert!(matches!(&reply.items[..], [ItemOutcome::Refused(Refusal::Blocked(_))]), "{reply:?}");
+    assert_eq!(target.missing(&[stream.clone(), "t-absent".to_owned()]).await.unwrap(), ["t-absent"]);
+    admin("DELETE", &format!("_data_stream/{stream}"), "").await;
+    admin("DELETE", &format!("_index_template/{stream}"), "").await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn indices_are_listed_counted_and_missed() {
+    let index = index("cat", "{}").await;
+    let alias = format!("{index}-alias");
+    admin("PUT", &format!("{index}/_alias/{alias}"), "").await;
+    let target = target();
+    target.check().await.unwrap();
+    assert!(!target.cluster().version().await.unwrap().number.is_empty());
+    let batch = batch(WriteMode::Index, &[("1", None, "{}"), ("2", None, "{}"), ("1", None, "{}")]);
+    writer(&target, &index, WriteMode::Index).await.send(&batch).await.unwrap();
+    assert_eq!(target.cluster().count(&index, true).await.unwrap(), 2);
+    let rows = target.cluster().cat_indices(&format!("{}*", &index[..index.len() - 1])).await.unwrap();
+    let row = rows.iter().find(|r| r.index == index).unwrap();
+    assert_eq!((row.health.as_str(), row.status.as_str()), ("green", "open"));
+    assert_eq!((row.pri.as_str(), row.rep.as_str(), row.docs_count.as_str()), ("1", "0", "2"));
+    assert!(!row.uuid.is_empty() && row.store_size.ends_with('b') && row.pri_store_size.ends_with('b'));
+    assert!(target.cluster().cat_indices("").await.unwrap().contains(row));
+    let names = [index.clone(), "t-absent-1".to_owned(), alias, "t-absent-2".to_owned()];
+    assert_eq!(target.missing(&names).await.unwrap(), ["t-absent-1", "t-absent-2"]);
+    assert!(target.cluster().count("t-absent", false).await.is_err());
+    assert!(target.cluster().fetch("t-absent", &[("1", None)]).await.is_err());
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn a_request_that_is_too_large_is_said_so() {
+    let target = target();
+    let source = format!("{{\"x\":\"{}\"}}", "x".repeat(101 << 20));
+    let one = batch(WriteMode::Index, &[("1", None, &source)]);
+    let error = writer(&target, "t-absent", WriteMode::Index).await.send(&one).await.unwrap_err();
+    assert_eq!(error, TargetError::TooLarge { target: target.location(), bytes: one.body.len() });
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn each_runtime_has_its_own_client() {
+    let threads = (0..3).map(|_| {
+        std::thread::spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let target = target();
+                for _ in 0..20 {
+                    target.check().await.unwrap();
+                }
+            });
+        })
+    });
+    threads.collect::<Vec<_>>().into_iter().for_each(|t| t.join().unwrap());
+}
