@@ -93,6 +93,11 @@ pub fn span(millis: u64) -> String {
     format!("{}h {}m {}s", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
+/// A time that was worked: `0.3s`, or a span when it is longer than a minute.
+pub fn worked(millis: u64) -> String {
+    if millis < 60_000 { format!("{}.{}s", millis / 1000, millis / 100 % 10) } else { span(millis) }
+}
+
 /// A share in percent, rounded down so that 100 % means all.
 pub fn percent(done: u64, total: u64) -> String {
     if total == 0 {

@@ -1,1 +1,46 @@
-fn main() {}
+//! The tasks of the repository that are more than one command of cargo: `cargo xtask --help` lists them.
+
+mod fixtures;
+mod fuzz;
+mod server;
+mod test;
+
+use std::{error::Error, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about, long_about = None)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+/// Tasks of this repository.
+#[derive(Subcommand)]
+enum Task {
+    /// Check, and run all tests, those with real servers too.
+    Test(test::Arguments),
+    /// Make the fixtures again, from real servers.
+    Fixtures(fixtures::Arguments),
+    /// Start a real server on loopback.
+    #[command(subcommand)]
+    Server(server::Task),
+    /// Fuzz the readers.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Test(arguments) => test::run(&arguments),
+        Task::Fixtures(arguments) => fixtures::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Task::Server(task) => server::run(task).map(|()| ExitCode::SUCCESS),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}

@@ -6,7 +6,7 @@ use super::{Context, open_snapshot, print_json, print_line};
 use crate::args::StartArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
-use crate::render::{Align, bytes, count, span, table};
+use crate::render::{Align, bytes, count, table, worked};
 use crate::settings::{self, RepositorySetting, TargetSetting, selection, snapshot_name};
 use backfill::finish::finish;
 use backfill::model::{Run, RunId, RunSpec, RunState};
@@ -287,7 +287,7 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
             count(counters.indexed + counters.already_there),
             count(counters.failed),
             bytes(counters.source_bytes),
-            span(counters.busy_ms),
+            worked(counters.busy_ms),
         ]
     };
     let mut rows: Vec<Vec<String>> = summary.indices.iter().map(|i| row(&i.index, &i.counters)).collect();

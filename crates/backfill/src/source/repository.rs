@@ -176,11 +176,9 @@ impl Repository {
                 Err(error) => return Err(error),
             }
         }
-        let summaries: Vec<IndexSummary> = indices
-            .iter()
-            .map(|(s, ..)| s.clone())
-            .chain(refused.iter().map(|(name, _)| damaged_summary(name)))
-            .collect();
+        // The patterns are applied to all names again, since an exclusion may name what is no candidate.
+        let known = |name: &str| indices.iter().find(|(s, ..)| s.name == name).map(|(s, ..)| s.clone());
+        let summaries: Vec<IndexSummary> = all.into_iter().map(|s| known(&s.name).unwrap_or(s)).collect();
         let selected = patterns.select(&summaries).map_err(|e| self.located(e))?;
         let mut meant: Vec<IndexSource> = indices
             .into_iter()
@@ -213,10 +211,6 @@ impl Repository {
     fn located(&self, error: Error) -> SourceError {
         located(self.blobs.as_ref(), error)
     }
-}
-
-fn damaged_summary(name: &str) -> IndexSummary {
-    IndexSummary { name: name.to_owned(), hidden: false, data_stream: None }
 }
 
 fn located(blobs: &dyn Blobs, error: Error) -> SourceError {

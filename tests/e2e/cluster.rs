@@ -1,0 +1,149 @@
+//! Into a real OpenSearch.
+
+use crate::support::{Desk, Documents, create_indices, empty_target, fixture, repo};
+use serde_json::json;
+
+/// Indices of the fixtures that hold no document that could be migrated.
+const EMPTY: [&str; 3] = ["empty", "all_deleted", "no_source"];
+
+fn every_document_arrives(name: &str) {
+    let (_alone, url) = empty_target();
+    let (desk, fixture) = (Desk::new(), fixture(name));
+    let expected = Documents::expected(&fixture);
+    create_indices(&url, &expected, &EMPTY);
+    let repo = repo(&fixture);
+    let args = [
+        "start",
+        "--local",
+        "--repo",
+        &repo,
+        "--snapshot",
+        "snap-2",
+        "--target",
+        &url,
+        "--chunk-size",
+        "100kb",
+    ];
+    desk.backfill(&args).expect(3);
+    Documents::in_cluster(&url).assert_same(&expected);
+    let verify = ["verify", "--repo", &repo, "--target", &url, "--index", "*,-no_source", "--full"];
+    let verified = desk.backfill(&verify).expect(0);
+    assert!(verified.stdout.contains("holds what the snapshot holds"), "{}", verified.stdout);
+    // A second run finds the data stream's documents there already, and changes nothing.
+    let again: Vec<&str> =
+        args.iter().copied().chain(["--new", "--workers", "2", "--compress-requests", "on"]).collect();
+    let report = desk.backfill(&[&again[..], &["--json"]].concat()).expect(3).json();
+    let streamed = expected.0.keys().filter(|(index, ..)| index.starts_with("logs-")).count();
+    assert_eq!(report["summary"]["documents_already_there"], streamed);
+    Documents::in_cluster(&url).assert_same(&expected);
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn every_document_of_elasticsearch_7_10_arrives() {
+    every_document_arrives("es-7.10.2");
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn every_document_of_opensearch_2_19_arrives() {
+    every_document_arrives("os-2.19.5");
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn documents_that_the_target_refuses_are_kept_and_the_others_arrive() {
+    let (_alone, url) = empty_target();
+    let (desk, fixture) = (Desk::new(), fixture("tiny"));
+    let http = servers::Http::new(&url);
+    let index = fixture.expected[0].index.clone();
+    let strict = json!({"settings": {"number_of_replicas": 0}, "mappings": {"dynamic": "strict"}});
+    http.put(&format!("/{index}"), &strict).unwrap().ok().unwrap();
+    let args = ["start", "--local", "--repo", &repo(&fixture), "--target", &url, "--json"];
+    let report = desk.backfill(&args).expect(3).json();
+    assert_eq!(report["summary"]["documents_failed"], fixture.expected.len());
+    let listed = desk.backfill(&["failed-documents", "list", "--json"]).expect(0).stdout;
+    let record: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+    assert_eq!(record["error_type"], "strict_dynamic_mapping_exception");
+    assert!(record["source"].is_object() && record["reason"].is_string());
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn missing_indices_and_blocks_are_told_and_nothing_is_lost() {
+    let (_alone, url) = empty_target();
+    let (desk, fixture) = (Desk::new(), fixture("tiny"));
+    let repo = repo(&fixture);
+    let args = ["start", "--local", "--repo", &repo, "--target", &url, "--target-wait", "2s"];
+    let refused = desk.backfill(&args).expect(6);
+    assert!(refused.stderr.contains("--create-missing-indices"), "{}", refused.stderr);
+    let expected = Documents::expected(&fixture);
+    create_indices(&url, &expected, &[]);
+    let index = &fixture.expected[0].index;
+    let http = servers::Http::new(&url);
+    let block = |on: bool| {
+        http.put(&format!("/{index}/_settings"), &json!({"index.blocks.write": on})).unwrap().ok().unwrap();
+    };
+    block(true);
+    let blocked = desk.backfill(&args).expect(6);
+    assert!(blocked.stderr.contains("blocked"), "{}", blocked.stderr);
+    block(false);
+    desk.backfill(&args).expect(0);
+    Documents::in_cluster(&url).assert_same(&expected);
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn verify_finds_what_differs() {
+    let (_alone, url) = empty_target();
+    let (desk, fixture) = (Desk::new(), fixture("tiny"));
+    let repo = repo(&fixture);
+    let verify = ["verify", "--repo", &repo, "--target", &url, "--full", "--json"];
+    let report = desk.backfill(&verify).expect(3).json();
+    assert_eq!(report["indices"][0]["target_count"], serde_json::Value::Null);
+    create_indices(&url, &Documents::expected(&fixture), &[]);
+    desk.backfill(&["start", "--local", "--repo", &repo, "--target", &url]).expect(0);
+    let (first, second) = (&fixture.expected[0], &fixture.expected[1]);
+    let http = servers::Http::new(&url);
+    let path = |d: &servers::ExpectedDoc| {
+        let routing = d.routing.as_ref().map_or_else(String::new, |r| format!("?routing={r}"));
+        format!("/{}/_doc/{}{routing}", d.index, d.id)
+    };
+    http.put(&path(first), &json!({"changed": true})).unwrap().ok().unwrap();
+    http.delete(&path(second)).unwrap().ok().unwrap();
+    let report = desk.backfill(&verify).expect(3).json();
+    assert_eq!(
+        (&report["indices"][0]["different"], &report["indices"][0]["missing"]),
+        (&json!(1), &json!(1))
+    );
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn cat_indices_shows_the_snapshot_and_the_target() {
+    let (_alone, url) = empty_target();
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    create_indices(&url, &Documents::default(), &["there"]);
+    std::fs::write(
+        desk.path("services.yaml"),
+        format!(
+            "target_cluster: {{endpoint: '{url}', no_auth: }}\nsnapshot: {{fs: {{repo_path: '{}'}}, snapshot_name: snap-2}}\n",
+            fixture.repo.display()
+        ),
+    )
+    .unwrap();
+    let text = desk.console(&["clusters", "cat-indices"]).expect(0).stdout;
+    let header = "health status index";
+    assert!(text.starts_with("SOURCE CLUSTER (from snapshot snap-2"), "{text}");
+    assert!(text.contains("\nTARGET CLUSTER\n") && text.matches(header).count() == 2, "{text}");
+    let json = desk.console(&["--json", "clusters", "cat-indices"]).expect(0).json();
+    for (index, live) in fixture.about.live.iter().filter(|(index, _)| *index != "nested") {
+        let rows = json["source_cluster"].as_array().unwrap();
+        if let Some(row) = rows.iter().find(|r| r["index"] == **index) {
+            assert_eq!(row["docs.count"], live.to_string(), "{index}");
+        }
+    }
+    assert_eq!(json["target_cluster"][0]["index"], "there");
+    let check = desk.console(&["clusters", "connection-check"]).expect(0).stdout;
+    assert_eq!(check, "SOURCE CLUSTER\nSuccessfully connected!\nTARGET CLUSTER\nSuccessfully connected!\n");
+}

@@ -1,0 +1,213 @@
+//! Damage: whatever byte of a repository is flipped, either the documents are the same or an error names the file.
+
+use crate::support::{Desk, Documents, fixture, repo};
+use async_trait::async_trait;
+use backfill::finish::finish;
+use backfill::model::{Run, RunId, RunSpec, RunState, Selection};
+use backfill::plan::plan;
+use backfill::ports::{Blob, BlobError, Blobs, Checkpoints, Queue, SystemClock};
+use backfill::source::Repository;
+use backfill::worker::flow::{Flow, FlowLimits};
+use backfill::worker::{Step, Worker, WorkerOptions};
+use bytes::Bytes;
+use local::{Compression, ExportTarget, FsFailedDocuments, Mode, SqliteStore};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio_util::sync::CancellationToken;
+
+/// A repository in memory, one byte of which may be flipped; notes what was read.
+#[derive(Debug, Default)]
+struct Memory {
+    files: BTreeMap<String, Vec<u8>>,
+    read: Mutex<BTreeSet<(String, u64)>>,
+    /// Noting each byte costs more than the whole job.
+    noting: bool,
+}
+
+impl Memory {
+    fn load(root: &Path) -> Memory {
+        let files = crate::support::files_below(root).into_iter().map(|path| {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            (name, std::fs::read(path).unwrap())
+        });
+        Memory { files: files.collect(), read: Mutex::default(), noting: true }
+    }
+}
+
+#[async_trait]
+impl Blobs for Memory {
+    fn location(&self) -> String {
+        "memory".to_owned()
+    }
+
+    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+        assert_eq!(dir, "");
+        Ok(self.files.keys().filter(|name| !name.contains('/')).cloned().collect())
+    }
+
+    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+        let len = self.files.get(path).map_or(0, Vec::len) as u64;
+        self.get_range(path, 0..len, None).await
+    }
+
+    async fn get_range(&self, path: &str, range: Range<u64>, _: Option<&str>) -> Result<Blob, BlobError> {
+        let file = self.files.get(path).ok_or_else(|| BlobError::NotFound { path: path.to_owned() })?;
+        let bytes = file.get(range.start as usize..range.end as usize).ok_or_else(|| BlobError::Short {
+            path: path.to_owned(),
+            end: range.end,
+            len: file.len() as u64,
+        })?;
+        if self.noting {
+            self.read.lock().unwrap().extend(range.map(|at| (path.to_owned(), at)));
+        }
+        Ok(Blob { bytes: Bytes::copy_from_slice(bytes), etag: String::new() })
+    }
+}
+
+/// What a run came to: the documents, or what is said of the damage.
+enum Outcome {
+    Same(String),
+    Told(Vec<String>),
+}
+
+/// The whole job, in this process: opens, plans, works, finishes.
+async fn migrate(blobs: Arc<Memory>, dir: &Path) -> Outcome {
+    match try_migrate(blobs, dir).await {
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::Told(vec![error]),
+    }
+}
+
+async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> {
+    let text = |e: &dyn std::fmt::Display| e.to_string();
+    let repository = Repository::open(blobs.clone()).await.map_err(|e| text(&e))?;
+    let opened = repository.snapshot("latest", false).await.map_err(|e| text(&e))?;
+    let selection = Selection { patterns: "*".to_owned(), include_hidden: false };
+    let plan = plan(&repository, &opened, &selection, 1 << 30).await.map_err(|e| text(&e))?;
+    let run = Run {
+        id: RunId("run".to_owned()),
+        spec: RunSpec {
+            repository: String::new(),
+            snapshot: plan.snapshot,
+            snapshot_uuid: plan.snapshot_uuid,
+            selection,
+            target: String::new(),
+            allow_partial: false,
+            chunk_bytes: 1 << 30,
+        },
+        state: RunState::Running,
+        desired_workers: 1,
+        created: 0,
+        finished: None,
+        indices: plan.indices,
+        missing_shards: plan.missing_shards,
+        refused: plan.refused,
+        damage: Vec::new(),
+    };
+    let store = SqliteStore::open(&dir.join("state"), Mode::ReadWriteCreate).map_err(|e| text(&e))?;
+    store.create_run(&run, &plan.shards, &plan.chunks).await.map_err(|e| text(&e))?;
+    let chunks: Vec<_> = plan.chunks.iter().map(|c| c.id.clone()).collect();
+    store.enqueue(&run.id, &chunks).await.map_err(|e| text(&e))?;
+    let worker = Worker {
+        owner: "worker".to_owned(),
+        run: run.clone(),
+        blobs,
+        checkpoints: Arc::new(store.clone()),
+        queue: Arc::new(store.queue_of(&run.id)),
+        target: Arc::new(ExportTarget::new(dir.join("out"), Compression::None)),
+        failed: Arc::new(FsFailedDocuments::new(dir.join("failed"))),
+        clock: Arc::new(SystemClock),
+        options: WorkerOptions::default(),
+        flow: Arc::new(Mutex::new(Flow::new(FlowLimits::default(), 0))),
+    };
+    while worker.step(&CancellationToken::new()).await.map_err(|e| text(&e))? != Step::Idle {}
+    let state = finish(&store, &SystemClock, &run).await.map_err(|e| text(&e))?;
+    let run = store.run(&run.id).await.map_err(|e| text(&e))?;
+    if state == Some(RunState::Damaged) {
+        return Ok(Outcome::Told(run.damage));
+    }
+    let mut lines: Vec<String> = crate::support::files_below(&dir.join("out"))
+        .iter()
+        .flat_map(|f| std::fs::read_to_string(f).unwrap().lines().map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    lines.sort_unstable();
+    Ok(Outcome::Same(lines.join("\n")))
+}
+
+/// Runs the whole job in a directory of its own.
+fn attempt(memory: &Arc<Memory>) -> Outcome {
+    let fast = Path::new("/dev/shm");
+    let dir = if fast.is_dir() { tempfile::tempdir_in(fast) } else { tempfile::tempdir() }.unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(migrate(memory.clone(), dir.path()))
+}
+
+/// Flips one bit; whether that was harmless.
+fn flip(whole: &BTreeMap<String, Vec<u8>>, documents: &str, (name, at): &(String, u64)) -> bool {
+    let mut files = whole.clone();
+    // A different bit for each byte, so that all kinds of flips occur.
+    files.get_mut(name).unwrap()[*at as usize] ^= 1 << (at % 8);
+    match attempt(&Arc::new(Memory { files, ..Memory::default() })) {
+        Outcome::Same(found) => {
+            assert!(found == documents, "byte {at} of {name} changed the documents in silence");
+            true
+        }
+        Outcome::Told(messages) => {
+            // A blob that is named by a flipped byte of the root is not found: then that name is told.
+            let root = name.starts_with("index");
+            let (dir, file) = name.rsplit_once('/').unwrap_or(("", name));
+            let named = |m: &String| root || m.contains(file) || (!dir.is_empty() && m.contains(dir));
+            assert!(messages.iter().any(named), "byte {at} of {name}: {messages:?}");
+            false
+        }
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_harmless_or_told_with_the_files_name() {
+    let whole = Arc::new(Memory::load(&fixture("tiny").repo));
+    let Outcome::Same(documents) = attempt(&whole) else { panic!("the fixture itself is damaged") };
+    assert_eq!(documents.lines().count(), fixture("tiny").expected.len());
+    // Bytes that are not read cannot matter.
+    let read: Vec<(String, u64)> = whole.read.lock().unwrap().iter().cloned().collect();
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let count = &|part: &[(String, u64)]| part.iter().filter(|at| flip(&whole.files, &documents, at)).count();
+    let harmless: usize = std::thread::scope(|scope| {
+        let parts = read.chunks(read.len().div_ceil(threads));
+        let running: Vec<_> = parts.map(|part| scope.spawn(move || count(part))).collect();
+        running.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    println!("{} bytes flipped, {harmless} of them harmless", read.len());
+}
+
+#[test]
+fn a_damaged_run_ends_as_damaged_and_never_as_done() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let copy = desk.path("repo");
+    for file in crate::support::files_below(&fixture.repo) {
+        let to = copy.join(file.strip_prefix(&fixture.repo).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(file, to).unwrap();
+    }
+    // The largest blob of an index is mostly stored fields.
+    let expected = Documents::expected(&fixture);
+    let plan = desk.backfill(&["plan", "--repo", &repo(&fixture)]).expect(0);
+    assert!(plan.stdout.contains("large"));
+    let largest =
+        crate::support::files_below(&copy).into_iter().max_by_key(|f| f.metadata().unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x10;
+    std::fs::write(&largest, bytes).unwrap();
+    let args = ["start", "--local", "--repo", "repo", "--target", "ndjson:out"];
+    let ended = desk.backfill(&args).expect(5);
+    assert!(ended.stdout.contains("damaged: ") && ended.stdout.contains(".fdt"), "{}", ended.stdout);
+    let status = desk.backfill(&["status", "--deep-check"]).expect(0).stdout;
+    assert!(status.contains("Damaged: ") && !status.contains("Everything"), "{status}");
+    // The others are there all the same.
+    let found = desk.exported("out");
+    let lost = expected.0.keys().filter(|k| !found.0.contains_key(*k)).count();
+    assert!(lost <= 10, "{lost} of {} documents are lost by one flipped byte", expected.0.len());
+}

@@ -1,0 +1,193 @@
+//! Exports: the whole job without a cluster.
+
+use crate::support::{Desk, Documents, files_below, fixture, repo};
+
+fn every_document_arrives(name: &str) {
+    let (desk, fixture) = (Desk::new(), fixture(name));
+    let args =
+        ["start", "--local", "--repo", &repo(&fixture), "--snapshot", "snap-2", "--target", "ndjson:out"];
+    let expected = Documents::expected(&fixture);
+    let sourceless = fixture.expected.iter().any(|d| d.source.is_none());
+    let ended = desk.backfill(&args).expect(if sourceless { 3 } else { 0 });
+    desk.exported("out").assert_same(&expected);
+    assert!(ended.stdout.contains("indexed"), "{}", ended.stdout);
+    // Once more does nothing, and says the same.
+    let again = desk.backfill(&args).expect(if sourceless { 3 } else { 0 });
+    assert_eq!(again.stdout, ended.stdout);
+}
+
+#[test]
+fn every_document_of_elasticsearch_7_10_arrives() {
+    every_document_arrives("es-7.10.2");
+}
+
+#[test]
+fn every_document_of_opensearch_2_19_arrives() {
+    every_document_arrives("os-2.19.5");
+}
+
+#[test]
+fn every_document_of_opensearch_1_3_arrives() {
+    every_document_arrives("os-1.3.20");
+}
+
+#[test]
+fn every_document_of_elasticsearch_8_arrives() {
+    every_document_arrives("es-8.19.9");
+}
+
+#[test]
+fn every_document_of_opensearch_3_arrives() {
+    every_document_arrives("os-3.6.0");
+}
+
+#[test]
+fn small_chunks_several_workers_and_compression_change_nothing() {
+    let fixture = fixture("os-2.19.5");
+    let expected = Documents::expected(&fixture);
+    for (compression, extension) in [("gzip", "gz"), ("zstd", "zst")] {
+        let desk = Desk::new();
+        desk.backfill(&[
+            "start",
+            "--local",
+            "--repo",
+            &repo(&fixture),
+            "--target",
+            "ndjson:out",
+            "--chunk-size",
+            "20kb",
+            "--workers",
+            "3",
+            "--compress",
+            compression,
+            "--bulk-size",
+            "5kb",
+        ])
+        .expect(3);
+        for file in files_below(&desk.path("out")) {
+            assert_eq!(file.extension().unwrap(), extension);
+            let unpacked = file.with_extension("");
+            let mut reader: Box<dyn std::io::Read> = match compression {
+                "gzip" => Box::new(flate2::read::MultiGzDecoder::new(std::fs::File::open(&file).unwrap())),
+                _ => Box::new(zstd::stream::read::Decoder::new(std::fs::File::open(&file).unwrap()).unwrap()),
+            };
+            std::io::copy(&mut reader, &mut std::fs::File::create(unpacked).unwrap()).unwrap();
+            std::fs::remove_file(file).unwrap();
+        }
+        desk.exported("out").assert_same(&expected);
+    }
+}
+
+#[test]
+fn documents_without_source_are_kept_as_failed() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let args =
+        ["start", "--local", "--repo", &repo(&fixture), "--index", "no_source", "--target", "ndjson:out"];
+    desk.backfill(&args).expect(3);
+    let ids: Vec<&str> =
+        fixture.expected.iter().filter(|d| d.index == "no_source").map(|d| d.id.as_str()).collect();
+    let listed = desk.backfill(&["failed-documents", "list", "--json"]).expect(0).stdout;
+    let mut found: Vec<String> = listed
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|record| {
+            assert_eq!(record["error_type"], "missing_source");
+            record["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    found.sort();
+    let mut ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+    ids.sort();
+    assert_eq!(found, ids);
+    let count = desk.backfill(&["failed-documents", "count"]).expect(0).stdout;
+    assert_eq!(count.lines().next().unwrap(), ids.len().to_string());
+}
+
+#[test]
+fn selections_follow_opensearchs_rules() {
+    let fixture = fixture("os-2.19.5");
+    let cases: [(&[&str], &[&str], &[&str]); 4] = [
+        (&["--index", "basic,nested"], &["basic", "nested"], &["verbatim", "large"]),
+        (&["--index", "*,-basic"], &["nested"], &["basic", ".dotted"]),
+        (&["--index", "logs-*"], &["logs-app-x"], &["basic"]),
+        (&["--index", "hidden"], &["hidden"], &["basic"]),
+    ];
+    for (args, present, absent) in cases {
+        let desk = Desk::new();
+        let mut all = vec!["start", "--local", "--target", "ndjson:out", "--repo"];
+        let repo = repo(&fixture);
+        all.push(&repo);
+        all.extend(args);
+        desk.backfill(&all);
+        for name in present {
+            assert!(desk.path("out").join(name).is_dir(), "{args:?}: {name} is missing");
+        }
+        for name in absent {
+            assert!(!desk.path("out").join(name).exists(), "{args:?}: {name} is there");
+        }
+    }
+}
+
+#[test]
+fn status_has_the_form_that_its_users_know() {
+    let (desk, fixture) = (Desk::new(), fixture("tiny"));
+    desk.backfill(&["start", "--local", "--repo", &repo(&fixture), "--target", "ndjson:out"]).expect(0);
+    let status = desk.backfill(&["status", "--deep-check"]).expect(0).stdout;
+    let head: Vec<&str> = status.lines().take(9).collect();
+    let expected = [
+        "BackfillStatus.STOPPED",
+        "Running=0",
+        "Pending=0",
+        "Desired=0",
+        "Shards total: 1",
+        "Shards completed: 1",
+        "Shards incomplete: 0",
+        "Shards in progress: 0",
+        "Shards unclaimed: 0",
+    ];
+    assert_eq!(head, expected);
+    assert!(status.lines().last().unwrap().starts_with("Everything has been migrated"), "{status}");
+    assert_eq!(desk.console(&["backfill", "status", "--deep-check"]).expect(0).stdout, status);
+    let json = desk.backfill(&["--json", "status"]).expect(0).json();
+    assert_eq!(json["outcome"], "complete");
+    assert_eq!(json["documents_done"], fixture.expected.len());
+}
+
+#[test]
+fn plan_and_snapshots_tell_what_is_there() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let repo = repo(&fixture);
+    let listed = desk.console(&["snapshot", "list", "--repo", &repo, "--json"]).expect(0).json();
+    let names: Vec<&str> = listed.as_array().unwrap().iter().map(|s| s["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["snap-1", "snap-2"]);
+    let plan = desk.backfill(&["plan", "--repo", &repo, "--json", "--include-hidden"]).expect(0).json();
+    for index in plan["indices"].as_array().unwrap() {
+        let name = index["index"].as_str().unwrap();
+        // Metadata counts nested children too.
+        if let Some(live) = fixture.about.live.get(name).filter(|_| name != "nested") {
+            assert_eq!(index["documents"], *live, "{name}");
+        }
+    }
+    let notes = plan["notes"].to_string();
+    assert!(notes.contains("no_source: _source is disabled"), "{notes}");
+    assert!(plan["indices"].to_string().contains("logs-app-x"));
+}
+
+#[test]
+fn a_partial_snapshot_is_refused_unless_allowed() {
+    let (desk, fixture) = (Desk::new(), fixture("partial"));
+    let name = fixture.about.snapshots.last().unwrap().clone();
+    let repo = repo(&fixture);
+    let args = ["start", "--local", "--repo", &repo, "--snapshot", &name, "--target", "ndjson:out"];
+    let refused = desk.backfill(&args).expect(5);
+    assert!(
+        refused.stderr.contains("PARTIAL") && refused.stderr.contains("--allow-partial"),
+        "{}",
+        refused.stderr
+    );
+    let mut args = args.to_vec();
+    args.push("--allow-partial");
+    let allowed = desk.backfill(&args).expect(0);
+    assert!(allowed.stdout.contains("missing from the snapshot"), "{}", allowed.stdout);
+    desk.exported("out").assert_same(&Documents::expected(&fixture));
+}

@@ -1,0 +1,137 @@
+//! Killed, stopped, scaled: at random moments, again and again, and every document is there once.
+
+use crate::support::{Desk, Documents, create_indices, empty_target, fixture, repo, wait_until};
+use servers::Fixture;
+use std::time::Duration;
+
+/// How often each of these tests goes through its story.
+const ROUNDS: u64 = 20;
+const SELECTION: &str = "basic,nested,updates,compressed,logs-*,verbatim";
+
+/// Small pieces, so that a run has many moments to be interrupted at.
+fn arguments<'a>(repo: &'a str, url: &'a str) -> Vec<&'a str> {
+    vec![
+        "start",
+        "--local",
+        "--repo",
+        repo,
+        "--target",
+        url,
+        "--index",
+        SELECTION,
+        "--chunk-size",
+        "30kb",
+        "--bulk-size",
+        "2kb",
+        "--max-in-flight",
+        "2",
+    ]
+}
+
+fn story(round: u64) -> (Desk, Fixture, Documents, fastrand::Rng) {
+    let fixture = fixture(if round % 2 == 0 { "es-7.10.2" } else { "os-2.19.5" });
+    let mut expected = Documents::expected(&fixture);
+    expected.0.retain(|(index, ..), _| {
+        ["basic", "nested", "updates", "compressed", "verbatim"].contains(&index.as_str())
+            || index.starts_with("logs-")
+    });
+    (Desk::new(), fixture, expected, fastrand::Rng::with_seed(round))
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn killed_at_random_moments_it_continues_from_its_checkpoints() {
+    let mut kills = 0;
+    for round in 0..ROUNDS {
+        let (_alone, url) = empty_target();
+        let (desk, fixture, expected, mut random) = story(round);
+        create_indices(&url, &expected, &[]);
+        let repo = repo(&fixture);
+        let args = arguments(&repo, &url);
+        let mut finished = false;
+        for _ in 0..4 {
+            let mut child = desk.spawn(&args);
+            std::thread::sleep(Duration::from_millis(random.u64(30..1500)));
+            // Kill, as with -9: nothing of the process gets a chance to tidy up.
+            child.kill().unwrap();
+            let status = child.wait().unwrap();
+            finished = status.success();
+            kills += u64::from(!finished);
+            if finished {
+                break;
+            }
+        }
+        if !finished {
+            desk.backfill(&args).expect(0);
+        }
+        Documents::in_cluster(&url).assert_same(&expected);
+        let report = desk.backfill(&["status", "--json"]).expect(0).json();
+        assert_eq!(report["documents_done"], expected.0.len(), "round {round}");
+    }
+    assert!(kills > ROUNDS / 2, "only {kills} kills hit a running backfill");
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn stopped_and_started_it_continues() {
+    let mut stops = 0;
+    for round in 0..ROUNDS {
+        let (_alone, url) = empty_target();
+        let (desk, fixture, expected, mut random) = story(round);
+        create_indices(&url, &expected, &[]);
+        let repo = repo(&fixture);
+        let args = arguments(&repo, &url);
+        let child = desk.spawn(&args);
+        wait_until("the run is stored", || desk.backfill(&["status"]).code == 0);
+        std::thread::sleep(Duration::from_millis(random.u64(0..800)));
+        desk.backfill(&["stop"]).expect(0);
+        let status = desk.backfill(&["status"]).expect(0).stdout;
+        assert!(status.starts_with("BackfillStatus.STOPPED"), "{status}");
+        let ended = crate::support::Ended::from(child.wait_with_output().unwrap());
+        if ended.code != 0 {
+            stops += 1;
+            ended.expect(130);
+            desk.backfill(&args).expect(0);
+        }
+        Documents::in_cluster(&url).assert_same(&expected);
+        let report = desk.backfill(&["status", "--json"]).expect(0).json();
+        assert_eq!(report["documents_done"], expected.0.len(), "round {round}");
+    }
+    assert!(stops > ROUNDS / 2, "only {stops} stops hit a running backfill");
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn scaled_while_it_runs_it_follows() {
+    for round in 0..ROUNDS {
+        let (_alone, url) = empty_target();
+        let (desk, fixture, expected, mut random) = story(round);
+        create_indices(&url, &expected, &[]);
+        let repo = repo(&fixture);
+        let mut child = desk.spawn(&arguments(&repo, &url));
+        wait_until("the run is stored", || desk.backfill(&["status"]).code == 0);
+        let running = |desk: &Desk| desk.backfill(&["status", "--json"]).expect(0).json();
+        let mut steps = 0;
+        while child.try_wait().unwrap().is_none() && steps < 6 {
+            let workers = random.u32(0..5).to_string();
+            // A run that has just ended cannot be scaled.
+            if desk.backfill(&["scale", &workers]).code != 0 {
+                break;
+            }
+            if workers == "0" {
+                wait_until("no worker runs", || {
+                    let report = running(&desk);
+                    report["fleet"]["running"] == 0 || report["status"] != "RUNNING"
+                });
+            } else {
+                std::thread::sleep(Duration::from_millis(random.u64(0..400)));
+            }
+            steps += 1;
+        }
+        // Whatever it was scaled to last, it needs a worker to end.
+        desk.backfill(&["scale", "2"]);
+        let ended = crate::support::Ended::from(child.wait_with_output().unwrap()).expect(0);
+        assert!(ended.stdout.contains("Everything has been migrated"), "{}", ended.stdout);
+        Documents::in_cluster(&url).assert_same(&expected);
+    }
+}

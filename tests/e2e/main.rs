@@ -1,0 +1,10 @@
+//! End-to-end tests of the commands, on snapshots that real servers wrote.
+//!
+//! Those that write into a real OpenSearch are ignored unless asked for: `cargo xtask test` starts one and runs them.
+
+mod cluster;
+mod damage;
+mod exits;
+mod export;
+mod interrupted;
+mod support;

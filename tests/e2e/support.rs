@@ -1,0 +1,273 @@
+//! What the tests share: the commands as processes, and documents to compare.
+
+use serde_json::Value;
+use serde_json::value::RawValue;
+use servers::{ExpectedDoc, Fixture};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+/// A directory of its own for a test, and the commands run in it.
+pub(crate) struct Desk {
+    pub(crate) dir: TempDir,
+}
+
+/// How a command ended.
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Ended {
+    #[track_caller]
+    pub(crate) fn expect(self, code: i32) -> Ended {
+        assert_eq!(self.code, code, "stdout:\n{}\nstderr:\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(self.stdout.trim()).unwrap_or_else(|e| panic!("{e}: {}", self.stdout))
+    }
+}
+
+impl From<Output> for Ended {
+    fn from(output: Output) -> Ended {
+        use std::os::unix::process::ExitStatusExt;
+        let signal = output.status.signal().map(|s| -s);
+        Ended {
+            code: output.status.code().or(signal).unwrap(),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Desk {
+    pub(crate) fn new() -> Desk {
+        Desk { dir: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn command(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.args(args).current_dir(self.dir.path()).stdin(Stdio::null());
+        for (name, _) in std::env::vars() {
+            if name.starts_with("BACKFILL_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    pub(crate) fn backfill(&self, args: &[&str]) -> Ended {
+        self.command(env!("CARGO_BIN_EXE_backfill"), args).output().unwrap().into()
+    }
+
+    pub(crate) fn console(&self, args: &[&str]) -> Ended {
+        self.command(env!("CARGO_BIN_EXE_console"), args).output().unwrap().into()
+    }
+
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(env!("CARGO_BIN_EXE_backfill"), args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// The documents that an export left, by index, id and routing.
+    pub(crate) fn exported(&self, dir: &str) -> Documents {
+        let mut documents = Documents::default();
+        for file in files_below(&self.path(dir)) {
+            let name = file.file_name().unwrap().to_string_lossy().into_owned();
+            assert!(name.ends_with(".ndjson"), "left behind: {name}");
+            for line in std::fs::read_to_string(&file).unwrap().lines() {
+                documents.add(serde_json::from_str(line).unwrap());
+            }
+        }
+        documents
+    }
+}
+
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let Ok(entries) = std::fs::read_dir(dir) else { return files };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() { files.extend(files_below(&path)) } else { files.push(path) }
+    }
+    files
+}
+
+pub(crate) fn fixture(name: &str) -> Fixture {
+    servers::fixture(name).unwrap_or_else(|e| panic!("fixture {name}: {e}"))
+}
+
+pub(crate) fn repo(fixture: &Fixture) -> String {
+    fixture.repo.to_str().unwrap().to_owned()
+}
+
+/// Waits for a condition, and fails when it does not come true within a minute.
+#[track_caller]
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !condition() {
+        assert!(begun.elapsed().as_secs() < 60, "waited in vain until {what}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+type Key = (String, String, Option<String>);
+
+/// Documents by index, id and routing. Each may be there once.
+#[derive(Default)]
+pub(crate) struct Documents(pub(crate) BTreeMap<Key, String>);
+
+impl Documents {
+    pub(crate) fn add(&mut self, document: ExpectedDoc) {
+        let source = document.source_text().unwrap_or("(no source)").to_owned();
+        let key = (document.index, document.id, document.routing);
+        let before = self.0.insert(key.clone(), source);
+        assert!(before.is_none(), "{key:?} is there twice");
+    }
+
+    /// The documents of a fixture that can be migrated: those with a source, of the indices that are not hidden.
+    pub(crate) fn expected(fixture: &Fixture) -> Documents {
+        let mut documents = Documents::default();
+        let visible = |d: &&ExpectedDoc| !d.index.starts_with('.') && !HIDDEN.contains(&d.index.as_str());
+        for document in fixture.expected.iter().filter(visible).filter(|d| d.source.is_some()) {
+            documents.add(document.clone());
+        }
+        documents
+    }
+
+    /// Everything that a cluster holds, except in dot-prefixed indices.
+    pub(crate) fn in_cluster(url: &str) -> Documents {
+        let http = servers::Http::new(url);
+        http.post("/_refresh", &Value::Null).unwrap();
+        let mut documents = Documents::default();
+        let body =
+            serde_json::json!({"size": 1000, "sort": ["_doc"], "stored_fields": ["_routing", "_source"]});
+        let first = http.post("/*,-.*/_search?scroll=1m&expand_wildcards=open", &body).unwrap();
+        let mut page: Page = first.parse().unwrap();
+        while !page.hits.hits.is_empty() {
+            for hit in std::mem::take(&mut page.hits.hits) {
+                let stream = hit._index.strip_prefix(".ds-").and_then(|rest| rest.rsplit_once('-'));
+                documents.add(ExpectedDoc {
+                    index: stream.map_or(hit._index.clone(), |(name, _)| name.to_owned()),
+                    backing_index: None,
+                    id: hit._id,
+                    routing: hit._routing,
+                    source: hit._source,
+                });
+            }
+            let next = serde_json::json!({"scroll": "1m", "scroll_id": page._scroll_id});
+            page = http.post("/_search/scroll", &next).unwrap().parse().unwrap();
+        }
+        documents
+    }
+
+    /// Fails unless both hold the same documents, each with the very same text as its source.
+    #[track_caller]
+    pub(crate) fn assert_same(&self, expected: &Documents) {
+        for (key, source) in &expected.0 {
+            let found = self.0.get(key).unwrap_or_else(|| panic!("{key:?} is missing"));
+            assert!(
+                found == source || same_numbers(key, found, source),
+                "{key:?}:\n  found    {}\n  expected {}",
+                short(found),
+                short(source)
+            );
+        }
+        for key in self.0.keys() {
+            assert!(expected.0.contains_key(key), "{key:?} is too many");
+        }
+    }
+}
+
+/// Documents indexed as CBOR, SMILE or YAML have no JSON text of their own: the server writes their numbers in its own
+/// way, so they are compared as numbers.
+fn same_numbers(key: &Key, a: &str, b: &str) -> bool {
+    fn loose(value: Value) -> Value {
+        match value {
+            Value::Number(n) => serde_json::json!(n.as_f64().map(|f| f.to_string())),
+            Value::Array(items) => items.into_iter().map(loose).collect(),
+            Value::Object(members) => members.into_iter().map(|(k, v)| (k, loose(v))).collect(),
+            other => other,
+        }
+    }
+    let parse = |text| loose(serde_json::from_str(text).unwrap());
+    ["cbor", "smile", "yaml"].contains(&key.1.as_str()) && parse(a) == parse(b)
+}
+
+/// Indices of the fixtures that wildcards pass over although their names do not tell.
+const HIDDEN: &[&str] = &["hidden"];
+
+fn short(text: &str) -> &str {
+    let end = text.char_indices().nth(300).map_or(text.len(), |(at, _)| at);
+    &text[..end]
+}
+
+#[derive(serde::Deserialize)]
+struct Page {
+    _scroll_id: String,
+    hits: Hits,
+}
+
+#[derive(serde::Deserialize)]
+struct Hits {
+    hits: Vec<Hit>,
+}
+
+#[derive(serde::Deserialize)]
+struct Hit {
+    _index: String,
+    _id: String,
+    #[serde(default)]
+    _routing: Option<String>,
+    #[serde(default)]
+    _source: Option<Box<RawValue>>,
+}
+
+/// The target cluster that `cargo xtask test` has started.
+pub(crate) fn target_url() -> String {
+    std::env::var("BACKFILL_TEST_TARGET")
+        .expect("BACKFILL_TEST_TARGET: run these tests by `cargo xtask test`")
+}
+
+/// The target, empty, and for this test alone as long as the guard lives.
+pub(crate) fn empty_target() -> (std::sync::MutexGuard<'static, ()>, String) {
+    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let guard = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let url = target_url();
+    let http = servers::Http::new(&url);
+    http.delete("/_data_stream/*").unwrap();
+    http.delete("/*,-.*").unwrap();
+    (guard, url)
+}
+
+/// Creates the indices and data streams that the documents go to, as an operator has before a backfill.
+pub(crate) fn create_indices(url: &str, documents: &Documents, extra: &[&str]) {
+    let http = servers::Http::new(url);
+    let settings = serde_json::json!({"number_of_shards": 2, "number_of_replicas": 0});
+    let streams = serde_json::json!({
+        "index_patterns": ["logs-*"], "data_stream": {}, "priority": 500,
+        "template": {"settings": settings, "mappings": {"properties": {"@timestamp": {"type": "date"}}}}
+    });
+    http.put("/_index_template/streams", &streams).unwrap().ok().unwrap();
+    let mut names: Vec<&str> =
+        documents.0.keys().map(|(index, ..)| index.as_str()).chain(extra.iter().copied()).collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        if name.starts_with("logs-") {
+            http.put(&format!("/_data_stream/{name}"), &Value::Null).unwrap().ok().unwrap();
+        } else {
+            // Nothing is to be refused for its fields: that is tested apart.
+            let body = serde_json::json!({"settings": settings, "mappings": {"enabled": false}});
+            http.put(&format!("/{name}"), &body).unwrap().ok().unwrap();
+        }
+    }
+}

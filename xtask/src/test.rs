@@ -1,0 +1,67 @@
+//! Runs all checks and tests.
+
+use std::{
+    ffi::OsString,
+    process::{Command, ExitCode, ExitStatus},
+};
+
+use clap::Args;
+use servers::{Server, ServerSpec};
+
+use crate::Result;
+
+/// The cluster that tests write into.
+const TARGET: &str = "opensearch:2.19.5";
+/// All servers that tests start.
+const SERVERS: &[&str] = &[TARGET, "elasticsearch:7.10.2"];
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Arguments for the tests, as for `cargo test --`
+    #[arg(last = true)]
+    tests: Vec<OsString>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let missing = servers::missing_tools();
+    if !missing.is_empty() {
+        let sentences: Vec<String> = missing.into_iter().map(|missing| missing.sentence).collect();
+        return Err(sentences.join("\nerror: ").into());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let step = |arguments: &[&str]| -> Result<ExitStatus> {
+        eprintln!("== cargo {}", arguments.join(" "));
+        Ok(Command::new(&cargo).args(arguments).status()?)
+    };
+
+    for arguments in [
+        &["fmt", "--all", "--check"][..],
+        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        &["build", "--workspace"],
+        &["test", "--workspace", "--no-run"],
+    ] {
+        let status = step(arguments)?;
+        if !status.success() {
+            return Ok(code(status));
+        }
+    }
+
+    for server in SERVERS {
+        eprintln!("== getting {server}, unless it is there");
+        servers::fetch(&server.parse()?)?;
+    }
+    eprintln!("== starting the target {TARGET}");
+    let target = Server::start(&TARGET.parse::<ServerSpec>()?.heap("1g"))?;
+
+    eprintln!("== cargo test --workspace -- --include-ignored");
+    let status = Command::new(&cargo)
+        .args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"])
+        .args(&arguments.tests)
+        .env("BACKFILL_TEST_TARGET", target.url())
+        .status()?;
+    Ok(code(status))
+}
+
+fn code(status: ExitStatus) -> ExitCode {
+    status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
