@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn ranges_are_split_where_the_file_is() {
-        let cases: [(u64, Option<u64>, Range<u64>, &[&str]); 7] = [
+        type Case<'a> = (u64, Option<u64>, Range<u64>, &'a [&'a str]);
+        let cases: [Case<'_>; 7] = [
             (10, None, 0..10, &["indices/I/0/__a 0..10"]),
             (10, Some(10), 2..5, &["indices/I/0/__a 2..5"]),
             (

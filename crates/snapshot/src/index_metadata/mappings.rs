@@ -177,7 +177,8 @@ mod tests {
             includes: includes.iter().map(|s| (*s).to_owned()).collect(),
             excludes: excludes.iter().map(|s| (*s).to_owned()).collect(),
         };
-        let cases: Vec<(Value, &[(&str, &str)], SourceHandling)> = vec![
+        type Case<'a> = (Value, &'a [(&'a str, &'a str)], SourceHandling);
+        let cases: Vec<Case<'_>> = vec![
             (json!({}), &[], SourceHandling::Enabled),
             (json!({"enabled": false}), &[], SourceHandling::Disabled),
             (json!({"enabled": true}), &[("index.mode", "logsdb")], SourceHandling::Enabled),

@@ -1,8 +1,8 @@
 //! YAML to JSON text, in the way of the servers' own parser.
 //!
 //! That is Jackson's on top of SnakeYAML, whose habits differ from the standard's: `yes` and `off` are booleans,
-//! `010` is ten, `0x1F` is text, an alias is the text of its name, and names are never anything but text. Numbers keep
-//! their digits.
+//! `010` is ten, `0x1F` is text, an alias is the text of its name, and names are never anything but text. Numbers are
+//! exact: a float is written as the servers write it where that is the same number, else with the digits that it has.
 
 use std::borrow::Cow;
 
@@ -233,6 +233,29 @@ fn integer(text: &str) -> String {
 
 /// The number as JSON writes it; `None` when it has no digits.
 fn float(text: &str) -> Option<String> {
+    let exact = float_with_its_digits(text)?;
+    let shortest = exact.parse::<f64>().ok().and_then(|value| serde_json::to_string(&value).ok());
+    Some(match shortest {
+        Some(shortest) if value_of(&shortest) == value_of(&exact) && !value_of(&exact).1.is_empty() => {
+            shortest
+        }
+        _ => exact,
+    })
+}
+
+/// Sign, digits without zeros at either end, and the power of ten of the last: equal for texts of the same number.
+fn value_of(text: &str) -> (bool, String, i64) {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits: String = whole.chars().chain(fraction.chars()).filter(char::is_ascii_digit).collect();
+    let significant = digits.trim_end_matches('0');
+    let zeros = (digits.len() - significant.len()) as i64;
+    let power = exponent.saturating_sub(fraction.len() as i64).saturating_add(zeros);
+    (text.starts_with('-'), significant.trim_start_matches('0').to_owned(), power)
+}
+
+fn float_with_its_digits(text: &str) -> Option<String> {
     let (sign, rest) = cleaned(text);
     let (mantissa, exponent) = match rest.find(['e', 'E']) {
         Some(at) => rest.split_at(at),
@@ -269,7 +292,7 @@ mod tests {
             ("0x1F", "\"0x1F\""),
             ("1.0", "1.0"),
             (".5", "0.5"),
-            ("1e3", "1e3"),
+            ("1e3", "1000.0"),
             ("yes", "true"),
             ("TRUE", "true"),
             ("off", "false"),
@@ -302,24 +325,29 @@ mod tests {
             ("1:30", "\"1:30\""),
             ("!custom foo", "\"foo\""),
             ("0b101", "\"0b101\""),
-            ("1.5e+3", "1.5e+3"),
+            ("1.5e+3", "1500.0"),
             ("-0", "0"),
             ("-0.0", "-0.0"),
             ("007", "7"),
             ("09", "9.0"),
             ("1_0.5", "10.5"),
-            ("1.10", "1.10"),
-            ("1.e3", "1.0e3"),
+            ("1.10", "1.1"),
+            ("1.e3", "1000.0"),
             (".5.", "\".5.\""),
             ("1.2.3", "\"1.2.3\""),
             ("+", "\"+\""),
             ("_1", "\"_1\""),
             ("-_1", "-1.0"),
             ("1e3_0", "\"1e3_0\""),
-            ("1_2e3", "12e3"),
+            ("1_2e3", "12000.0"),
             ("01.5", "1.5"),
             (".e5", "\".e5\""),
-            (".5e5", "0.5e5"),
+            (".5e5", "50000.0"),
+            ("0.12345678901234567890123", "0.12345678901234567890123"),
+            ("1e400", "1e400"),
+            ("0e5", "0e5"),
+            ("1e99999999999999999999", "1e99999999999999999999"),
+            ("1e-7", "1e-7"),
             ("5_000000000", "5000000000"),
             ("!", "null"),
             ("! 12", "12"),
