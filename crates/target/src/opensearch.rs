@@ -1,5 +1,8 @@
 //! Writing documents to a cluster.
 
+#[cfg(test)]
+mod tests;
+
 use crate::classify::{self, Sent};
 use crate::cluster::Cluster;
 use crate::compress::{Compressor, gzip};

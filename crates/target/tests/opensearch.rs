@@ -20,6 +20,7 @@ fn target() -> OpenSearchTarget {
 
 /// A request outside of what the client offers.
 async fn admin(method: &str, path: &str, body: &str) -> String {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let request = client.request(method, format!("{}/{path}", endpoint())).body(body.to_owned());
