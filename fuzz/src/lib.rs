@@ -81,3 +81,15 @@ pub fn commit() -> SegmentCommit {
         doc_values_files: Default::default(),
     }
 }
+
+/// A metadata blob of a repository: a plain header of this codec, the body, a right footer.
+pub fn container(codec: &str, body: &[u8]) -> Vec<u8> {
+    let mut file = vec![0x3f, 0xd7, 0x6c, 0x17, codec.len() as u8];
+    file.extend(codec.as_bytes());
+    file.extend([0, 0, 0, 1]);
+    file.extend(body);
+    file.extend([0xc0, 0x28, 0x93, 0xe8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let crc = crc32fast::hash(&file);
+    file.extend(crc.to_be_bytes());
+    file
+}

@@ -7,4 +7,5 @@ mod damage;
 mod exits;
 mod export;
 mod interrupted;
+mod memory;
 mod support;

@@ -150,7 +150,7 @@ impl Documents {
         let mut documents = Documents::default();
         let body =
             serde_json::json!({"size": 1000, "sort": ["_doc"], "stored_fields": ["_routing", "_source"]});
-        let first = http.post("/*,-.*/_search?scroll=1m&expand_wildcards=open", &body).unwrap();
+        let first = http.post("/*/_search?scroll=1m&expand_wildcards=open", &body).unwrap();
         let mut page: Page = first.parse().unwrap();
         while !page.hits.hits.is_empty() {
             for hit in std::mem::take(&mut page.hits.hits) {

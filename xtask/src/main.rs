@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod fuzz;
+mod s3;
 mod server;
 mod test;
 

@@ -8,7 +8,7 @@ use std::{
 use clap::Args;
 use servers::{Server, ServerSpec};
 
-use crate::Result;
+use crate::{Result, s3};
 
 /// The cluster that tests write into.
 const TARGET: &str = "opensearch:2.19.5";
@@ -53,13 +53,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     eprintln!("== starting the target {TARGET}");
     let target = Server::start(&TARGET.parse::<ServerSpec>()?.heap("1g"))?;
 
+    let s3 = s3::S3Server::start()?;
+
     eprintln!("== cargo test --workspace -- --include-ignored");
-    let status = Command::new(&cargo)
+    let mut tests = Command::new(&cargo);
+    tests
         .args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"])
         .args(&arguments.tests)
-        .env("BACKFILL_TEST_TARGET", target.url())
-        .status()?;
-    Ok(code(status))
+        .env("BACKFILL_TEST_TARGET", target.url());
+    match &s3 {
+        Some(s3) => s3.tell(&mut tests),
+        None => {
+            eprintln!(
+                "== go is missing, so no S3 server: the test against one is left out; install golang to run it"
+            );
+            tests.args(["--skip", s3::TEST]);
+        }
+    }
+    Ok(code(tests.status()?))
 }
 
 fn code(status: ExitStatus) -> ExitCode {

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::exit::{Exit, Result};
 use backfill::ports::Blobs;
 use backfill::source::{OpenedSnapshot, Repository};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -108,7 +109,10 @@ fn log_to_stderr(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BACKFILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     // Set once in a process; a second time changes nothing.
     let _ = subscriber.try_init();
 }

@@ -351,7 +351,8 @@ fn log_event(event: RunnerEvent<'_, CommandError>) {
         RunnerEvent::Scaled { workers } => tracing::info!(workers, "scaled"),
         RunnerEvent::Started { worker } => tracing::info!(worker, "worker started"),
         RunnerEvent::Ended { worker } => tracing::info!(worker, "worker ended"),
-        RunnerEvent::Failed { worker, failure } => tracing::warn!(worker, %failure, "worker failed"),
+        // If no worker is left, the failure ends the run and is told then.
+        RunnerEvent::Failed { worker, failure } => tracing::info!(worker, %failure, "worker failed"),
         RunnerEvent::Stopping => tracing::info!("stopping"),
         RunnerEvent::Sampled(_) => {}
     }

@@ -1,0 +1,23 @@
+//! Metadata blobs: the container in each form, and everything that is read from it.
+#![no_main]
+
+use fuzz::{Choices, container};
+use libfuzzer_sys::fuzz_target;
+use snapshot::global_metadata::GlobalMetadata;
+use snapshot::index_metadata::IndexMetadata;
+use snapshot::shard_manifest::ShardManifest;
+use snapshot::snapshot_info::SnapshotInfo;
+
+fuzz_target!(|data: &[u8]| {
+    let _ = SnapshotInfo::parse("snap.dat", data);
+    let mut choices = Choices(data);
+    let kind = choices.byte() % 4;
+    let codec = ["snapshot", "metadata", "index-metadata", "snapshot"][usize::from(kind)];
+    let blob = container(codec, choices.0);
+    match kind {
+        0 => drop(SnapshotInfo::parse("snap.dat", &blob)),
+        1 => drop(GlobalMetadata::parse("meta.dat", &blob)),
+        2 => drop(IndexMetadata::parse("meta.dat", &blob)),
+        _ => drop(ShardManifest::parse("snap.dat", &blob)),
+    }
+});

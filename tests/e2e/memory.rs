@@ -1,0 +1,82 @@
+//! Memory is bounded, and flat whatever a shard's size.
+
+use crate::support::Desk;
+use serde_json::json;
+use servers::{Server, ServerSpec};
+use std::fmt::Write;
+
+/// Documents of about 1 KB.
+const SMALL: usize = 40_000;
+const LARGE: usize = 4 * SMALL;
+
+const WORDS: [&str; 8] = [
+    "connection refused by upstream host ",
+    "GET /index.html HTTP/1.1 200 ",
+    "user logged in from another place ",
+    "retrying after a short while ",
+    "disk is nearly full on node ",
+    "garbage collection took longer than wanted ",
+    "request was served from the cache ",
+    "certificate will expire before long ",
+];
+
+#[test]
+#[ignore = "starts a real OpenSearch: cargo xtask test"]
+fn memory_stays_flat_whatever_the_size() {
+    let desk = Desk::new();
+    let repo = desk.path("repo");
+    let spec = "opensearch:2.19.5".parse::<ServerSpec>().unwrap().repo_dir(&repo);
+    let server = Server::start(&spec).unwrap();
+    let http = server.http();
+    for (index, documents) in [("small", SMALL), ("large", LARGE)] {
+        let body = json!({"settings": {"number_of_shards": 1, "number_of_replicas": 0}, "mappings": {"enabled": false}});
+        http.put(&format!("/{index}"), &body).unwrap().ok().unwrap();
+        let mut random = fastrand::Rng::with_seed(1);
+        for batch in 0..documents / 4000 {
+            let mut lines = String::new();
+            for n in 0..4000 {
+                writeln!(lines, "{{\"index\":{{\"_id\":\"{}\"}}}}", batch * 4000 + n).unwrap();
+                let words: String = (0..30).map(|_| WORDS[random.usize(..8)]).collect();
+                let unique = random.u64(..);
+                writeln!(lines, "{{\"n\":{n},\"unique\":{unique},\"message\":\"{words}\"}}").unwrap();
+            }
+            http.bulk(&format!("/{index}/_bulk"), &lines).unwrap();
+        }
+        http.post(&format!("/{index}/_flush"), &json!(null)).unwrap().ok().unwrap();
+    }
+    http.put("/_snapshot/r", &json!({"type": "fs", "settings": {"location": repo}})).unwrap().ok().unwrap();
+    http.put("/_snapshot/r/s?wait_for_completion=true", &json!({})).unwrap().ok().unwrap();
+
+    let repo = repo.to_str().unwrap().to_owned();
+    let peak = |index: &str| {
+        let state = format!("{index}.sqlite");
+        let args = [
+            "start",
+            "--local",
+            "--repo",
+            &repo,
+            "--index",
+            index,
+            "--target",
+            "ndjson:out",
+            "--state",
+            &state,
+        ];
+        let mut child = desk.spawn(&args);
+        let status = format!("/proc/{}/status", child.id());
+        let mut peak = 0;
+        while child.try_wait().unwrap().is_none() {
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+            peak = kib.unwrap_or(0).max(peak);
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert!(child.wait().unwrap().success());
+        peak / 1024
+    };
+    let (small, large) = (peak("small"), peak("large"));
+    println!("peak resident set: {small} MiB for {SMALL} documents, {large} MiB for {LARGE}");
+    assert!(large < 160, "{large} MiB");
+    assert!(large < small + 24, "{large} MiB for {LARGE} documents, {small} MiB for {SMALL}");
+}
