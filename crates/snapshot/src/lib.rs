@@ -26,6 +26,7 @@ pub mod paths;
 pub mod repository;
 pub mod selection;
 pub mod shard_manifest;
+pub mod shard_paths;
 pub mod snapshot_info;
 pub mod source;
 pub mod version;

@@ -17,7 +17,8 @@ pub enum Distribution {
 }
 
 /// A version that was given as a number, as in `index.version.created`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(transparent)]
 pub struct VersionId(pub u64);
 
 impl VersionId {
@@ -61,13 +62,9 @@ impl std::fmt::Display for VersionId {
 #[serde(untagged)]
 pub enum Version {
     /// A number.
-    Id(#[serde(deserialize_with = "id")] VersionId),
+    Id(VersionId),
     /// A text such as `7.10.2`.
     Text(String),
-}
-
-fn id<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<VersionId, D::Error> {
-    u64::deserialize(deserializer).map(VersionId)
 }
 
 impl std::fmt::Display for Version {

@@ -10,24 +10,13 @@ use serde::Deserialize;
 pub use check::{cross_check, cross_check_index};
 pub use select::LATEST;
 
+pub use crate::shard_paths::{ShardDir, ShardPathType};
+
 use crate::error::{Error, Result};
 use crate::pairs::{Pairs, or_default};
+use crate::shard_paths;
 use crate::snapshot_info::SnapshotState;
-use crate::version::Version;
-
-/// How the folders of an index's shards are named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum ShardPathType {
-    /// `indices/<id>/<shard>`.
-    #[default]
-    Fixed,
-    /// A hash before the path of the repository (OpenSearch, since 2.17).
-    HashedPrefix,
-    /// A hash between the path of the repository and the rest (OpenSearch, since 2.17).
-    HashedInfix,
-    /// A number that this program does not know.
-    Other(u64),
-}
+use crate::version::{Version, VersionId};
 
 /// A snapshot, as the root lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +27,8 @@ pub struct SnapshotEntry {
     pub uuid: String,
     /// How it ended; `None` in repositories whose root does not say.
     pub state: Option<SnapshotState>,
-    /// The version of the cluster that took it.
+    /// The version of the cluster that took it; of Elasticsearch since 8.12 only that of its indices, for the release
+    /// that it writes down is 8.11.0 for ever.
     pub version: Option<Version>,
     /// When it began, in milliseconds since 1970; not in every root.
     pub start_millis: Option<i64>,
@@ -64,19 +54,24 @@ pub struct IndexEntry {
 }
 
 impl IndexEntry {
-    /// Refuses shards in folders that this program cannot find.
+    /// The folder of a shard; `base_path` is that of the repository in its store, empty when it is the whole store.
+    ///
+    /// With a hashed prefix and a base path, the folder lies outside of the repository: see [`ShardDir::InStore`].
+    pub fn shard_dir(&self, shard: u32, base_path: &str) -> Result<ShardDir> {
+        shard_paths::shard_dir(self.shard_path_type, &self.name, &self.id, shard, base_path)
+    }
+
+    /// Refuses shards in folders other than [`crate::paths::shard_dir`] names, for callers that know no others.
     pub fn ensure_fixed_paths(&self) -> Result<()> {
-        let kind = match self.shard_path_type {
-            ShardPathType::Fixed => return Ok(()),
-            ShardPathType::HashedPrefix => "hashed_prefix".to_owned(),
-            ShardPathType::HashedInfix => "hashed_infix".to_owned(),
-            ShardPathType::Other(n) => format!("number {n}"),
-        };
+        if self.shard_path_type == ShardPathType::Fixed {
+            return Ok(());
+        }
         Err(Error::unsupported(
             &self.name,
             format!(
-                "its shards lie under hashed paths (shard_path_type {kind}), which this program does not read; take \
-                 the snapshot into a repository with the setting shard_path_type=fixed"
+                "its shards lie under hashed paths (shard_path_type {}), which cannot be read here; take the snapshot \
+                 into a repository with the setting shard_path_type=fixed",
+                self.shard_path_type.name()
             ),
         ))
     }
@@ -115,6 +110,7 @@ struct RawSnapshot {
     uuid: String,
     state: Option<SnapshotState>,
     version: Option<Version>,
+    index_version: Option<VersionId>,
     start_time_millis: Option<i64>,
     end_time_millis: Option<i64>,
     index_metadata_lookup: Option<HashMap<String, String>>,
@@ -229,7 +225,7 @@ impl From<RawSnapshot> for SnapshotEntry {
             name: raw.name,
             uuid: raw.uuid,
             state: raw.state,
-            version: raw.version,
+            version: raw.index_version.map(Version::Id).or(raw.version),
             start_millis: raw.start_time_millis,
             end_millis: raw.end_time_millis,
             index_metadata: raw.index_metadata_lookup,
@@ -246,12 +242,7 @@ impl From<(String, RawIndex)> for IndexEntry {
             name,
             id: raw.id,
             snapshots: raw.snapshots.into_iter().map(uuid).collect(),
-            shard_path_type: match raw.shard_path_type {
-                None | Some(0) => ShardPathType::Fixed,
-                Some(1) => ShardPathType::HashedPrefix,
-                Some(2) => ShardPathType::HashedInfix,
-                Some(other) => ShardPathType::Other(other),
-            },
+            shard_path_type: ShardPathType::of(raw.shard_path_type.unwrap_or(0)),
             shards: raw.shard_generations.len(),
         }
     }
@@ -276,7 +267,7 @@ mod tests {
     pub(super) fn example() -> Value {
         json!({"min_version": "7.9.0", "uuid": "R", "cluster_id": "C", "snapshots": [
             {"name": "a", "uuid": "A", "state": 1, "version": "7.10.2", "index_metadata_lookup": {"I1": "m1"}},
-            {"name": "b", "uuid": "B", "state": "PARTIAL", "version": 8512000, "start_time_millis": 7, "end_time_millis": 9, "slm_policy": ""}],
+            {"name": "b", "uuid": "B", "state": "PARTIAL", "version": "8.11.0", "index_version": 8512000, "start_time_millis": 7, "end_time_millis": 9, "slm_policy": ""}],
           "indices": {
             "one": {"id": "I1", "snapshots": ["A", {"uuid": "B", "name": "b"}], "shard_generations": ["x", null]},
             "two": {"id": "I2", "snapshots": ["A"], "shard_path_type": 1}},
@@ -292,6 +283,8 @@ mod tests {
             (Some(SnapshotState::Success), Some(SnapshotState::Partial))
         );
         assert_eq!((b.start_millis, b.end_millis), (Some(7), Some(9)));
+        assert_eq!(a.version, Some(Version::Text("7.10.2".into())));
+        assert_eq!(b.version, Some(Version::Id(VersionId(8_512_000))));
         let names = |s| data.indices_of(s).map(|i| i.name.as_str()).collect::<Vec<_>>();
         assert_eq!((names(a), names(b)), (vec!["one", "two"], vec!["one"]));
         let [one, two] = data.indices.as_slice() else { panic!("two indices") };
@@ -300,6 +293,8 @@ mod tests {
         assert_eq!(data.index_metadata_blob(b, one), Ok("B"));
         assert_eq!((one.shards, two.shards), (2, 0));
         assert!(one.ensure_fixed_paths().is_ok());
+        assert_eq!(one.shard_dir(1, "base"), Ok(ShardDir::InRepository("indices/I1/1".into())));
+        assert!(matches!(two.shard_dir(1, "base"), Ok(ShardDir::InStore(_))));
         assert!(two.ensure_fixed_paths().unwrap_err().to_string().contains("hashed_prefix"));
         assert!(matches!(data.index(b, "two"), Err(Error::UnknownIndex { .. })));
     }

@@ -12,7 +12,7 @@ pub(crate) const MAGIC: &[u8; 3] = b":)\n";
 /// How many names, and how many strings, can be referred to; then the table starts anew.
 const SHARED: usize = 1024;
 
-/// The longest name or string, in bytes, that enters the tables: what the short forms can hold.
+/// What can be referred to.
 type Shared<'a> = Vec<&'a str>;
 
 fn share<'a>(table: &mut Shared<'a>, text: &'a str) {
@@ -75,7 +75,7 @@ impl<'a> Decoder<'a> {
             }
             0x34 => {
                 let bytes = self.cursor.until(0xfc)?;
-                self.cursor.utf8(bytes)?
+                self.new_name(bytes)?
             }
             0x40..=0x7f => self.shared(self.names.as_ref(), usize::from(token & 0x3f))?,
             0x80..=0xbf => self.short_name(u64::from(token & 0x3f) + 1)?,
@@ -88,6 +88,11 @@ impl<'a> Decoder<'a> {
 
     fn short_name(&mut self, length: u64) -> Result<&'a str, SourceError> {
         let bytes = self.cursor.take(length)?;
+        self.new_name(bytes)
+    }
+
+    /// A name that can be referred to from now on. Unlike strings, names can be of any length.
+    fn new_name(&mut self, bytes: &'a [u8]) -> Result<&'a str, SourceError> {
         let name = self.cursor.utf8(bytes)?;
         if let Some(names) = &mut self.names {
             share(names, name);
@@ -254,6 +259,15 @@ mod tests {
                 "{\"number\":1600,\"street\":\"Pennsylvania Avenue\"}",
             ),
             (1, vec![0xfa, 0x80, b'a', 0xfa, 0x40, 0xc1, 0xfb, 0xfb, 0xff], r#"{"a":{"a":-1}}"#),
+            // A long name can be referred to, a long string cannot.
+            (
+                3,
+                vec![
+                    0xfa, 0x34, b'n', 0xfc, 0xe0, b'l', 0xfc, 0x80, b'm', 0x40, b's', 0x40, 0x01, 0x41, 0x01,
+                    0xfb,
+                ],
+                r#"{"n":"l","m":"s","n":"s","m":"s"}"#,
+            ),
             (3, vec![0xf8, 0x40, b'x', 0x01, 0xec, 0x00, 0xf9], r#"["x","x","x"]"#),
             (0, vec![0xf8, 0x20, 0x21, 0x22, 0x23, 0xc2, 0xdf, 0xf9], r#"["",null,false,true,1,-16]"#),
             (0, vec![0xe4, 0xc3, 0xa9, 0xfc], "\"é\""),

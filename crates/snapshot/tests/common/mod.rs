@@ -13,6 +13,7 @@ use lucene::stored_fields::{BlockDecoder, BlockIndex, DataHeader, MAX_HEADER_LEN
 use lucene::{ErrorKind, live_docs};
 use snapshot::files::ShardFiles;
 use snapshot::paths;
+use snapshot::repository::IndexEntry;
 use snapshot::shard_manifest::ShardManifest;
 
 /// A repository in a directory.
@@ -30,10 +31,11 @@ impl Repository {
         entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
     }
 
-    pub(crate) fn shard<'a>(&'a self, index_id: &str, shard: u32, snapshot_uuid: &str) -> Shard<'a> {
-        let path = paths::shard_manifest(index_id, shard, snapshot_uuid);
+    pub(crate) fn shard<'a>(&'a self, index: &IndexEntry, shard: u32, snapshot_uuid: &str) -> Shard<'a> {
+        let dir = index.shard_dir(shard, "").unwrap();
+        let path = format!("{}/{}", dir.path(), paths::snapshot_info(snapshot_uuid));
         let manifest = ShardManifest::parse(&path, &self.read(&path)).unwrap();
-        Shard { repository: self, files: ShardFiles::new(&paths::shard_dir(index_id, shard), manifest) }
+        Shard { repository: self, files: ShardFiles::new(dir.path(), manifest) }
     }
 }
 
