@@ -56,6 +56,7 @@ pub struct Global {
 }
 
 /// What to work on.
+#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 #[derive(Debug, Subcommand)]
 pub enum Group {
     /// Look at the source and target clusters

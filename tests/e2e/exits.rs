@@ -14,7 +14,7 @@ fn bad_input_gets_one_sentence_and_its_code() {
     let closed = desk.path("closed");
     std::fs::create_dir(&closed).unwrap();
     std::fs::write(closed.join("index-0"), "{}").unwrap();
-    std::fs::set_permissions(closed.join("index-0"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(closed.join("index-0"), std::fs::Permissions::from_mode(0o0)).unwrap();
     let start = ["start", "--local", "--target", "ndjson:out"];
     let cases: &[(&[&str], i32, &str)] = &[
         (&["--repo", "/no/such/place"], 2, "is not a snapshot repository"),

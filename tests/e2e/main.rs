@@ -2,6 +2,8 @@
 //!
 //! Those that write into a real OpenSearch are ignored unless asked for: `cargo xtask test` starts one and runs them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
 mod cluster;
 mod damage;
 mod exits;

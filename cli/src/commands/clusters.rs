@@ -9,7 +9,6 @@ use backfill::model::Selection;
 use backfill::ports::Blobs;
 use backfill::source::{IndexSource, ShardSource};
 use serde_json::{Map, Value};
-use snapshot::paths;
 use std::sync::Arc;
 use target::{CatIndex, Cluster};
 
@@ -124,8 +123,8 @@ impl Sums {
         shard: u32,
         uuid: &str,
     ) -> Result<()> {
-        let path = paths::shard_dir(&index.entry.id, shard);
-        let shard = Arc::new(ShardSource::open(blobs, &path, uuid).await?);
+        let path = index.shard_dir(shard);
+        let shard = Arc::new(ShardSource::open(blobs, path, uuid).await?);
         for commit in &shard.commit.segments {
             let info = shard.segment_info(commit).await?;
             let live = u64::from(commit.live_count(info.doc_count).unwrap_or(0));

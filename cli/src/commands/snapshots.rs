@@ -25,9 +25,9 @@ struct Listed {
 pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> Result<Exit> {
     let blobs = RepositorySetting::new(repository, context.config)?.open().await?;
     let repository = Repository::open(blobs).await?;
-    let listed: Vec<Listed> = repository
-        .snapshot_infos()
-        .await?
+    let mut infos = repository.snapshot_infos().await?;
+    infos.sort_by_key(|info| info.start_millis);
+    let listed: Vec<Listed> = infos
         .into_iter()
         .map(|info| Listed {
             name: info.name,

@@ -10,7 +10,6 @@ use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSourc
 use futures::{StreamExt, TryStreamExt};
 use lucene::stored_fields::BlockIndex;
 use snapshot::index_metadata::SourceHandling;
-use snapshot::paths;
 use std::sync::Arc;
 
 /// Shards planned at once.
@@ -102,7 +101,7 @@ async fn plan_shard(
     number: u32,
     chunk_bytes: u64,
 ) -> Result<(Shard, Vec<Chunk>), SourceError> {
-    let path = paths::shard_dir(&index.entry.id, number);
+    let path = index.shard_dir(number).to_owned();
     let mut shard = Shard {
         id: ShardId { index: index.entry.name.clone(), shard: number },
         path: path.clone(),

@@ -12,7 +12,6 @@ use lucene::stored_fields::BlockDecoder;
 use serde::Serialize;
 use serde_json::Value;
 use snapshot::document::{DocumentReader, Interpreted, Scratch, Source};
-use snapshot::paths;
 use std::sync::Arc;
 
 /// Documents fetched from the target at once, at most.
@@ -161,8 +160,8 @@ async fn verify_shard(
     depth: Depth,
     result: &mut IndexVerification,
 ) -> Result<(), VerifyError> {
-    let path = paths::shard_dir(&index.entry.id, number);
-    let shard = Arc::new(ShardSource::open(repository.blobs.clone(), &path, &opened.info.uuid).await?);
+    let path = index.shard_dir(number);
+    let shard = Arc::new(ShardSource::open(repository.blobs.clone(), path, &opened.info.uuid).await?);
     let segments: Vec<_> = shard.commit.segments.clone();
     for commit in &segments {
         let segment = Segment::open(shard.clone(), commit).await?;

@@ -7,7 +7,7 @@ use futures::{StreamExt, TryStreamExt};
 use snapshot::global_metadata::GlobalMetadata;
 use snapshot::index_metadata::IndexMetadata;
 use snapshot::repository::{
-    IndexEntry, RepositoryData, SnapshotEntry, cross_check, cross_check_index, parse_latest,
+    IndexEntry, RepositoryData, ShardDir, SnapshotEntry, cross_check, cross_check_index, parse_latest,
 };
 use snapshot::selection::{IndexPatterns, IndexSummary};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
@@ -48,6 +48,8 @@ pub struct IndexSource {
     pub metadata: IndexMetadata,
     /// The data stream that it backs.
     pub data_stream: Option<String>,
+    /// Directories of its shards, by number, relative to the repository's root.
+    pub shard_dirs: Vec<String>,
 }
 
 impl Repository {
@@ -159,7 +161,7 @@ impl Repository {
         let candidates = patterns.select(&all).map_err(|e| self.located(e))?;
         let candidates: Vec<&IndexEntry> =
             entries.into_iter().filter(|e| candidates.iter().any(|c| c.name == e.name)).collect();
-        let loaded: Vec<(&IndexEntry, Result<IndexMetadata, SourceError>)> =
+        let loaded: Vec<(&IndexEntry, Result<(IndexMetadata, Vec<String>), SourceError>)> =
             futures::stream::iter(candidates)
                 .map(|entry| async move { (entry, self.index_metadata(opened, entry).await) })
                 .buffered(CONCURRENCY)
@@ -169,8 +171,8 @@ impl Repository {
         let mut refused = Vec::new();
         for (entry, metadata) in loaded {
             match metadata {
-                Ok(metadata) => {
-                    indices.push((summary(entry, metadata.hidden || metadata.system), entry, metadata))
+                Ok((metadata, dirs)) => {
+                    indices.push((summary(entry, metadata.hidden || metadata.system), entry, metadata, dirs));
                 }
                 Err(error) if error.is_damage() => refused.push((entry.name.clone(), error)),
                 Err(error) => return Err(error),
@@ -183,10 +185,11 @@ impl Repository {
         let mut meant: Vec<IndexSource> = indices
             .into_iter()
             .filter(|(s, ..)| selected.iter().any(|c| c.name == s.name))
-            .map(|(s, entry, metadata)| IndexSource {
+            .map(|(s, entry, metadata, shard_dirs)| IndexSource {
                 entry: entry.clone(),
                 metadata,
                 data_stream: s.data_stream,
+                shard_dirs,
             })
             .collect();
         meant.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
@@ -197,15 +200,32 @@ impl Repository {
         &self,
         opened: &OpenedSnapshot,
         entry: &IndexEntry,
-    ) -> Result<IndexMetadata, SourceError> {
-        entry.ensure_fixed_paths().map_err(|e| self.located(e))?;
+    ) -> Result<(IndexMetadata, Vec<String>), SourceError> {
         let blob_id = self.root.index_metadata_blob(&opened.entry, entry).map_err(|e| self.located(e))?;
         let file = paths::index_metadata(&entry.id, blob_id);
         let blob = self.blobs.get(&file).await?;
         let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
         cross_check_index(&self.root, entry, &file, &metadata).map_err(|e| self.located(e))?;
         metadata.ensure_own_data().map_err(|e| self.located(e))?;
-        Ok(metadata)
+        let dirs = (0..metadata.number_of_shards).map(|shard| self.shard_dir(entry, shard));
+        Ok((metadata, dirs.collect::<Result<_, _>>()?))
+    }
+
+    fn shard_dir(&self, entry: &IndexEntry, shard: u32) -> Result<String, SourceError> {
+        // Of a repository in a directory, that directory is the whole store.
+        let location = self.blobs.location();
+        let base =
+            location.strip_prefix("s3://").and_then(|l| l.split_once('/')).map_or("", |(_, base)| base);
+        match entry.shard_dir(shard, base.trim_matches('/')).map_err(|e| self.located(e))? {
+            ShardDir::InRepository(path) => Ok(path),
+            ShardDir::InStore(path) => Err(SourceError::Inconsistent {
+                location: entry.name.clone(),
+                what: format!(
+                    "its shards lie in {path} of the bucket, outside of the repository {location} (hashed_prefix); take \
+                     the snapshot into a repository at the root of its bucket, or with shard_path_type=fixed"
+                ),
+            }),
+        }
     }
 
     fn located(&self, error: Error) -> SourceError {
@@ -215,6 +235,13 @@ impl Repository {
 
 fn located(blobs: &dyn Blobs, error: Error) -> SourceError {
     SourceError::Snapshot { location: blobs.location(), error: Box::new(error) }
+}
+
+impl IndexSource {
+    /// The directory of a shard, relative to the repository's root.
+    pub fn shard_dir(&self, shard: u32) -> &str {
+        self.shard_dirs.get(shard as usize).map_or("", String::as_str)
+    }
 }
 
 impl OpenedSnapshot {
