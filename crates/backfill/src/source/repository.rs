@@ -19,6 +19,9 @@ const CONCURRENCY: usize = 16;
 /// Missing shards named in an error.
 const EXAMPLES: usize = 5;
 
+/// An index's metadata, and the directories of its shards.
+type Loaded = (IndexMetadata, Vec<String>);
+
 /// A repository whose root has been read.
 #[derive(Debug)]
 pub struct Repository {
@@ -161,12 +164,11 @@ impl Repository {
         let candidates = patterns.select(&all).map_err(|e| self.located(e))?;
         let candidates: Vec<&IndexEntry> =
             entries.into_iter().filter(|e| candidates.iter().any(|c| c.name == e.name)).collect();
-        let loaded: Vec<(&IndexEntry, Result<(IndexMetadata, Vec<String>), SourceError>)> =
-            futures::stream::iter(candidates)
-                .map(|entry| async move { (entry, self.index_metadata(opened, entry).await) })
-                .buffered(CONCURRENCY)
-                .collect()
-                .await;
+        let loaded: Vec<(&IndexEntry, Result<Loaded, SourceError>)> = futures::stream::iter(candidates)
+            .map(|entry| async move { (entry, self.index_metadata(opened, entry).await) })
+            .buffered(CONCURRENCY)
+            .collect()
+            .await;
         let mut indices = Vec::new();
         let mut refused = Vec::new();
         for (entry, metadata) in loaded {
@@ -200,7 +202,7 @@ impl Repository {
         &self,
         opened: &OpenedSnapshot,
         entry: &IndexEntry,
-    ) -> Result<(IndexMetadata, Vec<String>), SourceError> {
+    ) -> Result<Loaded, SourceError> {
         let blob_id = self.root.index_metadata_blob(&opened.entry, entry).map_err(|e| self.located(e))?;
         let file = paths::index_metadata(&entry.id, blob_id);
         let blob = self.blobs.get(&file).await?;
