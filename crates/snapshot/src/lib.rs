@@ -8,7 +8,8 @@
 //! 2. [`snapshot_info`], [`global_metadata`] and [`index_metadata`] read what a snapshot says about itself, its data
 //!    streams and its indices; [`repository::cross_check`] holds the root, which has no checksum, against them.
 //! 3. [`selection`] chooses indices by name, wildcard and data stream.
-//! 4. [`shard_manifest`] lists a shard's files, and [`files`] finds any byte of them in the repository's blobs.
+//! 4. [`shard_paths`] tells the folder of a shard, [`shard_manifest`] lists its files, and [`files`] finds any byte of
+//!    them in the repository's blobs.
 //! 5. [`document`] says what a Lucene document is: [`id`] decodes its id, [`source`] makes its source JSON.
 //!
 //! Nothing here panics or takes memory for a length that was only claimed, whatever the bytes are.

@@ -28,12 +28,12 @@ pub fn index_metadata(index_id: &str, blob_id: &str) -> String {
     format!("{INDICES}/{index_id}/meta-{blob_id}.dat")
 }
 
-/// The folder of a shard, without a slash at its end.
+/// The folder of a shard, without a slash at its end, unless its path is hashed: [`crate::shard_paths`] tells.
 pub fn shard_dir(index_id: &str, shard: u32) -> String {
     format!("{INDICES}/{index_id}/{shard}")
 }
 
-/// The list of a shard's files in a snapshot.
+/// The list of a shard's files in a snapshot, in the folder that [`shard_dir`] names.
 pub fn shard_manifest(index_id: &str, shard: u32, snapshot_uuid: &str) -> String {
     format!("{}/snap-{snapshot_uuid}.dat", shard_dir(index_id, shard))
 }
