@@ -9,9 +9,16 @@ use encode::{Codec, ID, Piece, block, document, header};
 use lucene::stored_fields::{Block, BlockDecoder, DataHeader, Value};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use zstd::zstd_safe::DCtx;
 
 fn main() {
-    for (codec, chunk_size) in [(Codec::Lz4, 80 * 1024), (Codec::Deflate, 480 * 1024)] {
+    for (codec, chunk_size) in [
+        (Codec::Lz4, 80 * 1024),
+        (Codec::Deflate, 480 * 1024),
+        (Codec::ZstdFrame, 240 * 1024),
+        (Codec::ZstdDict, 480 * 1024),
+        (Codec::ZstdPieces, 480 * 1024),
+    ] {
         let blocks = blocks(codec, chunk_size);
         let size: usize = blocks.iter().map(|b| b.2).sum();
         let header = DataHeader::parse("data", &header(codec), Some(&ID)).unwrap();
@@ -29,9 +36,8 @@ fn main() {
             }
         };
         let mut out = vec![0; blocks.iter().map(|b| b.2).max().unwrap()];
-        let mut inflater = flate2::Decompress::new(false);
-        let bare =
-            || blocks.iter().for_each(|(_, _, _, pieces)| self::bare(codec, pieces, &mut out, &mut inflater));
+        let mut bare = Bare { inflater: flate2::Decompress::new(false), frames: DCtx::create() };
+        let bare = || blocks.iter().for_each(|(_, _, _, pieces)| bare.run(codec, pieces, &mut out));
         let [decoded, bare] = best(decode, bare).map(|time| size as f64 / time.as_secs_f64() / 1e6);
         println!("{codec:?}: {decoded:.0} MB/s, bare {bare:.0} MB/s, {:.1} % of it", 100.0 * decoded / bare);
     }
@@ -51,19 +57,34 @@ fn best(mut a: impl FnMut(), mut b: impl FnMut()) -> [Duration; 2] {
     best
 }
 
-fn bare(codec: Codec, pieces: &[Piece], out: &mut [u8], inflater: &mut flate2::Decompress) {
-    for piece in pieces {
-        let (before, rest) = out.split_at_mut(piece.range.start);
-        let room = &mut rest[..piece.range.len()];
-        let dictionary = &before[piece.dictionary.clone()];
-        if codec == Codec::Lz4 {
-            lz4_flex::block::decompress_into_with_dict(&piece.compressed, room, dictionary).unwrap();
-        } else {
-            inflater.reset(false);
-            if !dictionary.is_empty() {
-                inflater.set_dictionary(dictionary).unwrap();
+/// The decompressors by themselves.
+struct Bare {
+    inflater: flate2::Decompress,
+    frames: DCtx<'static>,
+}
+
+impl Bare {
+    fn run(&mut self, codec: Codec, pieces: &[Piece], out: &mut [u8]) {
+        for piece in pieces {
+            let (before, rest) = out.split_at_mut(piece.range.start);
+            let room = &mut rest[..piece.range.len()];
+            let dictionary = &before[piece.dictionary.clone()];
+            match codec {
+                Codec::Lz4 => {
+                    lz4_flex::block::decompress_into_with_dict(&piece.compressed, room, dictionary).unwrap();
+                }
+                Codec::Deflate => {
+                    self.inflater.reset(false);
+                    if !dictionary.is_empty() {
+                        self.inflater.set_dictionary(dictionary).unwrap();
+                    }
+                    let finish = flate2::FlushDecompress::Finish;
+                    self.inflater.decompress(&piece.compressed, room, finish).unwrap();
+                }
+                Codec::ZstdFrame | Codec::ZstdDict | Codec::ZstdPieces => {
+                    self.frames.decompress_using_dict(room, &piece.compressed, dictionary).unwrap();
+                }
             }
-            inflater.decompress(&piece.compressed, room, flate2::FlushDecompress::Finish).unwrap();
         }
     }
 }

@@ -70,6 +70,11 @@ impl<'a> Input<'a> {
         self.bytes.len() - self.pos
     }
 
+    /// All bytes not read yet, without reading them.
+    pub fn rest(&self) -> &'a [u8] {
+        self.bytes.get(self.pos..).unwrap_or_default()
+    }
+
     /// A [`ErrorKind::Corrupt`] error here.
     pub fn corrupt(&self, expected: impl std::fmt::Display, found: impl std::fmt::Display) -> Error {
         Error::corrupt(self.file, self.offset(), expected, found)

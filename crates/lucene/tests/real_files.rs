@@ -58,12 +58,15 @@ fn the_cases_cover_what_they_should() {
     }
     let all: Vec<_> = formats.iter().map(String::as_str).collect();
     let expected = [
+        "CustomStoredFieldsZstd 1",
+        "CustomStoredFieldsZstdNoDict 1",
         "Lucene87StoredFieldsFastData 3",
         "Lucene87StoredFieldsFastData 4",
         "Lucene87StoredFieldsHighData 3",
         "Lucene87StoredFieldsHighData 4",
         "Lucene90StoredFieldsFastData 1",
         "Lucene90StoredFieldsHighData 1",
+        "ZstdStoredFields814 1",
     ];
     assert_eq!(all, expected);
 }

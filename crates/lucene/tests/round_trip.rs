@@ -33,6 +33,10 @@ fn any_docs() -> impl Strategy<Value = Docs> {
     prop::collection::vec(prop::collection::vec((0..500u32, bytes), 0..4), 1..300)
 }
 
+fn any_codec() -> impl Strategy<Value = Codec> {
+    prop::sample::select(&Codec::ALL[..])
+}
+
 fn write(codec: Codec, docs: &Docs) -> Vec<u8> {
     let stored = |fields: &Vec<(u32, Vec<u8>)>| {
         document(&fields.iter().map(|(n, v)| (*n, v.as_slice())).collect::<Vec<_>>())
@@ -41,10 +45,9 @@ fn write(codec: Codec, docs: &Docs) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(80))]
     #[test]
-    fn blocks_are_read_back(first in any_docs(), second in any_docs(), deflate in any::<bool>()) {
-        let codec = if deflate { Codec::Deflate } else { Codec::Lz4 };
+    fn blocks_are_read_back(first in any_docs(), second in any_docs(), codec in any_codec()) {
         let mut decoder = decoder(codec);
         for docs in [&first, &second, &first] {
             let bytes = write(codec, docs);
@@ -62,8 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn a_block_that_ends_early_is_refused(docs in any_docs(), deflate in any::<bool>(), cut in any::<prop::sample::Index>()) {
-        let codec = if deflate { Codec::Deflate } else { Codec::Lz4 };
+    fn a_block_that_ends_early_is_refused(docs in any_docs(), codec in any_codec(), cut in any::<prop::sample::Index>()) {
         let bytes = write(codec, &docs);
         let short = &bytes[..cut.index(bytes.len())];
         prop_assume!(docs.iter().any(|d| !d.is_empty()) || short.len() < 3);
@@ -100,6 +102,23 @@ fn stated_lengths_are_not_believed() {
             vec![&[9, 4, 1], &huge, &huge, &[1, 0]],
             "bytes compressed with DEFLATE, found only 0",
         ),
+        (
+            Codec::ZstdFrame,
+            vec![&[9, 4, 1], &huge, &[9], &[0; 9]],
+            "bytes compressed with Zstandard, found only 9",
+        ),
+        (
+            Codec::ZstdFrame,
+            vec![&[9, 4, 1, 5, 9, 1, 2, 3, 4, 5, 6, 7, 8, 9]],
+            "5 bytes compressed with Zstandard, found Src size is incorrect",
+        ),
+        (
+            Codec::ZstdDict,
+            vec![&[9, 4, 1], &huge, &huge, &[1, 0]],
+            "bytes compressed with Zstandard, found only 0",
+        ),
+        (Codec::ZstdPieces, vec![&[9, 4, 1], &huge, &[0]], "a dictionary and pieces of 2147483647 bytes"),
+        (Codec::ZstdPieces, vec![&[9, 4, 1], &huge, &huge, &[0]], "Zstandard, found only 0"),
         // the head
         (Codec::Lz4, vec![&[8, 4, 1, 1]], "1 documents from 9 on, found 1 from 8 on"),
         (Codec::Lz4, vec![&[9, 8, 1, 1]], "1 documents from 9 on, found 2 from 9 on"),

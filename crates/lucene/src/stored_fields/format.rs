@@ -1,6 +1,9 @@
 //! The table of formats.
 
-use super::compression::{Decompressor, deflate_dict::DeflateDict, lz4_dict::Lz4Dict};
+use super::compression::Decompressor;
+use super::compression::deflate_dict::DeflateDict;
+use super::compression::lz4_dict::Lz4Dict;
+use super::compression::zstd::{ZstdDict, ZstdFrame, ZstdPieces};
 use super::ints::IntsLayout;
 use crate::input::Endian;
 use std::fmt;
@@ -45,6 +48,33 @@ pub(crate) const FORMATS: &[Format] = &[
         two_flags_from: 1,
         max_docs: 4096,
         decompressor: || Box::new(DeflateDict::default()),
+    },
+    Format {
+        codec: "ZstdStoredFields814",
+        versions: 1..=1,
+        endian: Endian::Little,
+        ints: IntsLayout::Interleaved,
+        two_flags_from: 1,
+        max_docs: 2048,
+        decompressor: || Box::new(ZstdFrame::default()),
+    },
+    Format {
+        codec: "CustomStoredFieldsZstd",
+        versions: 1..=1,
+        endian: Endian::Little,
+        ints: IntsLayout::Interleaved,
+        two_flags_from: 1,
+        max_docs: 4096,
+        decompressor: || Box::new(ZstdDict::default()),
+    },
+    Format {
+        codec: "CustomStoredFieldsZstdNoDict",
+        versions: 1..=1,
+        endian: Endian::Little,
+        ints: IntsLayout::Interleaved,
+        two_flags_from: 1,
+        max_docs: 4096,
+        decompressor: || Box::new(ZstdPieces::default()),
     },
     Format {
         codec: "Lucene87StoredFieldsFastData",

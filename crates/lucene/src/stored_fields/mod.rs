@@ -7,7 +7,8 @@
 //! ```
 //!
 //! A format is a row of the table in `format`: the codec name in the `.fdt` header, and what its blocks and
-//! their compression are. Follows Lucene's `Lucene87StoredFieldsFormat` and `Lucene90StoredFieldsFormat`.
+//! their compression are. Follows Lucene's `Lucene87StoredFieldsFormat` and `Lucene90StoredFieldsFormat`, and the formats of
+//! others that differ from the latter in the compression only.
 
 mod block;
 mod compression;

@@ -1,25 +1,56 @@
-//! Writes blocks of stored fields as Lucene 9 does, to read them back.
+//! Writes blocks of stored fields as Lucene does, to read them back.
 
 #![allow(dead_code, reason = "each binary uses a part")]
 
 use flate2::{Compress, Compression, FlushCompress};
 use lucene::SegmentId;
+use std::ops::Range;
+use zstd::zstd_safe::CCtx;
 
 pub(crate) const ID: SegmentId = *b"a segment's id..";
 
-/// The two ways in which Lucene compresses.
+/// The ways in which blocks are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Codec {
     Lz4,
     Deflate,
+    ZstdFrame,
+    ZstdDict,
+    ZstdPieces,
+}
+
+impl Codec {
+    pub(crate) const ALL: [Codec; 5] =
+        [Codec::Lz4, Codec::Deflate, Codec::ZstdFrame, Codec::ZstdDict, Codec::ZstdPieces];
+
+    /// The name of the format.
+    fn name(self) -> &'static str {
+        match self {
+            Codec::Lz4 => "Lucene90StoredFieldsFastData",
+            Codec::Deflate => "Lucene90StoredFieldsHighData",
+            Codec::ZstdFrame => "ZstdStoredFields814",
+            Codec::ZstdDict => "CustomStoredFieldsZstd",
+            Codec::ZstdPieces => "CustomStoredFieldsZstdNoDict",
+        }
+    }
+
+    /// The lengths of dictionary and pieces of `len` bytes.
+    fn pieces(self, len: usize) -> (usize, usize) {
+        let dictionary = match self {
+            Codec::Lz4 => (len / 20).min(65_535),
+            Codec::Deflate | Codec::ZstdDict => len / 60,
+            Codec::ZstdPieces => 0,
+            Codec::ZstdFrame => return (0, len),
+        };
+        (dictionary, (len - dictionary).div_ceil(10))
+    }
 }
 
 /// The header of a `.fdt` file.
 pub(crate) fn header(codec: Codec) -> Vec<u8> {
-    let name =
-        if codec == Codec::Lz4 { "Lucene90StoredFieldsFastData" } else { "Lucene90StoredFieldsHighData" };
-    let parts: [&[u8]; 6] =
-        [&[0x3f, 0xd7, 0x6c, 0x17, name.len() as u8], name.as_bytes(), &[0, 0, 0, 1], &ID, &[0], &[]];
+    let name = codec.name();
+    let parts: [&[u8]; 5] =
+        [&[0x3f, 0xd7, 0x6c, 0x17, name.len() as u8], name.as_bytes(), &[0, 0, 0, 1], &ID, &[0]];
     parts.concat()
 }
 
@@ -45,8 +76,8 @@ pub(crate) fn document(fields: &[(u32, &[u8])]) -> (u32, Vec<u8>) {
 /// A compressed piece, with the range of the uncompressed block that it is and the range that is its dictionary.
 pub(crate) struct Piece {
     pub(crate) compressed: Vec<u8>,
-    pub(crate) range: std::ops::Range<usize>,
-    pub(crate) dictionary: std::ops::Range<usize>,
+    pub(crate) range: Range<usize>,
+    pub(crate) dictionary: Range<usize>,
 }
 
 /// A block of these documents (number of fields and bytes of each), with the pieces that it is made of.
@@ -96,28 +127,21 @@ fn ints(numbers: &[u32], out: &mut Vec<u8>) {
     rest.iter().for_each(|n| out.extend(n.to_le_bytes()));
 }
 
-fn slice(
-    codec: Codec,
-    all: &[u8],
-    range: std::ops::Range<usize>,
-    out: &mut Vec<u8>,
-    pieces: &mut Vec<Piece>,
-) {
-    let len = range.len();
-    let dictionary = if codec == Codec::Lz4 { (len / 20).min(65_535) } else { len / 60 };
-    let each = (len - dictionary).div_ceil(10);
+fn slice(codec: Codec, all: &[u8], range: Range<usize>, out: &mut Vec<u8>, pieces: &mut Vec<Piece>) {
+    let (dictionary, each) = codec.pieces(range.len());
     let dictionary = range.start..range.start + dictionary;
-    vint(dictionary.len() as u32, out);
-    vint(each as u32, out);
     let first = pieces.len();
-    let mut add = |range: std::ops::Range<usize>, dictionary: std::ops::Range<usize>| {
-        let compressed = match codec {
-            Codec::Lz4 => lz4_flex::block::compress_with_dict(&all[range.clone()], &all[dictionary.clone()]),
-            Codec::Deflate => deflate(&all[range.clone()], &all[dictionary.clone()]),
-        };
+    let mut add = |range: Range<usize>, dictionary: Range<usize>| {
+        let compressed = compress(codec, &all[range.clone()], &all[dictionary.clone()]);
         pieces.push(Piece { compressed, range, dictionary });
     };
-    add(dictionary.clone(), dictionary.start..dictionary.start);
+    if matches!(codec, Codec::Lz4 | Codec::Deflate | Codec::ZstdDict) {
+        vint(dictionary.len() as u32, out);
+        add(dictionary.clone(), dictionary.start..dictionary.start);
+    }
+    if codec != Codec::ZstdFrame {
+        vint(each as u32, out);
+    }
     for start in (dictionary.end..range.end).step_by(each.max(1)) {
         add(start..range.end.min(start + each), dictionary.clone());
     }
@@ -125,17 +149,27 @@ fn slice(
         pieces[first..].iter().for_each(|p| vint(p.compressed.len() as u32, out));
     }
     for piece in &pieces[first..] {
-        if codec == Codec::Deflate {
+        if codec != Codec::Lz4 {
             vint(piece.compressed.len() as u32, out);
         }
         out.extend(&piece.compressed);
     }
 }
 
-fn deflate(bytes: &[u8], dictionary: &[u8]) -> Vec<u8> {
-    if bytes.is_empty() {
-        return Vec::new();
+fn compress(codec: Codec, bytes: &[u8], dictionary: &[u8]) -> Vec<u8> {
+    match codec {
+        Codec::Lz4 => lz4_flex::block::compress_with_dict(bytes, dictionary),
+        _ if bytes.is_empty() => Vec::new(),
+        Codec::Deflate => deflate(bytes, dictionary),
+        Codec::ZstdFrame | Codec::ZstdDict | Codec::ZstdPieces => {
+            let mut out = Vec::with_capacity(bytes.len() + 1000);
+            CCtx::create().compress_using_dict(&mut out, bytes, dictionary, 1).expect("a frame");
+            out
+        }
     }
+}
+
+fn deflate(bytes: &[u8], dictionary: &[u8]) -> Vec<u8> {
     let mut deflater = Compress::new(Compression::default(), false);
     if !dictionary.is_empty() {
         deflater.set_dictionary(dictionary).expect("a dictionary");

@@ -20,16 +20,36 @@ def request(method, path, body=None, kind="application/json"):
         return json.load(r)
 
 
+def version():
+    """The version as Elasticsearch counts (OpenSearch took over at 7.10), and whether it is OpenSearch."""
+    nodes = request("GET", "/_nodes/_local")
+    (node,) = nodes["nodes"].values()
+    number = tuple(int(n) for n in node["version"].split(".")[:2])
+    is_opensearch = "opensearch" in json.dumps(node).lower()
+    return (7, 10) if is_opensearch else number, is_opensearch
+
+
+VERSION, OPENSEARCH = version()
+TYPED = VERSION < (7, 0)
+STRINGS = VERSION < (5, 0)  # the field type that text and keyword were before
 STORED = {"i": "integer", "l": "long", "f": "float", "d": "double"}
 
 
-def create(index, settings):
-    properties = {k: {"type": t, "store": True, "index": False, "doc_values": False} for k, t in STORED.items()}
-    properties["w"] = {"type": "text", "analyzer": "keyword"}
-    properties["s"] = {"type": "keyword", "store": True, "index": False, "doc_values": False}
+def put(index, settings, properties, mapping=None):
+    mapping = dict({"dynamic": False, "properties": properties}, **(mapping or {}))
     settings = dict({"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"}, **settings)
     request("PUT", "/" + index, {"settings": {"index": settings},
-                                 "mappings": {"dynamic": False, "properties": properties}})
+                                 "mappings": {"doc": mapping} if TYPED else mapping})
+
+
+def create(index, settings):
+    no = "no" if STRINGS else False
+    properties = {k: {"type": t, "store": True, "index": no, "doc_values": False} for k, t in STORED.items()}
+    properties["w"] = {"type": "string" if STRINGS else "text", "analyzer": "keyword"}
+    properties["s"] = dict({"type": "string"} if STRINGS else {"type": "keyword", "doc_values": False}, store=True, index=no)
+    if (6, 5) <= VERSION < (7, 0):
+        settings = dict({"soft_deletes.enabled": True}, **settings)  # the default from 7.0 on
+    put(index, settings, properties)
 
 
 def document(n, text):
@@ -44,14 +64,14 @@ def document(n, text):
 def bulk(index, live, actions, refused=0):
     lines = []
     for verb, key, source in actions:
-        lines.append(json.dumps({verb: {"_index": index, "_id": key}}))
+        lines.append(json.dumps({verb: dict({"_index": index, "_id": key}, **({"_type": "doc"} if TYPED else {}))}))
         if verb == "delete":
             live.pop(key)
         else:
             lines.append(source)
             live[key] = source
     r = request("POST", "/_bulk", ("\n".join(lines) + "\n").encode(), "application/x-ndjson")
-    failed = [i["index"]["_id"] for i in r["items"] if "error" in list(i.values())[0]]
+    failed = [i["_id"] for i in (list(i.values())[0] for i in r["items"]) if "error" in i]
     assert len(failed) == refused, (failed, r["items"][:3])
     for key in failed:
         live.pop(key)
@@ -71,7 +91,8 @@ def keep(index, live):
     request("POST", "/%s/_refresh" % index)
     assert request("GET", "/%s/_count" % index)["count"] == len(live)
     uuid = request("GET", "/%s/_settings" % index)[index]["settings"]["index"]["uuid"]
-    (source,) = glob.glob("%s/**/%s/0/index" % (DATA, uuid), recursive=True)
+    directory = index if VERSION < (5, 0) else uuid
+    (source,) = glob.glob("%s/**/%s/0/index" % (DATA, directory), recursive=True)
     out = os.path.join(OUT, index)
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
@@ -103,7 +124,8 @@ def lz4():
     bulk(index, live, [("index", k, document(n, "late " * (n % 50))) for n, k in enumerate(ids(1050, 1100))])
     bulk(index, live, [("index", "large", document(1, "sliced block " * 40000)), ("index", "after", document(3, "x"))])
     flush(index)
-    request("POST", "/%s/_forcemerge?max_num_segments=1&flush=true" % index)
+    merge = "_forcemerge" if VERSION >= (2, 1) else "_optimize"
+    request("POST", "/%s/%s?max_num_segments=1&flush=true" % (index, merge))
     bulk(index, live, [("index", k, document(n, "b%d" % n)) for n, k in enumerate(ids(100, 160))])
     flush(index)
     bulk(index, live, [("delete", k, None) for k in ids(0, 1050)[::9]])
@@ -113,13 +135,47 @@ def lz4():
 
 def deflate():
     """Compound segments: soft deletes at flush (inside) and later (a generation outside)."""
-    index, live = "deflate", {}
-    for codec in ("legacy_best_compression", "best_compression"):
-        try:
-            create(index, {"codec": codec})
-            break
-        except urllib.error.HTTPError as e:
-            print(codec, e.code)
+    if VERSION < (2, 0):
+        print("no best_compression here")
+        return
+    best_compression("deflate", "legacy_best_compression" if VERSION >= (8, 17) else "best_compression")
+
+
+def zstd():
+    """The same with Zstandard: Elasticsearch's best_compression from 8.17 on, zstd of OpenSearch's plugin custom-codecs."""
+    if OPENSEARCH:
+        plugin_codec("zstd")
+    elif VERSION < (8, 17):
+        print("no zstd here")
+    else:
+        best_compression("zstd", "best_compression")
+
+
+def zstd_no_dict():
+    """The same with zstd_no_dict of that plugin."""
+    plugin_codec("zstd_no_dict")
+
+
+def qat_deflate():
+    """The same with qat_deflate of that plugin, where the machine can."""
+    plugin_codec("qat_deflate")
+
+
+def qat_lz4():
+    """The same with qat_lz4 of that plugin, where the machine can."""
+    plugin_codec("qat_lz4")
+
+
+def plugin_codec(codec):
+    try:
+        best_compression(codec, codec)
+    except urllib.error.HTTPError as e:
+        print("no %s here: %s" % (codec, e.read()[:300]))
+
+
+def best_compression(index, codec):
+    live = {}
+    create(index, {"codec": codec})
     bulk(index, live, [("index", k, document(n, "a%d" % n)) for n, k in enumerate(ids(0, 200))])
     bulk(index, live, [("index", k, document(n, "again%d" % n)) for n, k in enumerate(ids(0, 20))])
     flush(index)
@@ -135,7 +191,7 @@ def hard_deletes():
     """Deletes in a live-docs file, where the server still allows an index without soft deletes."""
     index, live = "hard_deletes", {}
     try:
-        create(index, {"soft_deletes.enabled": False})
+        create(index, {"soft_deletes.enabled": False} if VERSION >= (6, 5) else {})
     except urllib.error.HTTPError as e:
         print("no hard deletes here:", e.code)
         return
@@ -164,18 +220,19 @@ def refused():
 def kinds():
     """Doc values of every kind, one and several a document, in a sorted index; soft deletes among them."""
     index, live = "kinds", {}
+    if VERSION < (6, 5):
+        print("no soft deletes here")
+        return
     properties = {"k": {"type": "keyword", "index": False}, "ks": {"type": "keyword", "index": False},
                   "n": {"type": "long", "index": False}, "ns": {"type": "long", "index": False},
                   "b": {"type": "binary", "doc_values": True}, "flag": {"type": "boolean", "index": False}}
-    body = {"settings": {"index": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1",
-                                   "sort.field": ["n", "k"], "sort.order": ["desc", "asc"]}},
-            "mappings": {"dynamic": False, "properties": properties}}
+    settings = {"sort.field": ["n", "k"], "sort.order": ["desc", "asc"], "soft_deletes.enabled": True}
     try:
         properties["n"]["skip_list"] = True  # OpenSearch 3: a skip index
-        request("PUT", "/" + index, body)
+        put(index, settings, properties)
     except urllib.error.HTTPError:
         del properties["n"]["skip_list"]
-        request("PUT", "/" + index, body)
+        put(index, settings, properties)
     actions = []
     for n, key in enumerate(ids(0, 90)):
         source = {"n": n % 13, "k": "key%d" % n}
@@ -190,7 +247,29 @@ def kinds():
     keep(index, live)
 
 
-cases = (lz4, deflate, hard_deletes, refused, kinds)
+def logsdb():
+    """The index mode of logs: sorted, doc values in formats of its own, soft deletes. The source is stored all the same."""
+    index, live = "logsdb", {}
+    if OPENSEARCH or VERSION < (8, 17):
+        print("no logsdb here")
+        return
+    properties = {"@timestamp": {"type": "date"}, "host": {"properties": {"name": {"type": "keyword"}}},
+                  "message": {"type": "text"}, "n": {"type": "long"}}
+    put(index, {"mode": "logsdb", "mapping.source.mode": "stored"}, properties, {"dynamic": True})
+    actions = []
+    for n, key in enumerate(ids(0, 120)):
+        source = {"@timestamp": "2024-05-%02dT10:%02d:00Z" % (n % 28 + 1, n % 60), "host": {"name": "host%d" % (n % 7)},
+                  "message": "request %d took %d ms" % (n, n * n % 1000), "n": n}
+        actions.append(("index", key, json.dumps(source, separators=(",", ":"))))
+    bulk(index, live, actions)
+    bulk(index, live, [("delete", k, None) for k in ids(0, 120)[::11]])
+    flush(index)
+    bulk(index, live, [("delete", k, None) for k in ids(0, 120)[1::11]])
+    flush(index)
+    keep(index, live)
+
+
+cases = (lz4, deflate, zstd, zstd_no_dict, qat_deflate, qat_lz4, hard_deletes, refused, kinds, logsdb)
 for case in [c for c in cases if c.__name__ in sys.argv[4:] or not sys.argv[4:]]:
     try:
         request("DELETE", "/" + case.__name__)

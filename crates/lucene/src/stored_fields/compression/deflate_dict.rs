@@ -10,32 +10,34 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// The most bytes that one compressed byte can stand for: four matches of 258 bytes, of two bits each.
 const MAX_RATIO: usize = 1032;
 
-#[derive(Debug)]
-pub(crate) struct DeflateDict {
-    inflater: Decompress,
-}
-
-impl Default for DeflateDict {
-    fn default() -> Self {
-        Self { inflater: Decompress::new(false) }
-    }
-}
+#[derive(Debug, Default)]
+pub(crate) struct DeflateDict(Inflater);
 
 impl Decompressor for DeflateDict {
     fn decompress(&mut self, input: &mut Input<'_>, len: usize, out: &mut Output) -> Result<()> {
         let start = out.len();
         let pieces = Pieces::read(input, len)?;
-        self.piece(input, pieces.dictionary, start..start, out)?;
+        self.0.piece(input, pieces.dictionary, start..start, out)?;
         for piece in pieces {
-            self.piece(input, piece, start..start + pieces.dictionary, out)?;
+            self.0.piece(input, piece, start..start + pieces.dictionary, out)?;
         }
         Ok(())
     }
 }
 
-impl DeflateDict {
-    /// Decompresses one piece of `len` bytes with that part of the output as dictionary.
-    fn piece(
+/// What pieces are decompressed with.
+#[derive(Debug)]
+pub(crate) struct Inflater(Decompress);
+
+impl Default for Inflater {
+    fn default() -> Self {
+        Self(Decompress::new(false))
+    }
+}
+
+impl Inflater {
+    /// Decompresses one piece of `len` bytes after its compressed length, with that part of the output as dictionary.
+    pub(crate) fn piece(
         &mut self,
         input: &mut Input<'_>,
         len: usize,
@@ -54,23 +56,23 @@ impl DeflateDict {
         if compressed_len == 0 {
             return Ok(()); // nothing is compressed to nothing
         }
-        self.inflater.reset(false);
+        self.0.reset(false);
         let (written, room) = out.room(len);
         if let Some(dictionary @ [_, ..]) = written.get(dictionary)
-            && let Err(e) = self.inflater.set_dictionary(dictionary)
+            && let Err(e) = self.0.set_dictionary(dictionary)
         {
             return wrong(&e);
         }
-        match self.inflater.decompress(compressed, room, FlushDecompress::Finish) {
+        match self.0.decompress(compressed, room, FlushDecompress::Finish) {
             Ok(Status::StreamEnd) => {}
             Ok(_) => return wrong(&"a stream that does not end"),
             Err(e) => return wrong(&e),
         }
-        if self.inflater.total_out() != len as u64 || self.inflater.total_in() != compressed_len as u64 {
+        if self.0.total_out() != len as u64 || self.0.total_in() != compressed_len as u64 {
             return wrong(&format_args!(
                 "{} bytes from {} of {compressed_len}",
-                self.inflater.total_out(),
-                self.inflater.total_in()
+                self.0.total_out(),
+                self.0.total_in()
             ));
         }
         out.advance(len);

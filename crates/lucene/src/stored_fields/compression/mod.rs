@@ -2,6 +2,7 @@
 
 pub(crate) mod deflate_dict;
 pub(crate) mod lz4_dict;
+pub(crate) mod zstd;
 
 use crate::Result;
 use crate::input::Input;
@@ -58,8 +59,8 @@ impl Output {
     }
 }
 
-/// The lengths of the pieces that both compressions with a preset dictionary cut their input into: a dictionary, which is
-/// its beginning, then pieces of equal length, each compressed with the dictionary before it; the last may be shorter.
+/// The lengths of the pieces that some compressions cut their input into: a dictionary, which is its beginning, then pieces
+/// of equal length, each compressed with the dictionary before it; the last may be shorter. Or only pieces.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pieces {
     pub(crate) dictionary: usize,
@@ -72,6 +73,15 @@ impl Pieces {
     pub(crate) fn read(input: &mut Input<'_>, len: usize) -> Result<Self> {
         let at = input.offset();
         let dictionary = input.vint()? as usize;
+        Self::read_each(input, at, dictionary, len)
+    }
+
+    /// Reads the length of the pieces from the cursor, for `len` bytes in all, where there is no dictionary.
+    pub(crate) fn read_without_dictionary(input: &mut Input<'_>, len: usize) -> Result<Self> {
+        Self::read_each(input, input.offset(), 0, len)
+    }
+
+    fn read_each(input: &mut Input<'_>, at: u64, dictionary: usize, len: usize) -> Result<Self> {
         let each = input.vint()? as usize;
         match len.checked_sub(dictionary) {
             Some(left) if left == 0 || each > 0 => Ok(Self { dictionary, each, left }),
