@@ -1,5 +1,6 @@
 //! Exit codes, and the errors that lead to them.
 
+use backfill::model::Cause;
 use backfill::ports::{BlobError, StoreError, TargetError};
 use backfill::source::SourceError;
 use backfill::verify::VerifyError;
@@ -25,6 +26,17 @@ pub enum Exit {
     Target = 6,
     /// Interrupted or stopped before the end.
     Interrupted = 130,
+}
+
+impl Exit {
+    /// The code of a backfill that ended before its end, by whose fault it was.
+    pub fn of(cause: Cause) -> Exit {
+        match cause {
+            Cause::Snapshot => Exit::Snapshot,
+            Cause::Target => Exit::Target,
+            Cause::Worker => Exit::Error,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -118,12 +130,7 @@ impl From<StoreError> for CommandError {
 
 impl From<WorkerError> for CommandError {
     fn from(error: WorkerError) -> CommandError {
-        let exit = match &error {
-            WorkerError::Blob(_) | WorkerError::SnapshotChanged(_) => Exit::Snapshot,
-            WorkerError::Target(_) => Exit::Target,
-            WorkerError::Store(_) | WorkerError::Reader(_) => Exit::Error,
-        };
-        CommandError::new(exit, error.to_string())
+        CommandError::new(Exit::of(error.cause()), error.to_string())
     }
 }
 

@@ -169,6 +169,7 @@ fn deep_status(out: &mut String, report: &StatusReport) {
     for (title, lines) in [
         ("Missing from the snapshot", &report.missing_shards),
         ("Damaged", &report.damage),
+        ("Given up", &report.given_up),
         ("Last error", &report.last_errors),
     ] {
         for text in lines {

@@ -45,7 +45,7 @@ pub(super) fn check_workers(workers: u32) -> Result<()> {
 pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateArgs) -> Result<Exit> {
     let state = LocalState::open(args, context, Mode::ReadWriteExisting)?;
     let run = state.run().await?;
-    if !run.state.is_finished() {
+    if run.state == RunState::Running {
         state.store.set_state(&run.id, RunState::Stopped, SystemClock.now(), &run.damage).await?;
     }
     let begun = Instant::now();

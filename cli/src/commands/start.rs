@@ -21,6 +21,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
+/// Chunks in a row that fail before it counts as the worker's failure.
+const MAX_FAILURES: u32 = 10;
+
 pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exit> {
     let configured = context.config.backfill.as_ref().is_some_and(|b| b.local.is_some());
     if !args.state.local && !configured {
@@ -118,6 +121,8 @@ impl Job<'_> {
         self.wait_for(self.target.open()?.as_ref()).await?;
         self.say(&format!("Continuing run {}.", run.id));
         self.state.store.reclaim(&run.id).await?;
+        let again = self.state.store.retry_failed(&run.id).await?;
+        self.state.store.enqueue(&run.id, &again).await?;
         if let Some(workers) = self.args.workers {
             self.state.store.set_desired_workers(&run.id, workers).await?;
         }
@@ -296,6 +301,9 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     for damage in &report.damage {
         print_line(&format!("damaged: {damage}"));
     }
+    for error in &report.given_up {
+        print_line(&format!("given up: {error}"));
+    }
     for error in &report.last_errors {
         print_line(&format!("last error: {error}"));
     }
@@ -335,10 +343,17 @@ impl Recipe {
             options: self.options.clone(),
             flow: Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now()))),
         };
+        let mut failures = 0;
         while !context.stop.is_cancelled() {
             match worker.step(&context.stop).await {
-                Ok(Step::Worked(_) | Step::Skipped) => {}
+                Ok(Step::Worked(_)) => failures = 0,
+                Ok(Step::Skipped) => {}
                 Ok(Step::Idle) => return Ok(()),
+                // One chunk must not keep the others from being done: it is tried again later.
+                Err(error) if error.is_of_the_chunk() && failures < MAX_FAILURES => {
+                    failures += 1;
+                    tracing::warn!(%error, "a chunk is put off");
+                }
                 Err(error) => return Err(error.into()),
             }
         }

@@ -61,6 +61,8 @@ pub(super) fn exit_of(report: &StatusReport) -> Exit {
         Outcome::Complete => Exit::Done,
         Outcome::CompleteWithFailedDocuments => Exit::FailedDocuments,
         Outcome::Damaged => Exit::Snapshot,
+        Outcome::Failed if !report.damage.is_empty() => Exit::Snapshot,
+        Outcome::Failed => report.given_up_cause.map_or(Exit::Error, Exit::of),
         Outcome::Unfinished => Exit::Interrupted,
     }
 }
@@ -100,7 +102,9 @@ impl LocalState {
         let desired = if summary.run.state == RunState::Running { summary.run.desired_workers } else { 0 };
         let running =
             if working { u32::try_from(summary.chunks_leased).unwrap_or(u32::MAX).min(desired) } else { 0 };
-        let waiting = summary.chunks_total - summary.chunks_done - summary.chunks_leased;
+        let waiting = summary
+            .chunks_total
+            .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
         let fleet = FleetStatus {
             active: working,
             running,

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// Descriptions of damage kept with a run, at most.
 const MAX_DAMAGE: usize = 100;
 
-/// Ends a run whose chunks are all done; returns the state it ended in, or `None` if chunks are left.
+/// Ends a run of which no chunk is left to claim; returns the state it ended in, or `None` if chunks are left.
+/// One with chunks that were given up has failed: a start may try them again.
 /// May be called again after it was interrupted.
 pub async fn finish(
     checkpoints: &dyn Checkpoints,
@@ -17,20 +18,27 @@ pub async fn finish(
     run: &Run,
 ) -> Result<Option<RunState>, StoreError> {
     let mut damage: Vec<String> = run.refused.iter().map(|(index, why)| format!("{index}: {why}")).collect();
+    let mut failed = false;
     for shard in checkpoints.shards(&run.id).await? {
         let chunks = checkpoints.chunks(&run.id, &shard.id).await?;
-        if chunks.iter().any(|c| c.state != ChunkState::Done) {
+        if chunks.iter().any(|c| matches!(c.state, ChunkState::Pending | ChunkState::Leased(_))) {
             return Ok(None);
         }
+        let through = chunks.iter().all(|c| c.state == ChunkState::Done);
+        failed |= !through;
         damage.extend(chunks.iter().flat_map(|c| c.progress.damage.iter().cloned()));
         // Where reading broke off there is no checksum to compare, and the reason is told already.
-        if chunks.iter().all(|c| c.progress.damage.is_empty()) {
+        if through && chunks.iter().all(|c| c.progress.damage.is_empty()) {
             damage.extend(compare(&shard, &chunks));
         }
         damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
         damage.truncate(MAX_DAMAGE);
     }
-    let state = if damage.is_empty() { RunState::Done } else { RunState::Damaged };
+    let state = match (failed, damage.is_empty()) {
+        (true, _) => RunState::Failed,
+        (false, true) => RunState::Done,
+        (false, false) => RunState::Damaged,
+    };
     checkpoints.set_state(&run.id, state, clock.now(), &damage).await?;
     Ok(Some(state))
 }

@@ -1,6 +1,6 @@
 //! What status says: made from a [`Summary`] alone, so it is exact and cheap at any number of chunks.
 
-use crate::model::{Millis, RunState};
+use crate::model::{Cause, Millis, RunState};
 use crate::ports::{Sample, Summary};
 use serde::Serialize;
 
@@ -44,6 +44,8 @@ pub enum Outcome {
     CompleteWithFailedDocuments,
     /// Part of the snapshot could not be read, or its checksums do not match.
     Damaged,
+    /// Chunks were given up and nothing else is left: a start tries them again.
+    Failed,
 }
 
 /// How fast it goes.
@@ -90,6 +92,8 @@ pub struct StatusReport {
     pub chunks_total: u64,
     /// Chunks through.
     pub chunks_completed: u64,
+    /// Chunks given up after too many attempts that brought nothing.
+    pub chunks_failed: u64,
     /// Root documents read: each is acknowledged or kept as failed.
     pub documents_done: u64,
     /// Root documents to read, as far as known: nested children are subtracted as they are met.
@@ -116,6 +120,10 @@ pub struct StatusReport {
     pub damage: Vec<String>,
     /// What went wrong last with chunks that are to be tried again.
     pub last_errors: Vec<String>,
+    /// What went wrong with chunks that were given up.
+    pub given_up: Vec<String>,
+    /// Whose fault it was that chunks were given up; the snapshot's before the target's before the workers'.
+    pub given_up_cause: Option<Cause>,
 }
 
 impl StatusReport {
@@ -151,6 +159,7 @@ impl StatusReport {
                 RunState::Damaged => Outcome::Damaged,
                 RunState::Done if counters.failed > 0 => Outcome::CompleteWithFailedDocuments,
                 RunState::Done => Outcome::Complete,
+                RunState::Failed => Outcome::Failed,
                 RunState::Running | RunState::Stopped => Outcome::Unfinished,
             },
             fleet,
@@ -166,6 +175,7 @@ impl StatusReport {
             shards_unclaimed: summary.shards.unclaimed,
             chunks_total: summary.chunks_total,
             chunks_completed: summary.chunks_done,
+            chunks_failed: summary.chunks_failed,
             documents_done: counters.documents(),
             documents_total,
             bytes_done: counters.stored_bytes,
@@ -183,6 +193,8 @@ impl StatusReport {
                 .collect(),
             damage,
             last_errors: summary.last_errors.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
+            given_up: summary.given_up.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
+            given_up_cause: summary.given_up.iter().map(|(_, why)| why.cause).max(),
         }
     }
 
@@ -205,6 +217,13 @@ impl StatusReport {
             ),
             Outcome::Damaged => format!(
                 "Finished, but the snapshot is damaged: not everything was migrated as it was.{missing}"
+            ),
+            Outcome::Failed => format!(
+                "Not everything has been migrated: {} of {} chunks were given up, with about {} documents; \
+                 `backfill start` tries them again.{missing}",
+                self.chunks_failed,
+                self.chunks_total,
+                self.documents_total.saturating_sub(self.documents_done)
             ),
             Outcome::Unfinished => {
                 let left = self.documents_total.saturating_sub(self.documents_done);

@@ -4,10 +4,10 @@
 
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
 
-use backfill::model::chunk::{ClaimRefused, WriteRefused};
+use backfill::model::chunk::{ClaimRefused, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
-    Chunk, ChunkId, ChunkState, Counters, IndexPlan, Millis, Position, Progress, RangeCrc, Run, RunId,
-    RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
+    AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, IndexPlan, Millis, Position,
+    Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
 };
 use backfill::ports::{Checkpoints, ClaimOutcome, Message, Queue, Sample, ShardCounts, StoreError};
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +103,11 @@ async fn create(store: &dyn Checkpoints, name: &str) -> (RunId, Vec<Chunk>) {
     (run.id, chunks)
 }
 
+/// An attempt's end with an error.
+fn error(message: &str) -> Reason {
+    Reason::Error(AttemptError { cause: Cause::Snapshot, message: message.to_owned() })
+}
+
 async fn granted(store: &dyn Checkpoints, run: &RunId, id: &ChunkId, now: Millis, until: Millis) -> Chunk {
     match store.claim(run, id, "owner", now, until).await.unwrap() {
         ClaimOutcome::Granted(chunk) => *chunk,
@@ -129,6 +134,7 @@ pub async fn checkpoints(store: &dyn Checkpoints) {
     a_zombie_cannot_write(store).await;
     the_cursor_only_moves_forward(store).await;
     completion_is_final(store).await;
+    what_brings_nothing_is_given_up_until_it_is_retried(store).await;
     writers_see_what_the_operator_wants(store).await;
     what_is_not_there_is_not_found(store).await;
     a_summary_adds_up(store).await;
@@ -182,9 +188,13 @@ async fn a_lease_keeps_others_away_until_it_ends(store: &dyn Checkpoints) {
     assert_eq!((chunk.epoch, chunk.idle_claims), (2, 1));
     assert_eq!(chunk.progress, progress(&chunk, 2));
     // Handed back: free at once, with its error.
-    store.hand_back(&run, id, 2, &progress(&chunk, 3), Some("why")).await.unwrap();
+    let left = store.hand_back(&run, id, 2, &progress(&chunk, 3), &error("why")).await.unwrap();
+    assert_eq!(left, HandedBack::Pending { idle_claims: 0 });
     let chunk = stored(store, &run, id).await;
-    assert_eq!((&chunk.state, chunk.last_error.as_deref()), (&ChunkState::Pending, Some("why")));
+    assert_eq!(
+        (&chunk.state, chunk.last_error.map(Reason::Error)),
+        (&ChunkState::Pending, Some(error("why")))
+    );
     assert_eq!(granted(store, &run, id, 101, 161).await.epoch, 3);
     // The other chunk was left alone.
     assert_eq!(stored(store, &run, &chunks[1].id).await, chunks[1]);
@@ -202,11 +212,11 @@ async fn a_zombie_cannot_write(store: &dyn Checkpoints) {
         assert!(matches!(result, Err(StoreError::Refused(refused)) if refused == expected));
     };
     lost(store.save(&run, id, 1, &through, 999).await.map(drop));
-    lost(store.hand_back(&run, id, 1, &through, Some("late")).await);
+    lost(store.hand_back(&run, id, 1, &through, &error("late")).await.map(drop));
     lost(store.complete(&run, id, 1, &through).await);
     assert_eq!(stored(store, &run, id).await, before);
     // Nor can one whose lease was handed back, by itself or another.
-    store.hand_back(&run, id, 2, &progress(&chunk, 1), None).await.unwrap();
+    store.hand_back(&run, id, 2, &progress(&chunk, 1), &Reason::Stopped).await.unwrap();
     let late = store.save(&run, id, 2, &through, 999).await;
     assert!(matches!(late, Err(StoreError::Refused(WriteRefused::LeaseLost { .. }))));
 }
@@ -219,7 +229,7 @@ async fn the_cursor_only_moves_forward(store: &dyn Checkpoints) {
     let before = stored(store, &run, id).await;
     let back = store.save(&run, id, 1, &progress(&chunk, 4), 200).await;
     assert!(matches!(back, Err(StoreError::Refused(WriteRefused::Backward { .. }))));
-    let back = store.hand_back(&run, id, 1, &progress(&chunk, 4), None).await;
+    let back = store.hand_back(&run, id, 1, &progress(&chunk, 4), &Reason::TimeUp).await;
     assert!(matches!(back, Err(StoreError::Refused(WriteRefused::Backward { .. }))));
     assert_eq!(stored(store, &run, id).await, before);
 }
@@ -236,6 +246,42 @@ async fn completion_is_final(store: &dyn Checkpoints) {
     assert_eq!(refused(store, &run, id, 1000).await, ClaimRefused::Done);
     let again = store.complete(&run, id, 1, &progress(&chunk, DOCS)).await;
     assert!(matches!(again, Err(StoreError::Refused(WriteRefused::LeaseLost { .. }))));
+}
+
+async fn what_brings_nothing_is_given_up_until_it_is_retried(store: &dyn Checkpoints) {
+    let (run, chunks) = create(store, "poison").await;
+    let (poison, crash) = (&chunks[1].id, &chunks[0].id);
+    assert_eq!(store.retry_failed(&run).await.unwrap(), []);
+    let chunk = granted(store, &run, poison, 0, 60).await;
+    store.save(&run, poison, 1, &progress(&chunk, 2), 60).await.unwrap();
+    store.hand_back(&run, poison, 1, &progress(&chunk, 2), &Reason::Stopped).await.unwrap();
+    for n in 1..=MAX_IDLE_CLAIMS {
+        let chunk = granted(store, &run, poison, 0, 60).await;
+        let left = store.hand_back(&run, poison, chunk.epoch, &chunk.progress, &error("no")).await.unwrap();
+        let pending = HandedBack::Pending { idle_claims: n };
+        assert_eq!(left, if n < MAX_IDLE_CLAIMS { pending } else { HandedBack::Failed });
+        // Workers that die say nothing.
+        let now = Millis::from(n) * 100;
+        granted(store, &run, crash, now, now + 60).await;
+    }
+    assert_eq!(refused(store, &run, poison, 1000).await, ClaimRefused::Failed);
+    assert_eq!(refused(store, &run, crash, 1000).await, ClaimRefused::Failed);
+    let summary = store.summary(&run, 1000).await.unwrap();
+    assert_eq!((summary.chunks_failed, summary.chunks_done, summary.chunks_leased), (2, 0, 0));
+    assert_eq!(summary.shards.in_progress, 2, "each has a chunk that is pending");
+    assert_eq!(summary.given_up.iter().map(|(id, _)| id).collect::<Vec<_>>(), [crash, poison]);
+    assert_eq!(summary.given_up[1].1, AttemptError { cause: Cause::Snapshot, message: "no".to_owned() });
+    assert_eq!(summary.given_up[0].1.cause, Cause::Worker);
+    assert!(summary.last_errors.is_empty());
+    assert_eq!(summary.counters.indexed, 2);
+
+    assert_eq!(store.retry_failed(&run).await.unwrap(), [crash.clone(), poison.clone()]);
+    let summary = store.summary(&run, 1000).await.unwrap();
+    assert_eq!((summary.chunks_failed, summary.given_up.len(), summary.last_errors.len()), (0, 0, 2));
+    let chunk = granted(store, &run, poison, 1000, 1060).await;
+    assert_eq!((chunk.idle_claims, &chunk.progress), (1, &progress(&chunk, 2)));
+    store.complete(&run, poison, chunk.epoch, &progress(&chunk, DOCS)).await.unwrap();
+    assert_eq!(store.retry_failed(&run).await.unwrap(), []);
 }
 
 async fn writers_see_what_the_operator_wants(store: &dyn Checkpoints) {
@@ -256,6 +302,9 @@ async fn writers_see_what_the_operator_wants(store: &dyn Checkpoints) {
     let ended = store.run(&run).await.unwrap();
     assert_eq!((ended.state, ended.finished, ended.desired_workers), (RunState::Damaged, Some(6), 17));
     assert_eq!(ended.damage, damage);
+    // An end came first: whoever wanted to stop the run has come too late.
+    store.set_state(&run, RunState::Stopped, 7, &[]).await.unwrap();
+    assert_eq!(store.run(&run).await.unwrap(), ended);
     store.set_state(&run, RunState::Running, 7, &[]).await.unwrap();
     let again = store.run(&run).await.unwrap();
     assert_eq!((again.state, again.finished), (RunState::Running, None));
@@ -297,7 +346,7 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
     granted(store, &run.id, &held.id, 0, 60).await;
     store.save(&run.id, &held.id, 1, &progress(held, 3), 60).await.unwrap();
     granted(store, &run.id, &failed.id, 0, 60).await;
-    store.hand_back(&run.id, &failed.id, 1, &progress(failed, 1), Some("no answer")).await.unwrap();
+    store.hand_back(&run.id, &failed.id, 1, &progress(failed, 1), &error("no answer")).await.unwrap();
     for n in 0..4 {
         let sample = Sample { at: n * 1000, documents: n, stored_bytes: n * 10 };
         store.add_sample(&run.id, &sample).await.unwrap();
@@ -316,7 +365,9 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
     assert_eq!(summary.indices[0].counters, Counters::default());
     assert_eq!(summary.indices[1].counters, summary.counters);
     assert_eq!(summary.indices[1].live_docs, u64::from(4 * DOCS));
-    assert_eq!(summary.last_errors, [(failed.id.clone(), "no answer".to_owned())]);
+    let last_errors: Vec<_> =
+        summary.last_errors.into_iter().map(|(id, why)| (id, Reason::Error(why))).collect();
+    assert_eq!(last_errors, [(failed.id.clone(), error("no answer"))]);
     assert!(summary.damaged_shards.is_empty());
     assert_eq!(summary.samples.iter().map(|s| s.documents).collect::<Vec<_>>(), [0, 1, 2, 3]);
     // The lease has ended, and nobody has taken it.
@@ -406,6 +457,8 @@ pub enum Action {
     Save(u32),
     /// Hands it back after this many documents, with an error or without.
     HandBack(u32, bool),
+    /// Retries what was given up.
+    Retry,
     /// Completes it after this many documents.
     Complete(u32),
 }
@@ -459,9 +512,20 @@ pub async fn agrees_with_the_model(store: &dyn Checkpoints, name: &str, steps: &
             }
             Action::HandBack(docs, failed) => {
                 let progress = progress(record, docs);
-                let error = failed.then(|| format!("at {now}"));
-                let expected = record.hand_back(epoch, progress.clone(), error.clone());
-                same(expected, store.hand_back(&run.id, &id, epoch, &progress, error.as_deref()).await);
+                let reason = if failed { error(&format!("at {now}")) } else { Reason::Stopped };
+                let expected = record.hand_back(epoch, progress.clone(), reason.clone());
+                same(expected, store.hand_back(&run.id, &id, epoch, &progress, &reason).await);
+            }
+            Action::Retry => {
+                let expected: Vec<ChunkId> = model
+                    .iter_mut()
+                    .filter(|chunk| chunk.state == ChunkState::Failed)
+                    .map(|chunk| {
+                        chunk.retry();
+                        chunk.id.clone()
+                    })
+                    .collect();
+                assert_eq!(store.retry_failed(&run.id).await.unwrap(), expected);
             }
             Action::Complete(docs) => {
                 let progress = progress(record, docs);
@@ -481,12 +545,15 @@ pub async fn agrees_with_the_model(store: &dyn Checkpoints, name: &str, steps: &
     assert_eq!(summary.chunks_done, count(&|chunk| chunk.state == ChunkState::Done));
     let leased = |chunk: &Chunk| matches!(&chunk.state, ChunkState::Leased(lease) if lease.until > now);
     assert_eq!(summary.chunks_leased, count(&leased));
-    assert_eq!(summary.last_errors.len() as u64, count(&|chunk| chunk.last_error.is_some()));
+    let failed = |chunk: &Chunk| chunk.state == ChunkState::Failed;
+    assert_eq!(summary.chunks_failed, count(&failed));
+    assert_eq!(summary.given_up.len() as u64, count(&failed));
+    assert_eq!(summary.last_errors.len() as u64, count(&|c| !failed(c) && c.last_error.is_some()));
 }
 
-fn same(expected: Result<(), WriteRefused>, answer: Result<(), StoreError>) {
+fn same<T: PartialEq + std::fmt::Debug>(expected: Result<T, WriteRefused>, answer: Result<T, StoreError>) {
     match (expected, answer) {
-        (Ok(()), Ok(())) => {}
+        (Ok(expected), Ok(answer)) => assert_eq!(expected, answer),
         (Err(expected), Err(StoreError::Refused(refused))) => assert_eq!(expected, refused),
         (expected, answer) => panic!("the model says {expected:?}, the store {answer:?}"),
     }

@@ -2,17 +2,24 @@
 //!
 //! ```text
 //! pending ──claim──► leased ──complete──► done
-//!    ▲                 │
-//!    └──hand back, ────┘
-//!       or expiry
+//!    ▲                 │ │
+//!    ├──hand back, ────┘ └──the last attempt──► failed
+//!    │  or expiry            without progress     │
+//!    └──────────────retry─────────────────────────┘
 //! ```
 //! A claim takes the lease and raises the epoch. Each later write of that worker carries the epoch and is refused
 //! when another claim has raised it since, so a worker that was thought dead cannot move the cursor.
 //! The cursor only moves forward and never passes a document that is neither acknowledged nor kept as failed.
+//!
+//! A chunk on which attempt after attempt brings nothing is given up, so that it holds nobody up for ever. Nothing of it
+//! is lost: its cursor stays where it is, the run does not end as done, and [`Chunk::retry`] makes it pending again.
 
 use super::{Counters, Millis, RangeCrc, ShardId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// Attempts in a row without progress after which a chunk is given up.
+pub const MAX_IDLE_CLAIMS: u32 = 5;
 
 /// Names a chunk within a run; the same on every planning of the same snapshot with the same chunk size.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -96,6 +103,58 @@ pub enum ChunkState {
     Leased(Lease),
     /// Each of its documents was acknowledged or is kept as a failed document.
     Done,
+    /// Given up: too many attempts in a row brought nothing. Its last error says why.
+    Failed,
+}
+
+/// Whose fault it was that an attempt ended before the chunk's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The worker broke off, or could not keep its records.
+    Worker,
+    /// The target could not be written to.
+    Target,
+    /// The snapshot could not be read, or has changed.
+    Snapshot,
+}
+
+/// Why an attempt at a chunk ended before its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttemptError {
+    /// Whose fault.
+    pub cause: Cause,
+    /// What happened, in words.
+    pub message: String,
+}
+
+impl fmt::Display for AttemptError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Why a worker gives a chunk back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It was told to stop. This attempt does not count.
+    Stopped,
+    /// Its time was up.
+    TimeUp,
+    /// It cannot go on with this chunk.
+    Error(AttemptError),
+}
+
+/// What becomes of a chunk that was given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandedBack {
+    /// It is pending again.
+    Pending {
+        /// Attempts in a row that brought nothing.
+        idle_claims: u32,
+    },
+    /// That was the last attempt: it is given up.
+    Failed,
 }
 
 /// The durable record of a chunk: its range, cursor, counters and lease.
@@ -113,10 +172,11 @@ pub struct Chunk {
     pub epoch: u64,
     /// How far it has come.
     pub progress: Progress,
-    /// Claims in a row that did not move the cursor. Poison shows here, not in the number of deliveries.
+    /// Claims in a row that did not move the cursor, but for those that ended because the worker was told to stop.
+    /// Poison shows here, not in the number of deliveries.
     pub idle_claims: u32,
     /// Why the last attempt ended early, if it did with an error.
-    pub last_error: Option<String>,
+    pub last_error: Option<AttemptError>,
 }
 
 /// Why a claim was not granted.
@@ -124,6 +184,8 @@ pub struct Chunk {
 pub enum ClaimRefused {
     /// The chunk is done: the message is a duplicate.
     Done,
+    /// The chunk was given up, by this very claim perhaps.
+    Failed,
     /// Another worker holds it until then.
     Held {
         /// The end of the lease.
@@ -191,14 +253,20 @@ impl Chunk {
         self.ranges.iter().map(|r| r.end - r.start).sum()
     }
 
-    /// Takes the lease for `owner` until `until`, if nobody else holds it at `now`.
+    /// Takes the lease for `owner` until `until`, if nobody else holds it at `now`. A chunk whose workers died one
+    /// after the other without a word is given up instead.
     pub fn claim(&mut self, owner: &str, now: Millis, until: Millis) -> Result<(), ClaimRefused> {
         match &self.state {
             ChunkState::Done => return Err(ClaimRefused::Done),
+            ChunkState::Failed => return Err(ClaimRefused::Failed),
             ChunkState::Leased(lease) if lease.until > now => {
                 return Err(ClaimRefused::Held { until: lease.until });
             }
             ChunkState::Leased(_) | ChunkState::Pending => {}
+        }
+        if self.idle_claims >= MAX_IDLE_CLAIMS {
+            self.give_up("its workers ended without a word");
+            return Err(ClaimRefused::Failed);
         }
         self.state = ChunkState::Leased(Lease { owner: owner.to_owned(), until });
         self.epoch += 1;
@@ -215,17 +283,58 @@ impl Chunk {
         Ok(())
     }
 
-    /// Records progress and gives the lease back, so that another worker may go on.
+    /// Records progress and gives the lease back, so that another worker may go on. After too many attempts in a row
+    /// without progress the chunk is given up.
     pub fn hand_back(
         &mut self,
         epoch: u64,
         progress: Progress,
-        error: Option<String>,
-    ) -> Result<(), WriteRefused> {
+        reason: Reason,
+    ) -> Result<HandedBack, WriteRefused> {
         self.advance(epoch, progress)?;
         self.state = ChunkState::Pending;
-        self.last_error = error;
-        Ok(())
+        match reason {
+            Reason::Stopped => {
+                self.idle_claims = self.idle_claims.saturating_sub(1);
+                self.last_error = None;
+            }
+            Reason::TimeUp if self.idle_claims >= MAX_IDLE_CLAIMS => {
+                self.give_up("a worker's time was up each time before any document of it was acknowledged");
+            }
+            Reason::TimeUp => self.last_error = None,
+            Reason::Error(error) => {
+                self.last_error = Some(error);
+                if self.idle_claims >= MAX_IDLE_CLAIMS {
+                    self.state = ChunkState::Failed;
+                }
+            }
+        }
+        Ok(match self.state {
+            ChunkState::Failed => HandedBack::Failed,
+            _ => HandedBack::Pending { idle_claims: self.idle_claims },
+        })
+    }
+
+    /// Makes a chunk that was given up pending again, with all its attempts. Returns whether it had been given up.
+    pub fn retry(&mut self) -> bool {
+        let failed = self.state == ChunkState::Failed;
+        if failed {
+            self.state = ChunkState::Pending;
+            self.idle_claims = 0;
+        }
+        failed
+    }
+
+    /// Gives the chunk up after attempts that left no error: the last one that any attempt left is told, too.
+    fn give_up(&mut self, how: &str) {
+        let before = self.last_error.take();
+        let cause = before.as_ref().map_or(Cause::Worker, |error| error.cause);
+        let mut message = format!("{} attempts in a row brought nothing: {how}", self.idle_claims);
+        if let Some(error) = before {
+            message.push_str(&format!("; before that: {error}"));
+        }
+        self.last_error = Some(AttemptError { cause, message });
+        self.state = ChunkState::Failed;
     }
 
     /// Records that everything was acknowledged.
@@ -301,10 +410,10 @@ mod tests {
         chunk.claim("b", 60, 120).unwrap();
         let lost = WriteRefused::LeaseLost { chunk: chunk.id.clone(), held: 1, current: 2 };
         assert_eq!(chunk.save(1, at(0, 6), 200), Err(lost.clone()));
-        assert_eq!(chunk.hand_back(1, at(0, 6), None), Err(lost.clone()));
+        assert_eq!(chunk.hand_back(1, at(0, 6), Reason::TimeUp), Err(lost.clone()));
         assert_eq!(chunk.complete(1, at(1, 0)), Err(lost));
         chunk.save(2, at(0, 7), 180).unwrap();
-        chunk.hand_back(2, at(0, 8), None).unwrap();
+        chunk.hand_back(2, at(0, 8), Reason::TimeUp).unwrap();
         assert!(matches!(chunk.save(2, at(0, 9), 200), Err(WriteRefused::LeaseLost { .. })));
     }
 
@@ -327,6 +436,10 @@ mod tests {
         assert_eq!(chunk.claim("b", 1000, 1060), Err(ClaimRefused::Done));
     }
 
+    fn error(message: &str) -> AttemptError {
+        AttemptError { cause: Cause::Target, message: message.to_owned() }
+    }
+
     #[test]
     fn claims_without_progress_are_counted() {
         let mut chunk = chunk();
@@ -336,5 +449,57 @@ mod tests {
         assert_eq!(chunk.idle_claims, 3);
         chunk.save(3, at(0, 6), 400).unwrap();
         assert_eq!(chunk.idle_claims, 0);
+    }
+
+    /// Attempts that end like this, none with progress, until one changes what the chunk is.
+    fn attempts(chunk: &mut Chunk, limit: u64, reason: &Reason) -> Option<u64> {
+        for n in 1..=limit {
+            chunk.claim("a", 0, 60).unwrap();
+            let progress = chunk.progress.clone();
+            if chunk.hand_back(chunk.epoch, progress, reason.clone()) == Ok(HandedBack::Failed) {
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn attempts_that_bring_nothing_come_to_an_end_but_stops_do_not_count() {
+        let last = Some(u64::from(MAX_IDLE_CLAIMS));
+        let mut poisoned = chunk();
+        assert_eq!(attempts(&mut poisoned, 100, &Reason::Error(error("no"))), last);
+        assert_eq!(poisoned.last_error, Some(error("no")));
+        assert_eq!(poisoned.claim("a", 0, 60), Err(ClaimRefused::Failed));
+        let mut slow = chunk();
+        assert_eq!(attempts(&mut slow, 100, &Reason::TimeUp), last);
+        assert_eq!(slow.last_error.unwrap().cause, Cause::Worker);
+        assert_eq!(attempts(&mut chunk(), 100, &Reason::Stopped), None);
+        // One that moves the cursor has them all again.
+        let mut steady = chunk();
+        for doc in 6..10 {
+            assert_eq!(attempts(&mut steady, 4, &Reason::Error(error("no"))), None);
+            steady.claim("a", 0, 60).unwrap();
+            let left = steady.hand_back(steady.epoch, at(0, doc), Reason::TimeUp);
+            assert_eq!(left, Ok(HandedBack::Pending { idle_claims: 0 }));
+        }
+    }
+
+    #[test]
+    fn a_chunk_whose_workers_die_is_given_up_and_can_be_retried() {
+        let mut chunk = chunk();
+        chunk.claim("a", 0, 1).unwrap();
+        chunk.hand_back(1, at(0, 7), Reason::Error(error("no answer"))).unwrap();
+        for now in 0..u64::from(MAX_IDLE_CLAIMS) {
+            chunk.claim("a", now * 2, now * 2 + 1).unwrap();
+        }
+        assert_eq!(chunk.claim("a", 100, 160), Err(ClaimRefused::Failed));
+        let told = chunk.last_error.clone().unwrap();
+        assert!(told.cause == Cause::Target && told.message.ends_with("before that: no answer"), "{told}");
+        // Nobody who was thought dead can write to it.
+        assert!(matches!(chunk.complete(chunk.epoch, at(1, 0)), Err(WriteRefused::LeaseLost { .. })));
+        assert!(chunk.retry());
+        assert!(!chunk.retry());
+        assert_eq!(chunk.claim("a", 100, 160), Ok(()));
+        assert_eq!((chunk.epoch, chunk.progress.cursor), (7, Position { range: 0, doc: 7 }));
     }
 }

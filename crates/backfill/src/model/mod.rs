@@ -9,7 +9,10 @@ pub mod crc;
 pub mod run;
 pub mod shard;
 
-pub use chunk::{Chunk, ChunkId, ChunkState, Lease, Position, Progress, SegmentRange};
+pub use chunk::{
+    AttemptError, Cause, Chunk, ChunkId, ChunkState, HandedBack, Lease, Position, Progress, Reason,
+    SegmentRange,
+};
 pub use counters::Counters;
 pub use crc::RangeCrc;
 pub use run::{MissingShard, Run, RunId, RunSpec, RunState, Selection, WriteMode};

@@ -71,6 +71,8 @@ pub enum RunState {
     Running,
     /// Workers hand their chunks back; nothing new is claimed.
     Stopped,
+    /// Nothing is left to claim, but chunks were given up. A start tries them again.
+    Failed,
     /// Every document was acknowledged or kept as a failed document, and all checksums were right.
     Done,
     /// Every chunk ended, but part of the snapshot could not be read or its checksums do not match.

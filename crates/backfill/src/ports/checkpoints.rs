@@ -1,7 +1,10 @@
 //! The checkpoint store: durable records of runs, shards and chunks.
 
 use crate::model::chunk::{ClaimRefused, WriteRefused};
-use crate::model::{Chunk, ChunkId, Counters, Millis, Progress, Run, RunId, RunState, Shard, ShardId};
+use crate::model::{
+    AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Progress, Reason, Run, RunId, RunState,
+    Shard, ShardId,
+};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +40,7 @@ pub enum StoreError {
 pub enum ClaimOutcome {
     /// The chunk is this worker's, under the record's epoch.
     Granted(Box<Chunk>),
-    /// It is not: done, or held by another.
+    /// It is not: done, given up, or held by another.
     Refused(ClaimRefused),
 }
 
@@ -68,7 +71,7 @@ pub struct ShardCounts {
     pub total: u64,
     /// Those whose chunks are all done and that have no damage.
     pub completed: u64,
-    /// Those of which a chunk was claimed or done, but not all are done.
+    /// Those of which a chunk was claimed or done, but not all are done or given up.
     pub in_progress: u64,
     /// Those of which no chunk was ever claimed.
     pub unclaimed: u64,
@@ -100,6 +103,8 @@ pub struct Summary {
     pub chunks_total: u64,
     /// Chunks done.
     pub chunks_done: u64,
+    /// Chunks given up.
+    pub chunks_failed: u64,
     /// Chunks under a lease that has not ended.
     pub chunks_leased: u64,
     /// Sums over all chunks.
@@ -112,8 +117,10 @@ pub struct Summary {
     pub indices: Vec<IndexSummary>,
     /// Shards that could not be planned, with the reason.
     pub damaged_shards: Vec<(ShardId, String)>,
-    /// Errors of chunks whose last attempt ended with one; the first few.
-    pub last_errors: Vec<(ChunkId, String)>,
+    /// Errors of pending chunks whose last attempt ended with one; the first few.
+    pub last_errors: Vec<(ChunkId, AttemptError)>,
+    /// Chunks given up, with the error of the last attempt; the first few.
+    pub given_up: Vec<(ChunkId, AttemptError)>,
     /// Recent progress, oldest first.
     pub samples: Vec<Sample>,
 }
@@ -133,7 +140,8 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// State and scale, cheaply.
     async fn control(&self, id: &RunId) -> Result<RunControl, StoreError>;
 
-    /// Sets the state. `finished` is set when the state is an end, and cleared otherwise.
+    /// Sets the state. `finished` is set when the state is an end, and cleared otherwise. Only a running
+    /// run can be stopped: when it has ended meanwhile, nothing changes.
     async fn set_state(
         &self,
         id: &RunId,
@@ -168,15 +176,15 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
         until: Millis,
     ) -> Result<RunControl, StoreError>;
 
-    /// Saves progress and gives the chunk back: see [`Chunk::hand_back`].
+    /// Saves progress and gives the chunk back, or up: see [`Chunk::hand_back`].
     async fn hand_back(
         &self,
         run: &RunId,
         chunk: &ChunkId,
         epoch: u64,
         progress: &Progress,
-        error: Option<&str>,
-    ) -> Result<(), StoreError>;
+        reason: &Reason,
+    ) -> Result<HandedBack, StoreError>;
 
     /// Completes a chunk: see [`Chunk::complete`].
     async fn complete(
@@ -186,6 +194,10 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
         epoch: u64,
         progress: &Progress,
     ) -> Result<(), StoreError>;
+
+    /// Makes all chunks that were given up pending again, see [`Chunk::retry`]; returns them in their order, to be
+    /// enqueued.
+    async fn retry_failed(&self, run: &RunId) -> Result<Vec<ChunkId>, StoreError>;
 
     /// All shards of a run.
     async fn shards(&self, run: &RunId) -> Result<Vec<Shard>, StoreError>;

@@ -13,15 +13,21 @@ pub mod reader;
 
 pub use process::ChunkEnd;
 
-use crate::model::{Millis, Run};
+use crate::model::chunk::ClaimRefused;
+use crate::model::{AttemptError, Cause, Chunk, HandedBack, Millis, Progress, Reason, Run};
 use crate::ports::{
-    BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Queue, StoreError, Target,
+    BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Message, Queue, StoreError, Target,
     TargetError,
 };
 use flow::{Flow, FlowLimits};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+
+/// How long a chunk with an error is left alone; doubled with each attempt in a row.
+const RETRY: Duration = Duration::from_millis(250);
+/// How long at most.
+const MAX_RETRY: Duration = Duration::from_secs(30);
 
 /// How a worker works.
 #[derive(Clone, Debug)]
@@ -34,6 +40,9 @@ pub struct WorkerOptions {
     pub patience: Duration,
     /// How long a stopping worker waits for what is in flight.
     pub drain: Duration,
+    /// Whether being told to stop means that the worker's time is up, as it is for a function at its deadline, and not
+    /// that nobody wants the work. An attempt that brings nothing until then counts.
+    pub time_limited: bool,
     /// Limits of what is sent at once.
     pub flow: FlowLimits,
     /// Size of a fetched range, at most.
@@ -49,6 +58,7 @@ impl Default for WorkerOptions {
             checkpoint_every: Duration::from_secs(1),
             patience: Duration::from_secs(600),
             drain: Duration::from_secs(20),
+            time_limited: false,
             flow: FlowLimits::default(),
             fetch_bytes: 8 << 20,
             fetch_ahead: 2,
@@ -86,12 +96,38 @@ impl From<reader::ReadError> for WorkerError {
     }
 }
 
+impl WorkerError {
+    /// Whose fault it is.
+    pub fn cause(&self) -> Cause {
+        match self {
+            WorkerError::Blob(_) | WorkerError::SnapshotChanged(_) => Cause::Snapshot,
+            WorkerError::Target(_) => Cause::Target,
+            WorkerError::Store(_) | WorkerError::Reader(_) => Cause::Worker,
+        }
+    }
+
+    /// Whether others may go well where this chunk does not. What patience was lost over is the whole target's.
+    pub fn is_of_the_chunk(&self) -> bool {
+        match self {
+            WorkerError::Reader(_) | WorkerError::Blob(_) | WorkerError::SnapshotChanged(_) => true,
+            WorkerError::Target(error) => {
+                matches!(error, TargetError::Denied { .. } | TargetError::Unexpected { .. })
+            }
+            WorkerError::Store(_) => false,
+        }
+    }
+
+    fn as_attempt(&self) -> AttemptError {
+        AttemptError { cause: self.cause(), message: self.to_string() }
+    }
+}
+
 /// What came of one look into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// There was no message.
     Idle,
-    /// A message led to nothing: its chunk is done or in other hands.
+    /// A message led to nothing: its chunk is done, given up, or in other hands.
     Skipped,
     /// A chunk was worked on.
     Worked(ChunkEnd),
@@ -137,26 +173,44 @@ impl Worker {
             self.checkpoints.claim(&self.run.id, &message.chunk, &self.owner, now, self.lease_end()).await?;
         let chunk = match claim {
             ClaimOutcome::Granted(chunk) => *chunk,
-            ClaimOutcome::Refused(crate::model::chunk::ClaimRefused::Done) => {
+            ClaimOutcome::Refused(ClaimRefused::Done | ClaimRefused::Failed) => {
                 self.queue.delete(&message).await?;
                 return Ok(Step::Skipped);
             }
-            ClaimOutcome::Refused(crate::model::chunk::ClaimRefused::Held { until }) => {
+            ClaimOutcome::Refused(ClaimRefused::Held { until }) => {
                 self.queue.extend(&message, until).await?;
                 return Ok(Step::Skipped);
             }
         };
-        let (id, epoch, progress) = (chunk.id.clone(), chunk.epoch, chunk.progress.clone());
+        let (claimed, progress) = (chunk.clone(), chunk.progress.clone());
         let task = match process::ChunkTask::begin(self, &message, chunk).await {
             Ok(task) => task,
             Err(error) => {
-                let reason = error.to_string();
-                self.checkpoints.hand_back(&self.run.id, &id, epoch, &progress, Some(&reason)).await?;
-                self.queue.hand_back(&message).await?;
+                self.hand_back(&message, &claimed, &progress, &Reason::Error(error.as_attempt())).await?;
                 return Err(error);
             }
         };
         task.run(stop).await.map(Step::Worked)
+    }
+
+    /// Gives a claimed chunk back, and its message: for later if something is wrong with it.
+    async fn hand_back(
+        &self,
+        message: &Message,
+        chunk: &Chunk,
+        progress: &Progress,
+        reason: &Reason,
+    ) -> Result<(), StoreError> {
+        let left = self.checkpoints.hand_back(&self.run.id, &chunk.id, chunk.epoch, progress, reason).await?;
+        match (left, reason) {
+            (HandedBack::Failed, _) => self.queue.delete(message).await,
+            (HandedBack::Pending { idle_claims }, Reason::Error(_)) => {
+                let pause = RETRY.saturating_mul(1 << idle_claims.min(10)).min(MAX_RETRY);
+                let pause = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                self.queue.extend(message, self.clock.now().saturating_add(pause)).await
+            }
+            (HandedBack::Pending { .. }, _) => self.queue.hand_back(message).await,
+        }
     }
 
     fn lease_end(&self) -> Millis {

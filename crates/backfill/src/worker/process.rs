@@ -6,7 +6,7 @@ use super::flow::Flow;
 use super::reader::{ChunkReader, ReadError, Work};
 use super::{Worker, WorkerError};
 use crate::model::chunk::WriteRefused;
-use crate::model::{Chunk, Progress, RunState, WriteMode};
+use crate::model::{Chunk, Progress, Reason, RunState, WriteMode};
 use crate::ports::{Acknowledge, FailedPart, Message, StoreError, TargetError};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
@@ -34,7 +34,8 @@ pub enum ChunkEnd {
 /// Why the loop over a chunk was left.
 enum Left {
     Finished,
-    Stopped,
+    /// The run is stopped, or the worker's own token was cancelled.
+    Stopped(Reason),
     Failed(WorkerError),
 }
 
@@ -98,13 +99,13 @@ impl<'a> ChunkTask<'a> {
         let left = self.work(stop).await;
         let outcome = match left {
             Left::Finished => self.complete().await.map(|()| ChunkEnd::Done),
-            Left::Stopped => {
+            Left::Stopped(reason) => {
                 self.drain().await;
-                self.hand_back(None).await.map(|()| ChunkEnd::HandedBack)
+                self.hand_back(&reason).await.map(|()| ChunkEnd::HandedBack)
             }
             Left::Failed(error) => {
                 self.drain().await;
-                match self.hand_back(Some(&error.to_string())).await {
+                match self.hand_back(&Reason::Error(error.as_attempt())).await {
                     Err(lost) if lost.is_lease_lost() => Err(lost),
                     // The first error is the one to tell.
                     _ => Err(error),
@@ -136,7 +137,10 @@ impl<'a> ChunkTask<'a> {
             let room = reading && self.deliveries.len() < self.window();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Left::Stopped,
+                () = stop.cancelled() => return Left::Stopped(match self.worker.options.time_limited {
+                    true => Reason::TimeUp,
+                    false => Reason::Stopped,
+                }),
                 Some(ended) = self.deliveries.join_next() => {
                     if let Err(error) = self.delivered(ended) {
                         return Left::Failed(error);
@@ -144,7 +148,7 @@ impl<'a> ChunkTask<'a> {
                 }
                 _ = checkpoint.tick() => match self.checkpoint().await {
                     Ok(RunState::Running) => {}
-                    Ok(_) => return Left::Stopped,
+                    Ok(_) => return Left::Stopped(Reason::Stopped),
                     Err(error) => return Left::Failed(error),
                 },
                 work = receiver.recv(), if room => match work {
@@ -262,17 +266,11 @@ impl<'a> ChunkTask<'a> {
         Ok(())
     }
 
-    async fn hand_back(&mut self, error: Option<&str>) -> Result<(), WorkerError> {
+    async fn hand_back(&mut self, reason: &Reason) -> Result<(), WorkerError> {
         if self.acknowledge == Acknowledge::OnReply {
             self.record_failed().await?;
         }
-        let worker = self.worker;
-        worker
-            .checkpoints
-            .hand_back(&worker.run.id, &self.chunk.id, self.chunk.epoch, &self.progress(), error)
-            .await?;
-        worker.queue.hand_back(self.message).await?;
-        Ok(())
+        Ok(self.worker.hand_back(self.message, &self.chunk, &self.progress(), reason).await?)
     }
 }
 

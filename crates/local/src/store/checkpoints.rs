@@ -4,7 +4,9 @@ use super::columns::int;
 use super::records::{self, Share};
 use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
-use backfill::model::{Chunk, ChunkId, Millis, Progress, Run, RunId, RunState, Shard, ShardId};
+use backfill::model::{
+    Chunk, ChunkId, HandedBack, Millis, Progress, Reason, Run, RunId, RunState, Shard, ShardId,
+};
 use backfill::ports::{Checkpoints, ClaimOutcome, RunControl, Sample, StoreError, Summary};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
@@ -49,6 +51,9 @@ impl Checkpoints for SqliteStore {
         let (id, damage) = (id.clone(), damage.to_vec());
         self.write(move |tx| {
             let finished = state.is_finished().then(|| int(now));
+            if state == RunState::Stopped && control(tx, &id)?.state != RunState::Running {
+                return Ok(());
+            }
             let changed = tx.execute(
                 "UPDATE runs SET state = ?2, finished = ?3, damage = ?4 WHERE id = ?1",
                 params![id.0, records::state_name(state), finished, super::columns::to_json(&damage)?],
@@ -117,12 +122,17 @@ impl Checkpoints for SqliteStore {
         chunk: &ChunkId,
         epoch: u64,
         progress: &Progress,
-        error: Option<&str>,
-    ) -> Result<(), StoreError> {
+        reason: &Reason,
+    ) -> Result<HandedBack, StoreError> {
         let (run, chunk, progress) = (run.clone(), chunk.clone(), progress.clone());
-        let error = error.map(str::to_owned);
+        let reason = reason.clone();
         self.write(move |tx| {
-            transition(tx, &run, &chunk, |chunk| Ok(chunk.hand_back(epoch, progress, error)?)).map(drop)
+            let mut left = HandedBack::Failed;
+            transition(tx, &run, &chunk, |chunk| {
+                left = chunk.hand_back(epoch, progress, reason)?;
+                Ok(())
+            })?;
+            Ok(left)
         })
         .await
     }
@@ -137,6 +147,21 @@ impl Checkpoints for SqliteStore {
         let (run, chunk, progress) = (run.clone(), chunk.clone(), progress.clone());
         self.write(move |tx| {
             transition(tx, &run, &chunk, |chunk| Ok(chunk.complete(epoch, progress)?)).map(drop)
+        })
+        .await
+    }
+
+    async fn retry_failed(&self, run: &RunId) -> Result<Vec<ChunkId>, StoreError> {
+        let run = run.clone();
+        self.write(move |tx| {
+            let failed = records::failed_chunks(tx, records::run_seq(tx, &run)?)?;
+            for chunk in &failed {
+                transition(tx, &run, chunk, |chunk| {
+                    chunk.retry();
+                    Ok(())
+                })?;
+            }
+            Ok(failed)
         })
         .await
     }

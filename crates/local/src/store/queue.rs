@@ -1,7 +1,7 @@
 //! The queue port: messages beside the chunks that they are about.
 
 use super::columns::int;
-use super::records::{self, DONE};
+use super::records::{self, DONE, FAILED};
 use super::{Fault, SqliteStore};
 use async_trait::async_trait;
 use backfill::model::{ChunkId, Millis, RunId, ShardId};
@@ -134,7 +134,7 @@ fn enqueue(tx: &Connection, run: &RunId, chunks: &[ChunkId]) -> Result<(), Fault
             })
             .optional()?
             .ok_or_else(|| records::no_chunk(run, chunk))?;
-        if state != DONE {
+        if state != DONE && state != FAILED {
             insert.execute(params![seq, run_seq, ord])?;
         }
     }

@@ -2,7 +2,7 @@
 
 use super::SqliteStore;
 use super::columns::int;
-use super::records::{self, DONE, PENDING};
+use super::records::{self, DONE, FAILED, PENDING};
 use super::summary;
 use backfill::model::{Counters, Millis, RunId};
 use backfill::ports::StoreError;
@@ -20,7 +20,10 @@ pub struct Work {
 impl SqliteStore {
     /// Makes whatever earlier runners left in their hands available at once. Only for a runner that has just
     /// taken the lock: everyone who could still hold a lease is dead then. Epochs stay, so that the next claim
-    /// raises them. Each unfinished chunk has a visible message afterwards, and no finished one has any.
+    /// raises them. Each unfinished chunk has a visible message afterwards, and no finished one has any; those that
+    /// were given up keep none.
+    /// Somebody has started the run anew, so all chunks have all their attempts again. Those on which attempts brought
+    /// nothing come last: should one of them kill its process each time, it does so when all others are done.
     ///
     /// # Errors
     /// When there is no such run, or the file cannot be written.
@@ -34,19 +37,28 @@ impl SqliteStore {
                 params![run, PENDING],
             )?;
             tx.execute(
+                "INSERT OR IGNORE INTO messages (chunk, run, ord, visible_at)
+                 SELECT seq, run, ord, 0 FROM chunks WHERE run = ?1 AND state = ?2",
+                params![run, PENDING],
+            )?;
+            tx.execute(
+                "UPDATE messages SET ord = ord + 1 + (SELECT max(ord) FROM messages WHERE run = ?1)
+                 WHERE run = ?1 AND chunk IN (SELECT seq FROM chunks WHERE run = ?1 AND state = ?2 AND idle_claims > 0)",
+                params![run, PENDING],
+            )?;
+            tx.execute(
+                "UPDATE chunks SET idle_claims = 0 WHERE run = ?1 AND state = ?2 AND idle_claims > 0",
+                params![run, PENDING],
+            )?;
+            tx.execute(
                 "DELETE FROM messages WHERE run = ?1
-                 AND EXISTS (SELECT 1 FROM chunks c WHERE c.seq = messages.chunk AND c.state = ?2)",
-                params![run, DONE],
+                 AND EXISTS (SELECT 1 FROM chunks c WHERE c.seq = messages.chunk AND c.state IN (?2, ?3))",
+                params![run, DONE, FAILED],
             )?;
             tx.execute(
                 "UPDATE messages SET visible_at = 0, receipt = NULL
                  WHERE run = ?1 AND (visible_at <> 0 OR receipt IS NOT NULL)",
                 params![run],
-            )?;
-            tx.execute(
-                "INSERT OR IGNORE INTO messages (chunk, run, ord, visible_at)
-                 SELECT seq, run, ord, 0 FROM chunks WHERE run = ?1 AND state <> ?2",
-                params![run, DONE],
             )?;
             Ok(())
         })

@@ -10,11 +10,13 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 pub(super) const PENDING: i64 = 0;
 pub(super) const LEASED: i64 = 1;
 pub(super) const DONE: i64 = 2;
+pub(super) const FAILED: i64 = 3;
 
 pub(super) fn state_name(state: RunState) -> &'static str {
     match state {
         RunState::Running => "running",
         RunState::Stopped => "stopped",
+        RunState::Failed => "failed",
         RunState::Done => "done",
         RunState::Damaged => "damaged",
     }
@@ -24,6 +26,7 @@ pub(super) fn parse_state(name: &str) -> Result<RunState, Fault> {
     match name {
         "running" => Ok(RunState::Running),
         "stopped" => Ok(RunState::Stopped),
+        "failed" => Ok(RunState::Failed),
         "done" => Ok(RunState::Done),
         "damaged" => Ok(RunState::Damaged),
         other => Err(Fault::invalid(format!("a run has the unknown state {other:?}; give another --state"))),
@@ -90,6 +93,7 @@ pub(super) fn insert_run(connection: &Connection, run: &Run) -> Result<Option<i6
 pub(super) struct Share {
     claimed: i64,
     done: i64,
+    failed: i64,
     damaged: i64,
     counters: [i64; 10],
 }
@@ -99,6 +103,7 @@ impl Share {
         Share {
             claimed: i64::from(chunk.epoch > 0 || chunk.state == ChunkState::Done),
             done: i64::from(chunk.state == ChunkState::Done),
+            failed: i64::from(chunk.state == ChunkState::Failed),
             damaged: i64::from(!chunk.progress.damage.is_empty()),
             counters: counter_columns(&chunk.progress.counters),
         }
@@ -116,6 +121,7 @@ impl Share {
         Share {
             claimed: each(self.claimed, other.claimed),
             done: each(self.done, other.done),
+            failed: each(self.failed, other.failed),
             damaged: each(self.damaged, other.damaged),
             counters: std::array::from_fn(|at| each(self.counters[at], other.counters[at])),
         }
@@ -173,8 +179,9 @@ pub(super) fn insert_shard(
     let c = share.counters;
     let sql = format!(
         "INSERT INTO shards (run, name, number, record, live_docs, stored_bytes, damage, chunks, claimed, done,
-         damaged_chunks, {COUNTER_COLUMNS})
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)"
+         failed, damaged_chunks, {COUNTER_COLUMNS})
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+         ?22)"
     );
     connection.prepare_cached(&sql)?.execute(params![
         run,
@@ -187,6 +194,7 @@ pub(super) fn insert_shard(
         chunks,
         share.claimed,
         share.done,
+        share.failed,
         share.damaged,
         c[0],
         c[1],
@@ -210,17 +218,19 @@ pub(super) fn add_to_shard(connection: &Connection, shard: i64, share: &Share) -
     let c = share.counters;
     connection
         .prepare_cached(
-            "UPDATE shards SET claimed = claimed + ?2, done = done + ?3, damaged_chunks = damaged_chunks + ?4,
-             sum_indexed = sum_indexed + ?5, sum_already_there = sum_already_there + ?6,
-             sum_failed = sum_failed + ?7, sum_nested = sum_nested + ?8, sum_damaged = sum_damaged + ?9,
-             sum_source_bytes = sum_source_bytes + ?10, sum_stored_bytes = sum_stored_bytes + ?11,
-             sum_requests = sum_requests + ?12, sum_retries = sum_retries + ?13, sum_busy_ms = sum_busy_ms + ?14
+            "UPDATE shards SET claimed = claimed + ?2, done = done + ?3, failed = failed + ?4,
+             damaged_chunks = damaged_chunks + ?5,
+             sum_indexed = sum_indexed + ?6, sum_already_there = sum_already_there + ?7,
+             sum_failed = sum_failed + ?8, sum_nested = sum_nested + ?9, sum_damaged = sum_damaged + ?10,
+             sum_source_bytes = sum_source_bytes + ?11, sum_stored_bytes = sum_stored_bytes + ?12,
+             sum_requests = sum_requests + ?13, sum_retries = sum_retries + ?14, sum_busy_ms = sum_busy_ms + ?15
              WHERE seq = ?1",
         )?
         .execute(params![
             shard,
             share.claimed,
             share.done,
+            share.failed,
             share.damaged,
             c[0],
             c[1],
@@ -298,6 +308,19 @@ pub(super) fn read_chunks(connection: &Connection, shard: i64) -> Result<Vec<Chu
     Ok(chunks)
 }
 
+/// The names of the chunks of a run that were given up, in their order.
+pub(super) fn failed_chunks(connection: &Connection, run: i64) -> Result<Vec<ChunkId>, Fault> {
+    let mut statement = connection.prepare_cached(
+        "SELECT s.name, s.number, c.number FROM chunks c JOIN shards s ON s.seq = c.shard
+         WHERE c.run = ?1 AND c.last_error IS NOT NULL AND c.state = ?2 ORDER BY c.ord",
+    )?;
+    let rows = statement.query_map(params![run, FAILED], |row| {
+        let shard = ShardId { index: row.get(0)?, shard: row.get(1)? };
+        Ok(ChunkId { shard, number: row.get(2)? })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
 fn chunk_of(row: &Row<'_>) -> Result<StoredChunk, Fault> {
     let shard = ShardId { index: row.get(2)?, shard: row.get(3)? };
     let id = ChunkId { shard, number: row.get(4)? };
@@ -313,6 +336,7 @@ fn chunk_of(row: &Row<'_>) -> Result<StoredChunk, Fault> {
             until: nat(row.get::<_, Option<i64>>(9)?.unwrap_or_default()),
         }),
         DONE => ChunkState::Done,
+        FAILED => ChunkState::Failed,
         other => {
             return Err(Fault::invalid(format!(
                 "{name} has the unknown state {other}; give another --state"
@@ -324,7 +348,9 @@ fn chunk_of(row: &Row<'_>) -> Result<StoredChunk, Fault> {
         chunk.progress = from_json(&name, progress)?;
     }
     chunk.idle_claims = row.get(12)?;
-    chunk.last_error = row.get(13)?;
+    if let Some(error) = row.get_ref(13)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        chunk.last_error = Some(from_json(&name, error)?);
+    }
     Ok(StoredChunk { seq: row.get(0)?, shard: row.get(1)?, chunk })
 }
 
@@ -334,6 +360,7 @@ struct ChunkColumns {
     owner: Option<String>,
     until: Option<i64>,
     progress: Option<String>,
+    last_error: Option<String>,
 }
 
 fn chunk_columns(chunk: &Chunk) -> Result<ChunkColumns, Fault> {
@@ -341,10 +368,12 @@ fn chunk_columns(chunk: &Chunk) -> Result<ChunkColumns, Fault> {
         ChunkState::Pending => (PENDING, None, None),
         ChunkState::Leased(lease) => (LEASED, Some(lease.owner.clone()), Some(int(lease.until))),
         ChunkState::Done => (DONE, None, None),
+        ChunkState::Failed => (FAILED, None, None),
     };
     let begun = chunk.progress != initial_progress(chunk);
     let progress = if begun { Some(to_json(&chunk.progress)?) } else { None };
-    Ok(ChunkColumns { state, owner, until, progress })
+    let last_error = chunk.last_error.as_ref().map(to_json).transpose()?;
+    Ok(ChunkColumns { state, owner, until, progress, last_error })
 }
 
 /// The progress of a chunk as planned, which need not be stored.
@@ -378,7 +407,7 @@ pub(super) fn insert_chunk(
             int(chunk.epoch),
             columns.progress,
             chunk.idle_claims,
-            chunk.last_error
+            columns.last_error
         ])?;
     Ok(())
 }
@@ -399,7 +428,7 @@ pub(super) fn update_chunk(connection: &Connection, seq: i64, chunk: &Chunk) -> 
             int(chunk.epoch),
             columns.progress,
             chunk.idle_claims,
-            chunk.last_error
+            columns.last_error
         ])?;
     Ok(())
 }

@@ -9,11 +9,11 @@ use std::path::Path;
 const APPLICATION: i32 = 0x4246_494C;
 
 /// Raised when the tables change.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// Records are JSON where nothing is searched or summed, plain columns where something is.
 /// Shards carry the sums of their chunks. Of a chunk that was never begun, `progress` is NULL.
-/// Chunk states: 0 pending, 1 leased, 2 done.
+/// Chunk states: 0 pending, 1 leased, 2 done, 3 failed.
 const TABLES: &str = "
 CREATE TABLE runs (
     seq INTEGER PRIMARY KEY,
@@ -36,6 +36,7 @@ CREATE TABLE shards (
     chunks INTEGER NOT NULL,
     claimed INTEGER NOT NULL,
     done INTEGER NOT NULL,
+    failed INTEGER NOT NULL,
     damaged_chunks INTEGER NOT NULL,
     sum_indexed INTEGER NOT NULL,
     sum_already_there INTEGER NOT NULL,

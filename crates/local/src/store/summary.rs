@@ -1,9 +1,9 @@
 //! What status says, from the sums that the shards carry.
 
 use super::Fault;
-use super::columns::{int, nat};
-use super::records::{self, COUNTER_COLUMNS};
-use backfill::model::{ChunkId, Counters, Millis, RunId, ShardId};
+use super::columns::{from_json, int, nat};
+use super::records::{self, COUNTER_COLUMNS, FAILED};
+use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, ShardId};
 use backfill::ports::{IndexSummary, Sample, ShardCounts, Summary};
 use rusqlite::{Connection, params};
 use std::collections::HashMap;
@@ -20,18 +20,19 @@ struct ShardRow {
     chunks: u64,
     claimed: u64,
     done: u64,
+    failed: u64,
     damaged_chunks: u64,
     counters: Counters,
 }
 
 impl ShardRow {
-    /// The shard as part of the counts. One that is through but damaged is in the total only.
+    /// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
     fn counts(&self) -> ShardCounts {
-        let through = self.done == self.chunks;
+        let through = self.done + self.failed == self.chunks;
         let damaged = self.damage.is_some() || self.damaged_chunks > 0;
         ShardCounts {
             total: 1,
-            completed: u64::from(through && !damaged),
+            completed: u64::from(self.done == self.chunks && !damaged),
             in_progress: u64::from(!through && self.claimed > 0),
             unclaimed: u64::from(!through && self.claimed == 0),
         }
@@ -59,13 +60,15 @@ pub(super) fn summary(tx: &Connection, id: &RunId, now: Millis) -> Result<Summar
         shards: ShardCounts::default(),
         chunks_total: 0,
         chunks_done: 0,
+        chunks_failed: 0,
         chunks_leased: leased(tx, seq, now)?,
         counters: Counters::default(),
         live_docs: 0,
         stored_bytes: 0,
         indices,
         damaged_shards: Vec::new(),
-        last_errors: last_errors(tx, seq)?,
+        last_errors: errors(tx, seq, false)?,
+        given_up: errors(tx, seq, true)?,
         samples: samples(tx, seq)?,
         run: run.clone(),
     };
@@ -74,6 +77,7 @@ pub(super) fn summary(tx: &Connection, id: &RunId, now: Millis) -> Result<Summar
         add(&mut summary.shards, &counts);
         summary.chunks_total += shard.chunks;
         summary.chunks_done += shard.done;
+        summary.chunks_failed += shard.failed;
         summary.counters += &shard.counters;
         summary.live_docs += shard.live_docs;
         summary.stored_bytes += shard.stored_bytes;
@@ -111,7 +115,7 @@ fn add(sum: &mut ShardCounts, counts: &ShardCounts) {
 
 fn shards(tx: &Connection, run: i64) -> Result<Vec<ShardRow>, Fault> {
     let sql = format!(
-        "SELECT name, number, live_docs, stored_bytes, damage, chunks, claimed, done, damaged_chunks,
+        "SELECT name, number, live_docs, stored_bytes, damage, chunks, claimed, done, failed, damaged_chunks,
          {COUNTER_COLUMNS} FROM shards WHERE run = ?1 ORDER BY seq"
     );
     let mut statement = tx.prepare_cached(&sql)?;
@@ -125,8 +129,9 @@ fn shards(tx: &Connection, run: i64) -> Result<Vec<ShardRow>, Fault> {
             chunks: nat_at(5)?,
             claimed: nat_at(6)?,
             done: nat_at(7)?,
-            damaged_chunks: nat_at(8)?,
-            counters: records::read_counters(row, 9)?,
+            failed: nat_at(8)?,
+            damaged_chunks: nat_at(9)?,
+            counters: records::read_counters(row, 10)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
@@ -137,16 +142,22 @@ fn leased(tx: &Connection, run: i64, now: Millis) -> Result<u64, Fault> {
     Ok(tx.prepare_cached(sql)?.query_row(params![run, int(now)], |row| row.get(0).map(nat))?)
 }
 
-fn last_errors(tx: &Connection, run: i64) -> Result<Vec<(ChunkId, String)>, Fault> {
+/// The first errors of chunks that were given up, or of those that were not.
+fn errors(tx: &Connection, run: i64, given_up: bool) -> Result<Vec<(ChunkId, AttemptError)>, Fault> {
     let mut statement = tx.prepare_cached(
         "SELECT s.name, s.number, c.number, c.last_error FROM chunks c JOIN shards s ON s.seq = c.shard
-         WHERE c.run = ?1 AND c.last_error IS NOT NULL ORDER BY c.ord LIMIT ?2",
+         WHERE c.run = ?1 AND c.last_error IS NOT NULL AND (c.state = ?3) = ?4 ORDER BY c.ord LIMIT ?2",
     )?;
-    let rows = statement.query_map(params![run, ERRORS], |row| {
+    let rows = statement.query_map(params![run, ERRORS, FAILED, given_up], |row| {
         let shard = ShardId { index: row.get(0)?, shard: row.get(1)? };
-        Ok((ChunkId { shard, number: row.get(2)? }, row.get(3)?))
+        Ok((ChunkId { shard, number: row.get(2)? }, row.get::<_, String>(3)?))
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    rows.map(|row| {
+        let (chunk, error) = row?;
+        let error = from_json(&format!("chunk {chunk}"), &error)?;
+        Ok((chunk, error))
+    })
+    .collect()
 }
 
 fn samples(tx: &Connection, run: i64) -> Result<Vec<Sample>, Fault> {

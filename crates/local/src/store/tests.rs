@@ -34,6 +34,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (10u32..100).prop_map(Action::Claim),
         4 => docs.clone().prop_map(Action::Save),
         2 => (docs.clone(), any::<bool>()).prop_map(|(docs, failed)| Action::HandBack(docs, failed)),
+        // Mostly no progress, so that chunks are given up now and then.
+        2 => Just(Action::HandBack(0, true)),
+        1 => Just(Action::Retry),
         1 => docs.prop_map(Action::Complete),
         1 => Just(Action::Complete(conformance::DOCS)),
     ];
