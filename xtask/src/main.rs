@@ -2,7 +2,6 @@
 
 mod fixtures;
 mod fuzz;
-mod s3;
 mod server;
 mod test;
 

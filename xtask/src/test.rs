@@ -6,12 +6,14 @@ use std::{
 };
 
 use clap::Args;
-use servers::{Server, ServerSpec};
+use servers::{S3Server, Server, ServerSpec};
 
-use crate::{Result, s3};
+use crate::Result;
 
 /// The cluster that tests write into.
 const TARGET: &str = "opensearch:2.19.5";
+/// The test that needs an S3 server.
+const S3_TEST: &str = "blobs_on_a_real_server";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -49,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     eprintln!("== starting the target {TARGET}");
     let target = Server::start(&spec.heap("1g"))?;
 
-    let s3 = s3::S3Server::start()?;
+    let s3 = S3Server::start()?;
 
     eprintln!("== cargo test --workspace -- --include-ignored");
     let mut tests = Command::new(&cargo);
@@ -58,12 +60,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .args(&arguments.tests)
         .env("BACKFILL_TEST_TARGET", target.url());
     match &s3 {
-        Some(s3) => s3.tell(&mut tests),
+        Some(s3) => {
+            tests.env("BACKFILL_TEST_S3", s3.url()).envs(S3Server::credentials());
+        }
         None => {
             eprintln!(
                 "== go is missing, so no S3 server: the test against one is left out; install golang to run it"
             );
-            tests.args(["--skip", s3::TEST]);
+            tests.args(["--skip", S3_TEST]);
         }
     }
     Ok(code(tests.status()?))

@@ -1,8 +1,8 @@
 //! Real Elasticsearch and OpenSearch servers for the tests, and the fixtures that such servers wrote.
 //!
 //! [`Server::start`] runs a server of a given product and version on loopback, with the distribution that its
-//! makers publish on Maven Central. [`fixture`] gives a snapshot repository of `tests/fixtures` together with the
-//! documents that the server itself returned for it.
+//! makers publish on Maven Central; [`S3Server`] is a store for their snapshots. [`fixture`] gives a snapshot
+//! repository of `tests/fixtures` together with the documents that the server itself returned for it.
 //!
 //! ```no_run
 //! # fn main() -> Result<(), servers::Error> {
@@ -22,6 +22,7 @@ mod fixtures;
 mod http;
 mod jdk;
 mod release;
+mod s3;
 mod server;
 mod tools;
 
@@ -30,5 +31,6 @@ pub use error::Error;
 pub use fixtures::{About, ExpectedDoc, Fixture, fixture, fixtures_dir};
 pub use http::{Answer, Http};
 pub use release::{Product, Version};
+pub use s3::S3Server;
 pub use server::{Server, ServerSpec, fetch};
 pub use tools::{Missing, missing_tools};
