@@ -1,0 +1,94 @@
+//! A repository whose reads are counted.
+
+use crate::Result;
+use async_trait::async_trait;
+use aws::{S3Blobs, S3Options};
+use backfill::ports::{Blob, BlobError, Blobs};
+use local::FsBlobs;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Reads blobs, and counts how often and how much.
+#[derive(Debug)]
+pub(crate) struct Counting {
+    inner: Arc<dyn Blobs>,
+    counts: Arc<Counts>,
+}
+
+/// A range that was read: of which blob, and which.
+pub(crate) type Noted = (String, Range<u64>);
+
+/// What was read.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    requests: AtomicU64,
+    bytes: AtomicU64,
+    ranges: Option<Mutex<Vec<Noted>>>,
+}
+
+impl Counts {
+    /// Counts that also note every range.
+    pub(crate) fn noting() -> Counts {
+        Counts { ranges: Some(Mutex::default()), ..Counts::default() }
+    }
+
+    /// The ranges that were noted.
+    pub(crate) fn ranges(&self) -> Vec<Noted> {
+        let noted = self.ranges.as_ref().map(|r| r.lock().unwrap_or_else(PoisonError::into_inner).clone());
+        noted.unwrap_or_default()
+    }
+
+    /// Requests and bytes so far.
+    pub(crate) fn read(&self) -> (u64, u64) {
+        (self.requests.load(Relaxed), self.bytes.load(Relaxed))
+    }
+}
+
+/// The repository in this directory or at this S3 address; where S3 is, the variables of AWS tell.
+pub(crate) async fn open(location: &str, counts: Arc<Counts>) -> Result<Arc<dyn Blobs>> {
+    let inner: Arc<dyn Blobs> = if location.starts_with("s3://") {
+        Arc::new(S3Blobs::open(location, S3Options::default()).await?)
+    } else {
+        Arc::new(FsBlobs::new(location))
+    };
+    Ok(Arc::new(Counting { inner, counts }))
+}
+
+impl Counting {
+    fn count(&self, result: std::result::Result<Blob, BlobError>) -> std::result::Result<Blob, BlobError> {
+        self.counts.requests.fetch_add(1, Relaxed);
+        if let Ok(blob) = &result {
+            self.counts.bytes.fetch_add(blob.bytes.len() as u64, Relaxed);
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl Blobs for Counting {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn list(&self, dir: &str) -> std::result::Result<Vec<String>, BlobError> {
+        self.counts.requests.fetch_add(1, Relaxed);
+        self.inner.list(dir).await
+    }
+
+    async fn get(&self, path: &str) -> std::result::Result<Blob, BlobError> {
+        self.count(self.inner.get(path).await)
+    }
+
+    async fn get_range(
+        &self,
+        path: &str,
+        range: Range<u64>,
+        etag: Option<&str>,
+    ) -> std::result::Result<Blob, BlobError> {
+        if let Some(ranges) = &self.counts.ranges {
+            ranges.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_owned(), range.clone()));
+        }
+        self.count(self.inner.get_range(path, range, etag).await)
+    }
+}

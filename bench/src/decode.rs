@@ -1,0 +1,185 @@
+//! Decoding alone, in memory and on one thread: blocks into documents with their ids and sources, against the bare
+//! decompressor on the same blocks, and against copying what it yields.
+
+use crate::measure::median;
+use crate::pieces::{Codec, Piece, pieces};
+use crate::pipeline::runtime;
+use crate::{Result, blobs};
+use backfill::model::Selection;
+use backfill::source::{Repository, Segment, ShardSource};
+use bytes::Bytes;
+use cpu_time::ThreadTime;
+use lucene::stored_fields::{Block, BlockDecoder, DataHeader};
+use snapshot::document::{DocumentReader, Interpreted, Scratch, Source};
+use std::hint::black_box;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes of stored fields that are enough.
+const ENOUGH: u64 = 200 << 20;
+
+/// Rates in MB of decompressed bytes a second of CPU.
+pub(crate) struct Rates {
+    pub(crate) decode: f64,
+    pub(crate) bare: f64,
+    pub(crate) copy: f64,
+    /// Bytes that the decompressor yields.
+    pub(crate) plain: u64,
+    /// Bytes that it is given.
+    pub(crate) stored: u64,
+}
+
+/// Measures one index of a repository in a directory.
+pub(crate) fn measure(repo: &Path, index: &str, runs: usize) -> Result<Rates> {
+    let segments = runtime()?.block_on(load(repo, index))?;
+    let codec = match segments.first().map(|s| s.header.format.codec) {
+        Some(name) if name.contains("Zstd") => Codec::Zstd,
+        Some(name) if name.ends_with("HighData") => Codec::Deflate,
+        Some(_) => Codec::Lz4,
+        None => return Err("an index without segments".into()),
+    };
+    let blocks = segments
+        .iter()
+        .map(|segment| segment.pieces(codec))
+        .collect::<Result<Vec<Vec<(Vec<Piece>, usize)>>>>()?;
+    let plain: usize = blocks.iter().flatten().map(|(_, length)| length).sum();
+    let largest = blocks.iter().flatten().map(|(_, length)| *length).max().unwrap_or(0);
+    let (mut out, other) = (vec![0; largest], vec![1u8; largest]);
+    let mut times: [Vec<f64>; 3] = Default::default();
+    for _ in 0..runs {
+        let start = ThreadTime::now();
+        for segment in &segments {
+            segment.decode()?;
+        }
+        times[0].push(start.elapsed().as_secs_f64());
+
+        let start = ThreadTime::now();
+        let mut bare = Bare::new(codec)?;
+        for (segment, blocks) in segments.iter().zip(&blocks) {
+            for ((_, bytes), (pieces, _)) in segment.blocks.iter().zip(blocks) {
+                pieces.iter().try_for_each(|piece| bare.decompress(bytes, piece, &mut out))?;
+                black_box(&out);
+            }
+        }
+        times[1].push(start.elapsed().as_secs_f64());
+
+        let start = ThreadTime::now();
+        for (_, length) in blocks.iter().flatten() {
+            out[..*length].copy_from_slice(&other[..*length]);
+            black_box(&out);
+        }
+        times[2].push(start.elapsed().as_secs_f64());
+    }
+    let [decode, bare, copy] = times.map(|times| plain as f64 / 1e6 / median(times));
+    let stored = segments.iter().flat_map(|s| &s.blocks).map(|(block, _)| block.length).sum();
+    Ok(Rates { decode, bare, copy, plain: plain as u64, stored })
+}
+
+/// The blocks of a segment, in memory.
+struct Loaded {
+    header: DataHeader,
+    chunk_size: u32,
+    documents: DocumentReader,
+    blocks: Vec<(Block, Bytes)>,
+}
+
+impl Loaded {
+    /// Decodes all blocks and looks at all documents, as the worker does.
+    fn decode(&self) -> Result<()> {
+        let mut decoder = BlockDecoder::with_chunk_size("data", &self.header, self.chunk_size);
+        let mut scratch = Scratch::default();
+        for (block, bytes) in &self.blocks {
+            let mut length = 0;
+            for document in decoder.decode(block, bytes)?.iter() {
+                if let Interpreted::Root(root) = self.documents.read(&document, &mut scratch)?
+                    && let Source::Json(source) = root.source
+                {
+                    length += root.id.len() + source.len();
+                }
+            }
+            black_box(length);
+        }
+        Ok(())
+    }
+
+    /// The compressed pieces of each block, and the length of what they yield.
+    fn pieces(&self, codec: Codec) -> Result<Vec<(Vec<Piece>, usize)>> {
+        let interleaved = !self.header.format.codec.starts_with("Lucene87");
+        let mut decoder = BlockDecoder::with_chunk_size("data", &self.header, self.chunk_size);
+        let mut all = Vec::new();
+        for (block, bytes) in &self.blocks {
+            let length = decoder.decode(block, bytes)?.size();
+            let chunk_size = self.chunk_size as usize;
+            all.push((pieces(bytes, codec, interleaved, block.doc_count, chunk_size, length)?, length));
+        }
+        Ok(all)
+    }
+}
+
+async fn load(repo: &Path, index: &str) -> Result<Vec<Loaded>> {
+    let location = repo.display().to_string();
+    let repository = Repository::open(blobs::open(&location, Arc::default()).await?).await?;
+    let opened = repository.snapshot("latest", false).await?;
+    let selection = Selection { patterns: index.to_owned(), include_hidden: false };
+    let (indices, _) = repository.indices(&opened, &selection).await?;
+    let dir = indices.first().ok_or("no such index")?.shard_dir(0).to_owned();
+    let shard = Arc::new(ShardSource::open(repository.blobs.clone(), &dir, &opened.info.uuid).await?);
+    let (mut loaded, mut total) = (Vec::new(), 0);
+    for commit in &shard.commit.segments {
+        let segment = Segment::open(shard.clone(), commit).await?;
+        let (header, index) = (segment.data_header().await?, segment.block_index().await?);
+        let data = segment.read_data(0..segment.data_len()?).await?;
+        let mut blocks = Vec::new();
+        for number in 0..index.len() {
+            let block = index.block(number)?;
+            let bytes = data.slice(block.offset as usize..(block.offset + block.length) as usize);
+            total += block.length;
+            blocks.push((block, bytes));
+            if total >= ENOUGH {
+                break;
+            }
+        }
+        let documents = DocumentReader::new(&segment.fields);
+        loaded.push(Loaded { header, chunk_size: index.chunk_size(), documents, blocks });
+        if total >= ENOUGH {
+            break;
+        }
+    }
+    Ok(loaded)
+}
+
+/// A decompressor and nothing else.
+enum Bare {
+    Lz4,
+    Deflate(flate2::Decompress),
+    Zstd(zstd::bulk::Decompressor<'static>),
+}
+
+impl Bare {
+    fn new(codec: Codec) -> Result<Bare> {
+        Ok(match codec {
+            Codec::Lz4 => Bare::Lz4,
+            Codec::Deflate => Bare::Deflate(flate2::Decompress::new(false)),
+            Codec::Zstd => Bare::Zstd(zstd::bulk::Decompressor::new()?),
+        })
+    }
+
+    fn decompress(&mut self, block: &[u8], piece: &Piece, out: &mut [u8]) -> Result<()> {
+        let compressed = &block[piece.compressed.clone()];
+        let (before, rest) = out.split_at_mut(piece.plain.start);
+        let (room, dictionary) = (&mut rest[..piece.plain.len()], &before[piece.dictionary.clone()]);
+        match self {
+            Bare::Lz4 if dictionary.is_empty() => drop(lz4_flex::block::decompress_into(compressed, room)?),
+            Bare::Lz4 => drop(lz4_flex::block::decompress_into_with_dict(compressed, room, dictionary)?),
+            Bare::Deflate(inflater) => {
+                inflater.reset(false);
+                if !dictionary.is_empty() {
+                    inflater.set_dictionary(dictionary)?;
+                }
+                inflater.decompress(compressed, room, flate2::FlushDecompress::Finish)?;
+            }
+            Bare::Zstd(decompressor) => drop(decompressor.decompress_to_buffer(compressed, room)?),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,39 @@
+//! The bare encoder: bulk bodies compressed in memory, by the library and at the level that the pipeline uses.
+
+use crate::Result;
+use crate::bodies::Source;
+use crate::measure::{Measured, Stopwatch, peak};
+use clap::Args;
+use std::hint::black_box;
+
+#[derive(Args, Clone)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    source: Source,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
+    let bodies = arguments.source.bodies()?;
+    let watch = Stopwatch::start();
+    for body in &bodies {
+        black_box(encode(&body.bytes)?);
+    }
+    let (wall, cpu) = watch.read();
+    Ok(Measured {
+        documents: bodies.iter().map(|b| b.documents).sum(),
+        bytes: bodies.iter().map(|b| b.source).sum(),
+        wall,
+        cpu,
+        peak: peak(),
+        ..Measured::default()
+    })
+}
+
+/// A body as one gzip member.
+pub(crate) fn encode(body: &[u8]) -> Result<Vec<u8>> {
+    use std::io::Write;
+    let mut encoder =
+        flate2::write::GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::new(1));
+    encoder.write_all(body)?;
+    Ok(encoder.finish()?)
+}

@@ -1,0 +1,120 @@
+//! What is measured, and how.
+
+use crate::Result;
+use cpu_time::ProcessTime;
+use serde::{Deserialize, Serialize};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// What goes wrong.
+pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+
+/// Measures of one run. MB are 10^6 bytes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Measured {
+    /// Documents.
+    pub(crate) documents: u64,
+    /// Bytes that the rates are of: of `_source`, unless it is said otherwise.
+    pub(crate) bytes: u64,
+    /// Seconds.
+    pub(crate) wall: f64,
+    /// Seconds of CPU, in the program and in the kernel for it.
+    pub(crate) cpu: f64,
+    /// Largest resident set, in bytes.
+    pub(crate) peak: u64,
+    /// Requests to the repository.
+    pub(crate) requests: u64,
+    /// Bytes that they brought.
+    pub(crate) fetched: u64,
+    /// Bytes of stored fields that had to be fetched.
+    pub(crate) needed: u64,
+    /// Shards.
+    pub(crate) shards: u64,
+}
+
+impl Measured {
+    /// MB a second of CPU.
+    pub(crate) fn per_cpu(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.cpu
+    }
+
+    /// MB a second.
+    pub(crate) fn per_second(&self) -> f64 {
+        self.bytes as f64 / 1e6 / self.wall
+    }
+}
+
+/// Time since its start.
+pub(crate) struct Stopwatch {
+    wall: Instant,
+    cpu: ProcessTime,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch { wall: Instant::now(), cpu: ProcessTime::now() }
+    }
+
+    /// Seconds of wall and CPU time.
+    pub(crate) fn read(&self) -> (f64, f64) {
+        (self.wall.elapsed().as_secs_f64(), self.cpu.elapsed().as_secs_f64())
+    }
+}
+
+/// The largest resident set of this process so far, in bytes.
+pub(crate) fn peak() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// Runs one measured process with these arguments and environment.
+pub(crate) fn part(arguments: &[String], environment: &[(&str, String)]) -> Result<Measured> {
+    let output = Command::new(std::env::current_exe()?)
+        .arg("part")
+        .args(arguments)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .stderr(Stdio::inherit())
+        .output()?;
+    if !output.status.success() {
+        return Err(format!("bench part {} ended with {}", arguments.join(" "), output.status).into());
+    }
+    let measured: Measured = serde_json::from_slice(&output.stdout)?;
+    eprintln!(
+        "   {:<60} {:>7.1} MB/s {:>7.1} MB/CPU-s {:>6} MiB",
+        arguments.join(" ").chars().take(60).collect::<String>(),
+        measured.per_second(),
+        measured.per_cpu(),
+        measured.peak >> 20
+    );
+    Ok(measured)
+}
+
+/// The middle of these values.
+pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => values[n / 2],
+        n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
+    }
+}
+
+/// The median of one measure of several runs.
+pub(crate) fn of(runs: &[Measured], measure: impl Fn(&Measured) -> f64) -> f64 {
+    median(runs.iter().map(measure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle() {
+        assert_eq!(median([3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median([4.0, 1.0, 3.0, 2.0]), 2.5);
+        assert!(median([]).is_nan());
+    }
+}

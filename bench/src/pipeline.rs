@@ -1,0 +1,170 @@
+//! The pipeline as a worker runs it: from a repository into a target, with checkpoints in SQLite.
+
+use crate::Result;
+use crate::blobs::{self, Counts};
+use crate::measure::{Measured, Stopwatch, peak};
+use crate::target::Memory;
+use ::target::{Compression, OpenSearchTarget, TargetConfig};
+use backfill::model::{Counters, Run, RunId, RunSpec, RunState, Selection};
+use backfill::plan::plan;
+use backfill::ports::{Checkpoints, Clock, Queue, SystemClock, Target};
+use backfill::source::Repository;
+use backfill::worker::flow::Flow;
+use backfill::worker::{Step, Worker, WorkerOptions};
+use clap::Args;
+use local::{FsFailedDocuments, Mode, SqliteStore};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+
+/// Where to and how.
+#[derive(Args, Clone)]
+pub(crate) struct Arguments {
+    /// Directory or S3 address
+    #[arg(long)]
+    repo: String,
+    #[arg(long)]
+    index: String,
+    /// Address of a cluster; without one, everything is taken and forgotten
+    #[arg(long)]
+    target: Option<String>,
+    #[arg(long)]
+    gzip: bool,
+    #[arg(long, default_value_t = 1)]
+    workers: u32,
+    /// As the command's own default
+    #[arg(long, default_value_t = 256 << 20)]
+    chunk_size: u64,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
+    let dir = tempfile::tempdir()?;
+    let job = Job::prepare(&arguments.repo, &arguments.index, arguments.chunk_size, dir.path())?;
+    let target: Option<TargetConfig> = arguments.target.as_ref().map(|url| {
+        let mut config = TargetConfig::new(url);
+        config.compression = if arguments.gzip { Compression::On } else { Compression::Off };
+        config
+    });
+    job.work(arguments.workers, Arc::default(), move || -> Result<Arc<dyn Target>> {
+        Ok(match &target {
+            Some(config) => Arc::new(OpenSearchTarget::new(config.clone())?),
+            None => Arc::new(Memory::default()),
+        })
+    })
+}
+
+/// A planned run.
+pub(crate) struct Job {
+    repo: String,
+    run: Run,
+    store: SqliteStore,
+    failed: FsFailedDocuments,
+    needed: u64,
+}
+
+impl Job {
+    /// Plans the run of this index of the only snapshot.
+    pub(crate) fn prepare(repo: &str, index: &str, chunk_bytes: u64, dir: &Path) -> Result<Job> {
+        let state = dir.join("state.sqlite");
+        let store = SqliteStore::open(&state, Mode::ReadWriteCreate)?;
+        let failed = FsFailedDocuments::beside(&state);
+        let selection = Selection { patterns: index.to_owned(), include_hidden: false };
+        let (run, needed) = runtime()?.block_on(async {
+            let repository = Repository::open(blobs::open(repo, Arc::default()).await?).await?;
+            let opened = repository.snapshot("latest", false).await?;
+            let plan = plan(&repository, &opened, &selection, chunk_bytes).await?;
+            let spec = RunSpec {
+                repository: repo.to_owned(),
+                snapshot: plan.snapshot,
+                snapshot_uuid: plan.snapshot_uuid,
+                selection,
+                target: "bench".to_owned(),
+                allow_partial: false,
+                chunk_bytes,
+            };
+            let run = Run {
+                id: RunId("bench".to_owned()),
+                spec,
+                state: RunState::Running,
+                desired_workers: 1,
+                created: SystemClock.now(),
+                finished: None,
+                indices: plan.indices,
+                missing_shards: plan.missing_shards,
+                refused: plan.refused,
+                damage: Vec::new(),
+            };
+            store.create_run(&run, &plan.shards, &plan.chunks).await?;
+            let needed = plan.shards.iter().map(|s| s.stored_bytes).sum();
+            let chunks: Vec<_> = plan.chunks.into_iter().map(|c| c.id).collect();
+            store.enqueue(&run.id, &chunks).await?;
+            Ok::<_, crate::measure::Fault>((run, needed))
+        })?;
+        Ok(Job { repo: repo.to_owned(), run, store, failed, needed })
+    }
+
+    /// Works on it, as many workers at once, each a thread with a runtime and clients of its own.
+    pub(crate) fn work(
+        &self,
+        workers: u32,
+        counts: Arc<Counts>,
+        target: impl Fn() -> Result<Arc<dyn Target>> + Sync,
+    ) -> Result<Measured> {
+        let watch = Stopwatch::start();
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers)
+                .map(|number| {
+                    let (counts, target) = (counts.clone(), &target);
+                    scope.spawn(move || self.worker(number, counts, target()?))
+                })
+                .collect();
+            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a worker broke off")?)
+        })?;
+        let (wall, cpu) = watch.read();
+        let counters: Counters =
+            runtime()?.block_on(self.store.summary(&self.run.id, SystemClock.now()))?.counters;
+        if counters.failed + counters.damaged + counters.retries > 0 {
+            return Err(format!("not all went well: {counters:?}").into());
+        }
+        let (requests, fetched) = counts.read();
+        Ok(Measured {
+            documents: counters.documents(),
+            bytes: counters.source_bytes,
+            wall,
+            cpu,
+            peak: peak(),
+            requests,
+            fetched,
+            needed: self.needed,
+            shards: 0,
+        })
+    }
+
+    fn worker(&self, number: u32, counts: Arc<Counts>, target: Arc<dyn Target>) -> Result<()> {
+        runtime()?.block_on(async {
+            let options = WorkerOptions::default();
+            let clock = Arc::new(SystemClock);
+            let worker = Worker {
+                owner: format!("bench-{number}"),
+                run: self.run.clone(),
+                blobs: blobs::open(&self.repo, counts).await?,
+                checkpoints: Arc::new(self.store.clone()),
+                queue: Arc::new(self.store.queue_of(&self.run.id)),
+                target,
+                failed: Arc::new(self.failed.clone()),
+                clock: clock.clone(),
+                flow: Arc::new(Mutex::new(Flow::new(options.flow, clock.now()))),
+                options,
+            };
+            let stop = CancellationToken::new();
+            while worker.step(&stop).await? != Step::Idle {}
+            Ok(())
+        })
+    }
+}
+
+/// A runtime like that of a worker's thread.
+pub(crate) fn runtime() -> Result<Runtime> {
+    Ok(Builder::new_current_thread().enable_all().build()?)
+}
