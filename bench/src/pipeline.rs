@@ -5,9 +5,10 @@ use crate::blobs::{self, Counts};
 use crate::measure::{Measured, Stopwatch, peak};
 use crate::target::Memory;
 use ::target::{Compression, OpenSearchTarget, TargetConfig};
-use backfill::model::{Counters, Run, RunId, RunSpec, RunState, Selection};
-use backfill::plan::plan;
-use backfill::ports::{Checkpoints, Clock, Queue, SystemClock, Target};
+use backfill::model::{Counters, Run, RunId, RunSpec, Selection};
+use backfill::plan::outline;
+use backfill::planning::Planner;
+use backfill::ports::{Checkpoints, Clock, SystemClock, Target};
 use backfill::source::Repository;
 use backfill::worker::flow::Flow;
 use backfill::worker::{Step, Worker, WorkerOptions};
@@ -73,32 +74,27 @@ impl Job {
         let (run, needed) = runtime()?.block_on(async {
             let repository = Repository::open(blobs::open(repo, Arc::default()).await?).await?;
             let opened = repository.snapshot("latest", false).await?;
-            let plan = plan(&repository, &opened, &selection, chunk_bytes).await?;
+            let outline = outline(&repository, &opened, &selection).await?;
             let spec = RunSpec {
                 repository: repo.to_owned(),
-                snapshot: plan.snapshot,
-                snapshot_uuid: plan.snapshot_uuid,
+                snapshot: outline.snapshot.clone(),
+                snapshot_uuid: outline.snapshot_uuid.clone(),
                 selection,
                 target: "bench".to_owned(),
                 allow_partial: false,
                 chunk_bytes,
             };
-            let run = Run {
-                id: RunId("bench".to_owned()),
-                spec,
-                state: RunState::Running,
-                desired_workers: 1,
-                created: SystemClock.now(),
-                finished: None,
-                indices: plan.indices,
-                missing_shards: plan.missing_shards,
-                refused: plan.refused,
-                damage: Vec::new(),
+            let run = outline.run(RunId("bench".to_owned()), spec, 1, SystemClock.now());
+            store.create_run(&run, None).await?;
+            let planner = Planner {
+                repository: &repository,
+                opened: &opened,
+                outline: &outline,
+                checkpoints: &store,
+                queue: &store,
             };
-            store.create_run(&run, &plan.shards, &plan.chunks).await?;
-            let needed = plan.shards.iter().map(|s| s.stored_bytes).sum();
-            let chunks: Vec<_> = plan.chunks.into_iter().map(|c| c.id).collect();
-            store.enqueue(&run.id, &chunks).await?;
+            planner.run(&run, &CancellationToken::new()).await?;
+            let needed = store.shards(&run.id).await?.iter().map(|s| s.stored_bytes).sum();
             Ok::<_, crate::measure::Fault>((run, needed))
         })?;
         Ok(Job { repo: repo.to_owned(), run, store, failed, needed })

@@ -1,6 +1,7 @@
 //! Exit codes, and the errors that lead to them.
 
 use backfill::model::Cause;
+use backfill::planning::PlanningError;
 use backfill::ports::{BlobError, StoreError, TargetError};
 use backfill::source::SourceError;
 use backfill::verify::VerifyError;
@@ -125,6 +126,15 @@ impl From<TargetError> for CommandError {
 impl From<StoreError> for CommandError {
     fn from(error: StoreError) -> CommandError {
         CommandError::other(error.to_string())
+    }
+}
+
+impl From<PlanningError> for CommandError {
+    fn from(error: PlanningError) -> CommandError {
+        match error {
+            PlanningError::Source(error) => error.into(),
+            PlanningError::Store(error) => error.into(),
+        }
     }
 }
 

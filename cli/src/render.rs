@@ -114,11 +114,15 @@ pub fn status(report: &StatusReport, deep: bool) -> String {
         BackfillStatus::Running => "RUNNING",
         BackfillStatus::Stopped => "STOPPED",
     };
-    let fleet = report.fleet;
+    let fleet = &report.fleet;
     let mut out = format!(
         "BackfillStatus.{name}\nRunning={}\nPending={}\nDesired={}\n",
         fleet.running, fleet.pending, fleet.desired
     );
+    for warning in &fleet.warnings {
+        // Writing into a string cannot fail.
+        let _ = writeln!(out, "Warning: {warning}");
+    }
     if deep {
         deep_status(&mut out, report);
     }

@@ -3,9 +3,10 @@
 use crate::support::{Desk, Documents, fixture, repo};
 use async_trait::async_trait;
 use backfill::finish::finish;
-use backfill::model::{Run, RunId, RunSpec, RunState, Selection};
-use backfill::plan::plan;
-use backfill::ports::{Blob, BlobError, Blobs, Checkpoints, Queue, SystemClock};
+use backfill::model::{RunId, RunSpec, RunState, Selection};
+use backfill::plan::outline;
+use backfill::planning::Planner;
+use backfill::ports::{Blob, BlobError, Blobs, Checkpoints, SystemClock};
 use backfill::source::Repository;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, Worker, WorkerOptions};
@@ -85,31 +86,27 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
     let repository = Repository::open(blobs.clone()).await.map_err(|e| text(&e))?;
     let opened = repository.snapshot("latest", false).await.map_err(|e| text(&e))?;
     let selection = Selection { patterns: "*".to_owned(), include_hidden: false };
-    let plan = plan(&repository, &opened, &selection, 1 << 30).await.map_err(|e| text(&e))?;
-    let run = Run {
-        id: RunId("run".to_owned()),
-        spec: RunSpec {
-            repository: String::new(),
-            snapshot: plan.snapshot,
-            snapshot_uuid: plan.snapshot_uuid,
-            selection,
-            target: String::new(),
-            allow_partial: false,
-            chunk_bytes: 1 << 30,
-        },
-        state: RunState::Running,
-        desired_workers: 1,
-        created: 0,
-        finished: None,
-        indices: plan.indices,
-        missing_shards: plan.missing_shards,
-        refused: plan.refused,
-        damage: Vec::new(),
+    let outline = outline(&repository, &opened, &selection).await.map_err(|e| text(&e))?;
+    let spec = RunSpec {
+        repository: String::new(),
+        snapshot: outline.snapshot.clone(),
+        snapshot_uuid: outline.snapshot_uuid.clone(),
+        selection,
+        target: String::new(),
+        allow_partial: false,
+        chunk_bytes: 1 << 30,
     };
+    let run = outline.run(RunId("run".to_owned()), spec, 1, 0);
     let store = SqliteStore::open(&dir.join("state"), Mode::ReadWriteCreate).map_err(|e| text(&e))?;
-    store.create_run(&run, &plan.shards, &plan.chunks).await.map_err(|e| text(&e))?;
-    let chunks: Vec<_> = plan.chunks.iter().map(|c| c.id.clone()).collect();
-    store.enqueue(&run.id, &chunks).await.map_err(|e| text(&e))?;
+    store.create_run(&run, None).await.map_err(|e| text(&e))?;
+    let planner = Planner {
+        repository: &repository,
+        opened: &opened,
+        outline: &outline,
+        checkpoints: &store,
+        queue: &store,
+    };
+    planner.run(&run, &CancellationToken::new()).await.map_err(|e| text(&e))?;
     let worker = Worker {
         owner: "worker".to_owned(),
         run: run.clone(),

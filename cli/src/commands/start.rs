@@ -9,9 +9,10 @@ use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
 use crate::settings::{self, RepositorySetting, TargetSetting, selection, snapshot_name};
 use backfill::finish::finish;
-use backfill::model::{Run, RunId, RunSpec, RunState};
-use backfill::plan::{Plan, plan};
-use backfill::ports::{Checkpoints, Clock, Queue, Summary, SystemClock, Target, TargetError};
+use backfill::model::{Planning, Run, RunId, RunSpec, RunState};
+use backfill::plan::{Outline, outline};
+use backfill::planning::Planner;
+use backfill::ports::{Checkpoints, Clock, Creation, Queue, Summary, SystemClock, Target, TargetError};
 use backfill::status::StatusReport;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, Worker, WorkerOptions};
@@ -85,21 +86,35 @@ impl Job<'_> {
             allow_partial: partial,
             chunk_bytes: self.args.chunk.chunk_size,
         };
-        if let Some(run) = self.run_under_way(&spec).await? {
+        let newest = self.state.store.latest_run().await?;
+        let (run, outlined) = match self.run_under_way(&spec, newest.as_ref()).await? {
+            Some(run) => (run, None),
+            None => {
+                let target = self.target.open()?;
+                self.wait_for(target.as_ref()).await?;
+                let outline = outline(&repository, &opened, &spec.selection).await?;
+                self.check_outline(&outline, target.as_ref()).await?;
+                (self.create(spec, &outline, newest.as_ref()).await?, Some(outline))
+            }
+        };
+        if run.state.is_finished() || run.planning == Planning::Complete {
             return Ok(run);
         }
-        let target = self.target.open()?;
-        self.wait_for(target.as_ref()).await?;
-        let plan = plan(&repository, &opened, &spec.selection, spec.chunk_bytes).await?;
-        self.check_plan(&plan, target.as_ref()).await?;
-        self.store(spec, plan).await
+        // What a planner that was killed has left is gone on with.
+        let outline = match outlined {
+            Some(outline) => outline,
+            None => outline(&repository, &opened, &run.spec.selection).await?,
+        };
+        let (checkpoints, queue) = (&self.state.store, &self.state.store);
+        let planner =
+            Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
+        planner.run(&run, &CancellationToken::new()).await?;
+        Ok(self.state.store.run(&run.id).await?)
     }
 
     /// The latest run, if it is the one that is meant.
-    async fn run_under_way(&self, spec: &RunSpec) -> Result<Option<Run>> {
-        let Some(run) = self.state.store.latest_run().await?.filter(|_| !self.args.new) else {
-            return Ok(None);
-        };
+    async fn run_under_way(&self, spec: &RunSpec, newest: Option<&Run>) -> Result<Option<Run>> {
+        let Some(run) = newest.filter(|_| !self.args.new).cloned() else { return Ok(None) };
         // The size of chunks is that of the run, whatever is said now.
         let same = RunSpec { chunk_bytes: spec.chunk_bytes, ..run.spec.clone() } == *spec;
         if !same && !run.state.is_finished() {
@@ -152,7 +167,7 @@ impl Job<'_> {
     }
 
     /// Warns, and refuses what could not end well.
-    async fn check_plan(&self, plan: &Plan, target: &dyn Target) -> Result<()> {
+    async fn check_outline(&self, plan: &Outline, target: &dyn Target) -> Result<()> {
         if plan.indices.is_empty() && plan.refused.is_empty() {
             return Err(CommandError::usage(format!(
                 "no index of snapshot {} is selected; see `console snapshot describe`, --index and --include-hidden",
@@ -189,24 +204,16 @@ impl Job<'_> {
         Ok(())
     }
 
-    async fn store(&self, spec: RunSpec, plan: Plan) -> Result<Run> {
+    async fn create(&self, spec: RunSpec, outline: &Outline, newest: Option<&Run>) -> Result<Run> {
         let now = SystemClock.now();
-        let run = Run {
-            id: RunId(format!("{}-{}", crate::render::utc(now as i64).replace([' ', ':'], "-"), now % 1000)),
-            spec,
-            state: RunState::Running,
-            desired_workers: self.workers(),
-            created: now,
-            finished: None,
-            indices: plan.indices,
-            missing_shards: plan.missing_shards,
-            refused: plan.refused,
-            damage: Vec::new(),
-        };
-        self.state.store.create_run(&run, &plan.shards, &plan.chunks).await?;
-        let chunks: Vec<_> = plan.chunks.into_iter().map(|c| c.id).collect();
-        self.state.store.enqueue(&run.id, &chunks).await?;
-        Ok(run)
+        let id = RunId(format!("{}-{}", crate::render::utc(now as i64).replace([' ', ':'], "-"), now % 1000));
+        let run = outline.run(id, spec, self.workers(), now);
+        match self.state.store.create_run(&run, newest.map(|run| &run.id)).await? {
+            Creation::Created => Ok(run),
+            Creation::Superseded(other) => {
+                Err(CommandError::other(format!("run {other} was started meanwhile; see `backfill status`")))
+            }
+        }
     }
 
     fn workers(&self) -> u32 {

@@ -4,10 +4,10 @@ use super::{Context, print_json, print_line};
 use crate::args::{StateArgs, StatusArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::{render, settings};
-use backfill::model::{Run, RunState};
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, SystemClock};
+use backfill::model::Run;
+use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, SystemClock};
 use backfill::status::{BackfillStatus, FleetStatus, Outcome, StatusReport};
-use local::{FsFailedDocuments, Mode, RunnerLock, SqliteStore};
+use local::{FsFailedDocuments, LocalFleet, Mode, SqliteStore};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -94,27 +94,11 @@ impl LocalState {
     /// The status of the newest run.
     pub(super) async fn report(&self) -> Result<StatusReport> {
         // Looked at first: a runner that ends in between has written its last by then.
-        let active = RunnerLock::is_held(&self.path);
+        let fleet = LocalFleet::new(self.store.clone()).state().await?;
         let run = self.run().await?;
         let now = SystemClock.now();
         let summary = self.store.summary(&run.id, now).await?;
-        let working = active && summary.run.state == RunState::Running;
-        let desired = if summary.run.state == RunState::Running { summary.run.desired_workers } else { 0 };
-        let running =
-            if working { u32::try_from(summary.chunks_leased).unwrap_or(u32::MAX).min(desired) } else { 0 };
-        let waiting = summary
-            .chunks_total
-            .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
-        let fleet = FleetStatus {
-            active: working,
-            running,
-            pending: if working {
-                u32::try_from(waiting).unwrap_or(u32::MAX).min(desired - running)
-            } else {
-                0
-            },
-            desired: if working { desired } else { 0 },
-        };
+        let fleet = FleetStatus::new(&fleet, &summary);
         Ok(StatusReport::new(&summary, fleet, self.failed().location(&run.id), now))
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! The cut depends only on the segments and the intended size, so that planning twice yields the same chunks.
 
-use crate::model::{Chunk, ChunkId, SegmentRange, ShardId};
+use crate::model::{Chunk, ChunkId, SegmentRange, Shard, ShardId};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 
 /// Ranges in one chunk, at most: keeps its checkpoint record small.
 const MAX_RANGES: usize = 64;
@@ -88,22 +91,36 @@ pub fn pack(shard: &ShardId, ranges: Vec<SegmentRange>, chunk_bytes: u64) -> Vec
     chunks
 }
 
-/// Sets the order of all chunks of a run so that the chunks of each shard are spread evenly over the whole run:
-/// no shard of the target gets all workers at once, and no large shard is left for the end.
-pub fn interleave(chunks: &mut [Chunk]) {
-    let mut per_shard = std::collections::HashMap::<ShardId, u64>::new();
-    for chunk in chunks.iter() {
-        *per_shard.entry(chunk.id.shard.clone()).or_default() += 1;
-    }
+/// The place of a chunk in the queue: the chunks of each shard are spread evenly over the whole run, so that no
+/// shard of the target gets all workers at once, and no large shard is left for the end. Depends on nothing but the
+/// chunk and its shard, so shards can be planned in any order.
+pub fn queue_rank(shard: &ShardId, number: u32, total: u32) -> u64 {
     // The middle of the chunk's place within its shard, in parts of 2^32.
-    let rank = |chunk: &Chunk| {
-        let total = per_shard.get(&chunk.id.shard).copied().unwrap_or(1);
-        ((2 * u64::from(chunk.id.number) + 1) << 31) / total
-    };
-    chunks.sort_by(|a, b| rank(a).cmp(&rank(b)).then_with(|| a.id.cmp(&b.id)));
-    for (order, chunk) in chunks.iter_mut().enumerate() {
-        chunk.order = order as u64;
-    }
+    let middle = ((2 * u64::from(number) + 1) << 31) / u64::from(total.max(1));
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(shard.index.as_bytes());
+    hasher.update(&shard.shard.to_le_bytes());
+    (middle << 31) | u64::from(hasher.finalize() >> 1)
+}
+
+/// All chunks of these shards in the order of the queue, made one by one: the shards are all that is in memory.
+pub fn queue_order(shards: &[Shard]) -> impl Iterator<Item = ChunkId> {
+    let mut shards: Vec<&Shard> = shards.iter().filter(|shard| shard.chunks > 0).collect();
+    shards.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+    let rank = |shard: &Shard, number| queue_rank(&shard.id, number, shard.chunks);
+    let first = shards.iter().enumerate().map(|(at, shard)| Reverse((rank(shard, 0), at, 0)));
+    let mut next: BinaryHeap<Reverse<(u64, usize, u32)>> = first.collect();
+    std::iter::from_fn(move || {
+        let mut top = next.peek_mut()?;
+        let Reverse((_, at, number)) = *top;
+        let shard = shards[at];
+        if number + 1 < shard.chunks {
+            *top = Reverse((rank(shard, number + 1), at, number + 1));
+        } else {
+            PeekMut::pop(top);
+        }
+        Some(ChunkId { shard: shard.id.clone(), number })
+    })
 }
 
 #[cfg(test)]
@@ -167,13 +184,27 @@ mod tests {
 
     #[test]
     fn chunks_of_different_shards_are_interleaved() {
-        let chunk = |index: &str, number| Chunk::new(ChunkId { shard: shard(index), number }, Vec::new());
-        let mut chunks: Vec<Chunk> =
-            (0..4).map(|n| chunk("a", n)).chain((0..2).map(|n| chunk("b", n))).collect();
-        interleave(&mut chunks);
-        let order: Vec<String> =
-            chunks.iter().map(|c| format!("{}{}", c.id.shard.index, c.id.number)).collect();
-        assert_eq!(order, ["a0", "b0", "a1", "a2", "b1", "a3"]);
-        assert!(chunks.iter().enumerate().all(|(n, c)| c.order == n as u64));
+        let planned = |index: &str, chunks| Shard {
+            id: shard(index),
+            path: String::new(),
+            manifest_etag: String::new(),
+            live_docs: 0,
+            stored_bytes: 0,
+            chunks,
+            damage: None,
+        };
+        let shards = [planned("b", 2), planned("empty", 0), planned("a", 4)];
+        let order: Vec<ChunkId> = queue_order(&shards).collect();
+        let names: Vec<String> = order.iter().map(|c| format!("{}{}", c.shard.index, c.number)).collect();
+        assert_eq!(names, ["a0", "b0", "a1", "a2", "b1", "a3"]);
+        let total = |id: &ShardId| if id.index == "a" { 4 } else { 2 };
+        let ranks: Vec<u64> = order.iter().map(|c| queue_rank(&c.shard, c.number, total(&c.shard))).collect();
+        assert!(ranks.is_sorted() && ranks.iter().all(|rank| i64::try_from(*rank).is_ok()));
+        // Shards of the same size take turns, in the same order each time.
+        let many: Vec<Shard> = (0..50).map(|n| planned(&format!("i{n}"), 3)).collect();
+        let order: Vec<ChunkId> = queue_order(&many).collect();
+        for round in order.chunks(50) {
+            assert!(round.iter().zip(&order).all(|(a, b)| a.shard == b.shard && a.number == round[0].number));
+        }
     }
 }

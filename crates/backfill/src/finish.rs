@@ -2,21 +2,24 @@
 
 use crate::model::chunk::ChunkState;
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{Chunk, RangeCrc, Run, RunState, SegmentRange, Shard};
+use crate::model::{Chunk, Planning, RangeCrc, Run, RunState, SegmentRange, Shard};
 use crate::ports::{Checkpoints, Clock, StoreError};
 use std::collections::BTreeMap;
 
 /// Descriptions of damage kept with a run, at most.
 const MAX_DAMAGE: usize = 100;
 
-/// Ends a run of which no chunk is left to claim; returns the state it ended in, or `None` if chunks are left.
-/// One with chunks that were given up has failed: a start may try them again.
+/// Ends a run of which no chunk is left to claim; returns the state it ended in, or `None` if chunks, or shards to
+/// plan, are left. One with chunks that were given up has failed: a start may try them again.
 /// May be called again after it was interrupted.
 pub async fn finish(
     checkpoints: &dyn Checkpoints,
     clock: &dyn Clock,
     run: &Run,
 ) -> Result<Option<RunState>, StoreError> {
+    if checkpoints.run(&run.id).await?.planning != Planning::Complete {
+        return Ok(None);
+    }
     let mut damage: Vec<String> = run.refused.iter().map(|(index, why)| format!("{index}: {why}")).collect();
     let mut failed = false;
     for shard in checkpoints.shards(&run.id).await? {

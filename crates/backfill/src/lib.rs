@@ -9,6 +9,7 @@ pub mod encode;
 pub mod finish;
 pub mod model;
 pub mod plan;
+pub mod planning;
 pub mod ports;
 pub mod source;
 pub mod status;

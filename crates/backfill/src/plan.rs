@@ -4,12 +4,16 @@
 //! fields and the first and last bytes of the stored-fields data. Lengths and checksums are compared on the way.
 //! What cannot be planned is recorded as damage of its shard; the other shards go on.
 
-use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, interleave, pack};
-use crate::model::{Chunk, IndexPlan, MissingShard, SegmentRange, Selection, Shard, ShardId};
+use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, pack, queue_rank};
+use crate::model::{
+    Chunk, IndexPlan, Millis, MissingShard, Planning, Run, RunId, RunSpec, RunState, SegmentRange, Selection,
+    Shard, ShardId,
+};
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use lucene::stored_fields::BlockIndex;
 use snapshot::index_metadata::SourceHandling;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Shards planned at once.
@@ -34,42 +38,106 @@ pub struct Plan {
     pub refused: Vec<(String, String)>,
 }
 
-/// Plans the migration of a selection of a snapshot's indices.
+/// What is known of a run before any of its shards is read.
+#[derive(Debug)]
+pub struct Outline {
+    /// Name of the snapshot.
+    pub snapshot: String,
+    /// UUID of the snapshot.
+    pub snapshot_uuid: String,
+    /// The indices that are meant.
+    pub indices: Vec<IndexPlan>,
+    /// Shards that the snapshot lacks.
+    pub missing_shards: Vec<MissingShard>,
+    /// Indices that cannot be migrated at all, each with the reason.
+    pub refused: Vec<(String, String)>,
+    sources: Vec<IndexSource>,
+}
+
+/// Finds out which indices of a snapshot are meant, and which of their shards it holds.
+pub async fn outline(
+    repository: &Repository,
+    opened: &OpenedSnapshot,
+    selection: &Selection,
+) -> Result<Outline, SourceError> {
+    let (sources, refused) = repository.indices(opened, selection).await?;
+    Ok(Outline {
+        snapshot: opened.info.name.clone(),
+        snapshot_uuid: opened.info.uuid.clone(),
+        indices: sources.iter().map(index_plan).collect(),
+        missing_shards: opened.missing_shards(&sources),
+        refused: refused.into_iter().map(|(name, error)| (name, error.to_string())).collect(),
+        sources,
+    })
+}
+
+impl Outline {
+    /// A new run over what is meant, of which nothing is planned yet.
+    pub fn run(&self, id: RunId, spec: RunSpec, workers: u32, now: Millis) -> Run {
+        Run {
+            id,
+            spec,
+            state: RunState::Running,
+            planning: Planning::Shards,
+            desired_workers: workers,
+            created: now,
+            finished: None,
+            indices: self.indices.clone(),
+            missing_shards: self.missing_shards.clone(),
+            refused: self.refused.clone(),
+            damage: Vec::new(),
+        }
+    }
+
+    /// Plans those shards that are not in `known`: several at once, in the order in which they get ready. What is
+    /// not taken is not read, so memory does not grow with the number of shards.
+    pub fn shards<'a>(
+        &'a self,
+        repository: &'a Repository,
+        opened: &'a OpenedSnapshot,
+        chunk_bytes: u64,
+        known: &HashSet<ShardId>,
+    ) -> impl Stream<Item = Result<(Shard, Vec<Chunk>), SourceError>> + use<'a> {
+        let missing: HashSet<(&str, u32)> =
+            self.missing_shards.iter().map(|m| (m.index.as_str(), m.shard)).collect();
+        let wanted: Vec<(&IndexSource, u32)> = self
+            .sources
+            .iter()
+            .flat_map(|index| (0..index.metadata.number_of_shards).map(move |shard| (index, shard)))
+            .filter(|(index, shard)| {
+                let name = &index.entry.name;
+                !missing.contains(&(name.as_str(), *shard))
+                    && !known.contains(&ShardId { index: name.clone(), shard: *shard })
+            })
+            .collect();
+        futures::stream::iter(wanted)
+            .map(move |(index, shard)| plan_shard(repository, opened, index, shard, chunk_bytes))
+            .buffer_unordered(CONCURRENCY)
+    }
+}
+
+/// Plans the migration of a selection of a snapshot's indices, all at once: for looking at, and for small runs.
 pub async fn plan(
     repository: &Repository,
     opened: &OpenedSnapshot,
     selection: &Selection,
     chunk_bytes: u64,
 ) -> Result<Plan, SourceError> {
-    let (indices, refused) = repository.indices(opened, selection).await?;
-    let missing_shards = opened.missing_shards(&indices);
-    let wanted: Vec<(&IndexSource, u32)> = indices
-        .iter()
-        .flat_map(|index| (0..index.metadata.number_of_shards).map(move |shard| (index, shard)))
-        .filter(|(index, shard)| {
-            !missing_shards.iter().any(|m| m.index == index.entry.name && m.shard == *shard)
-        })
-        .collect();
-    let planned: Vec<(Shard, Vec<Chunk>)> = futures::stream::iter(wanted)
-        .map(|(index, shard)| plan_shard(repository, opened, index, shard, chunk_bytes))
-        .buffered(CONCURRENCY)
-        .try_collect()
-        .await?;
-    let mut shards = Vec::with_capacity(planned.len());
-    let mut chunks = Vec::new();
-    for (shard, shard_chunks) in planned {
-        shards.push(shard);
-        chunks.extend(shard_chunks);
-    }
-    interleave(&mut chunks);
+    let outline = outline(repository, opened, selection).await?;
+    let planned = outline.shards(repository, opened, chunk_bytes, &HashSet::new());
+    let mut planned: Vec<(Shard, Vec<Chunk>)> = planned.try_collect().await?;
+    planned.sort_unstable_by(|(a, _), (b, _)| a.id.cmp(&b.id));
+    let (shards, chunks): (Vec<Shard>, Vec<Vec<Chunk>>) = planned.into_iter().unzip();
+    let mut chunks: Vec<Chunk> = chunks.into_iter().flatten().collect();
+    chunks.sort_by_key(|chunk| chunk.order);
     Ok(Plan {
-        snapshot: opened.info.name.clone(),
-        snapshot_uuid: opened.info.uuid.clone(),
-        indices: indices.iter().map(index_plan).collect(),
+        snapshot: outline.snapshot,
+        snapshot_uuid: outline.snapshot_uuid,
+        indices: outline.indices,
         shards,
         chunks,
-        missing_shards,
-        refused: refused.into_iter().map(|(name, error)| (name, error.to_string())).collect(),
+        missing_shards: outline.missing_shards,
+        refused: outline.refused,
     })
 }
 
@@ -133,9 +201,12 @@ async fn plan_shard(
             Err(error) => return Err(error),
         }
     }
-    let chunks = pack(&shard.id, ranges, chunk_bytes);
+    let mut chunks = pack(&shard.id, ranges, chunk_bytes);
     shard.stored_bytes = chunks.iter().map(Chunk::stored_bytes).sum();
     shard.chunks = chunks.len() as u32;
+    for chunk in &mut chunks {
+        chunk.order = queue_rank(&shard.id, chunk.id.number, shard.chunks);
+    }
     Ok((shard, chunks))
 }
 

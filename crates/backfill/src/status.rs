@@ -1,14 +1,14 @@
 //! What status says: made from a [`Summary`] alone, so it is exact and cheap at any number of chunks.
 
 use crate::model::{Cause, Millis, RunState};
-use crate::ports::{Sample, Summary};
+use crate::ports::{FleetState, Sample, Summary};
 use serde::Serialize;
 
 /// Rates are taken over the latest samples of this long.
 const WINDOW_MS: Millis = 60_000;
 
 /// Workers by state, as the fleet tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct FleetStatus {
     /// Whether anything is there to run workers at all.
     pub active: bool,
@@ -18,6 +18,23 @@ pub struct FleetStatus {
     pub pending: u32,
     /// Workers wanted.
     pub desired: u32,
+    /// Settings of the fleet that do not fit together, each with what to do.
+    pub warnings: Vec<String>,
+}
+
+impl FleetStatus {
+    /// From how the fleet is set, and what its workers hold.
+    pub fn new(fleet: &FleetState, summary: &Summary) -> FleetStatus {
+        let active = fleet.active && summary.run.state == RunState::Running;
+        let desired = if active { fleet.desired } else { 0 };
+        let clamped = |chunks: u64| u32::try_from(chunks).unwrap_or(u32::MAX);
+        let running = clamped(summary.chunks_leased).min(desired);
+        let waiting = summary
+            .chunks_total
+            .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
+        let pending = clamped(waiting).min(desired - running);
+        FleetStatus { active, running, pending, desired, warnings: fleet.warnings.clone() }
+    }
 }
 
 /// Whether the backfill runs. The words are the ones that users of `console backfill status` know.

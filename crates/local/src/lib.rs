@@ -8,8 +8,6 @@
 //! | target | [`ExportTarget`]: NDJSON files |
 //! | fleet | [`Runner`]: one thread a worker |
 
-#[cfg(any(test, feature = "conformance"))]
-pub mod conformance;
 mod durable;
 pub mod export;
 pub mod failed;
@@ -23,5 +21,7 @@ pub use export::{Compression, ExportTarget};
 pub use failed::FsFailedDocuments;
 pub use fs_blobs::FsBlobs;
 pub use lock::RunnerLock;
-pub use runner::{Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture};
+pub use runner::{
+    LocalFleet, Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture,
+};
 pub use store::{Mode, RunQueue, SqliteStore};

@@ -5,6 +5,7 @@
 //! when another number is wanted, stops all when the run is stopped, and ends when no work is left.
 
 mod fleet;
+mod port;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +14,7 @@ use crate::store::SqliteStore;
 use backfill::model::{RunId, RunState};
 use backfill::ports::{Checkpoints, Clock, Sample, StoreError, SystemClock};
 use fleet::Fleet;
+pub use port::LocalFleet;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;

@@ -15,7 +15,7 @@ pub use chunk::{
 };
 pub use counters::Counters;
 pub use crc::RangeCrc;
-pub use run::{MissingShard, Run, RunId, RunSpec, RunState, Selection, WriteMode};
+pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use shard::{IndexPlan, Shard, ShardId};
 
 /// Milliseconds since the Unix epoch. Passed in by the caller: the model has no clock.

@@ -86,6 +86,19 @@ impl RunState {
     }
 }
 
+/// How far the planning of a run has come. It may break off anywhere, and goes on from here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Planning {
+    /// Shards are read and stored.
+    #[default]
+    Shards,
+    /// All shards are stored; so many chunks, in the order of the queue, have been given their messages.
+    Messages(u64),
+    /// Every chunk is stored and was given its message.
+    Complete,
+}
+
 /// The durable record of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -95,6 +108,8 @@ pub struct Run {
     pub spec: RunSpec,
     /// Where it stands.
     pub state: RunState,
+    /// How far its planning has come. The run cannot end before that is complete.
+    pub planning: Planning,
     /// How many workers are wanted.
     pub desired_workers: u32,
     /// When it was created.

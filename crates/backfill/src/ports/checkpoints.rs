@@ -2,8 +2,8 @@
 
 use crate::model::chunk::{ClaimRefused, WriteRefused};
 use crate::model::{
-    AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Progress, Reason, Run, RunId, RunState,
-    Shard, ShardId,
+    AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Planning, Progress, Reason, Run, RunId,
+    RunState, Shard, ShardId,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,15 @@ pub enum ClaimOutcome {
     Granted(Box<Chunk>),
     /// It is not: done, given up, or held by another.
     Refused(ClaimRefused),
+}
+
+/// The answer to the creation of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Creation {
+    /// It is stored, and the newest.
+    Created,
+    /// Another run was created meanwhile; nothing was stored.
+    Superseded(RunId),
 }
 
 /// What the operator wants of a run, as seen by each write of a worker.
@@ -128,8 +137,21 @@ pub struct Summary {
 /// Stores runs, shards and chunks. Each method is atomic and durable when it returns.
 #[async_trait]
 pub trait Checkpoints: Send + Sync + std::fmt::Debug {
-    /// Stores a planned run, with its shards and chunks, at once or (if a run of this name exists) not at all.
-    async fn create_run(&self, run: &Run, shards: &[Shard], chunks: &[Chunk]) -> Result<(), StoreError>;
+    /// Stores a new run, which becomes the newest, if the newest one is still `newest` (`None`: there is none). Of
+    /// several that try at once, one is [`Creation::Created`]. Creating the newest run again changes nothing.
+    async fn create_run(&self, run: &Run, newest: Option<&RunId>) -> Result<Creation, StoreError>;
+
+    /// Stores a planned shard with all its chunks, at once or (if the shard is there already) not at all. A shard
+    /// that is only stored in part, as by a planner that was killed, is not there.
+    async fn add_shard(&self, run: &RunId, shard: &Shard, chunks: &[Chunk]) -> Result<(), StoreError>;
+
+    /// Records how far planning has come, if it stands at `from`; returns where it stands now.
+    async fn advance_planning(
+        &self,
+        run: &RunId,
+        from: Planning,
+        to: Planning,
+    ) -> Result<Planning, StoreError>;
 
     /// The run of this name.
     async fn run(&self, id: &RunId) -> Result<Run, StoreError>;

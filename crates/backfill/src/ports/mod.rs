@@ -4,15 +4,17 @@ pub mod blobs;
 pub mod checkpoints;
 pub mod clock;
 pub mod failed;
+pub mod fleet;
 pub mod queue;
 pub mod target;
 
 pub use blobs::{Blob, BlobError, Blobs};
 pub use checkpoints::{
-    Checkpoints, ClaimOutcome, IndexSummary, RunControl, Sample, ShardCounts, StoreError, Summary,
+    Checkpoints, ClaimOutcome, Creation, IndexSummary, RunControl, Sample, ShardCounts, StoreError, Summary,
 };
 pub use clock::{Clock, SystemClock};
 pub use failed::{FailedDocument, FailedDocuments, FailedPart};
+pub use fleet::{Fleet, FleetState};
 pub use queue::{Message, Queue};
 pub use target::{
     Acknowledge, Batch, BatchEntry, ChunkWriter, ItemOutcome, Refusal, Reply, Target, TargetError,

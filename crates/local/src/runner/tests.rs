@@ -1,8 +1,8 @@
 use super::*;
-use crate::conformance::{self, DOCS};
 use crate::store::Mode;
 use backfill::model::Run;
 use backfill::ports::{ClaimOutcome, Queue};
+use conformance::DOCS;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -23,7 +23,7 @@ async fn bench(workers: u32, chunks: u32) -> Bench {
     let store = Arc::new(SqliteStore::open(&path, Mode::ReadWriteCreate).unwrap());
     let (mut run, shards, chunks) = conformance::plan("run", 1, chunks);
     run.desired_workers = workers;
-    store.create_run(&run, &shards, &chunks).await.unwrap();
+    conformance::store_plan(store.as_ref(), &run, &shards, &chunks).await;
     // Nothing is enqueued: the runner finds that out by itself.
     Bench { _dir: dir, store, lock, run }
 }

@@ -1,24 +1,56 @@
 //! The checkpoint port.
 
-use super::columns::int;
+use super::columns::{from_json, int, to_json};
 use super::records::{self, Share};
 use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
 use backfill::model::{
-    Chunk, ChunkId, HandedBack, Millis, Progress, Reason, Run, RunId, RunState, Shard, ShardId,
+    Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Shard, ShardId,
 };
-use backfill::ports::{Checkpoints, ClaimOutcome, RunControl, Sample, StoreError, Summary};
+use backfill::ports::{Checkpoints, ClaimOutcome, Creation, RunControl, Sample, StoreError, Summary};
 use rusqlite::{Connection, OptionalExtension, params};
-use std::collections::HashMap;
 
 /// Samples that are kept of a run.
 const SAMPLES: i64 = 120;
 
 #[async_trait]
 impl Checkpoints for SqliteStore {
-    async fn create_run(&self, run: &Run, shards: &[Shard], chunks: &[Chunk]) -> Result<(), StoreError> {
-        let (run, shards, chunks) = (run.clone(), shards.to_vec(), chunks.to_vec());
-        self.write(move |tx| create(tx, &run, &shards, &chunks)).await
+    async fn create_run(&self, run: &Run, newest: Option<&RunId>) -> Result<Creation, StoreError> {
+        let (run, expected) = (run.clone(), newest.cloned());
+        self.write(move |tx| {
+            let found = newest_run(tx)?.map(|(_, id)| id);
+            match found {
+                Some(id) if id == run.id => return Ok(Creation::Created),
+                Some(id) if expected.as_ref() != Some(&id) => return Ok(Creation::Superseded(id)),
+                _ => {}
+            }
+            records::insert_run(tx, &run)?;
+            Ok(Creation::Created)
+        })
+        .await
+    }
+
+    async fn add_shard(&self, run: &RunId, shard: &Shard, chunks: &[Chunk]) -> Result<(), StoreError> {
+        let (run, shard, chunks) = (run.clone(), shard.clone(), chunks.to_vec());
+        self.write(move |tx| add_shard(tx, &run, &shard, &chunks)).await
+    }
+
+    async fn advance_planning(
+        &self,
+        run: &RunId,
+        from: Planning,
+        to: Planning,
+    ) -> Result<Planning, StoreError> {
+        let run = run.clone();
+        self.write(move |tx| {
+            let (from, to) = (to_json(&from)?, to_json(&to)?);
+            let sql = "UPDATE runs SET planning = ?3 WHERE id = ?1 AND planning = ?2";
+            tx.execute(sql, params![run.0, from, to])?;
+            let sql = "SELECT planning FROM runs WHERE id = ?1";
+            let now = tx.query_row(sql, [&run.0], |row| row.get::<_, String>(0)).optional()?;
+            from_json("a run's planning", &now.ok_or_else(|| records::no_run(&run))?)
+        })
+        .await
     }
 
     async fn run(&self, id: &RunId) -> Result<Run, StoreError> {
@@ -27,13 +59,7 @@ impl Checkpoints for SqliteStore {
     }
 
     async fn latest_run(&self) -> Result<Option<Run>, StoreError> {
-        self.read(|tx| {
-            // Names sort by time of creation.
-            let newest = "SELECT seq FROM runs ORDER BY id DESC LIMIT 1";
-            let seq = tx.query_row(newest, [], |row| row.get(0)).optional()?;
-            seq.map(|seq| records::read_run(tx, seq)).transpose()
-        })
-        .await
+        self.read(|tx| newest_run(tx)?.map(|(seq, _)| records::read_run(tx, seq)).transpose()).await
     }
 
     async fn control(&self, id: &RunId) -> Result<RunControl, StoreError> {
@@ -56,7 +82,7 @@ impl Checkpoints for SqliteStore {
             }
             let changed = tx.execute(
                 "UPDATE runs SET state = ?2, finished = ?3, damage = ?4 WHERE id = ?1",
-                params![id.0, records::state_name(state), finished, super::columns::to_json(&damage)?],
+                params![id.0, records::state_name(state), finished, to_json(&damage)?],
             )?;
             if changed == 1 { Ok(()) } else { Err(records::no_run(&id)) }
         })
@@ -206,27 +232,26 @@ impl Checkpoints for SqliteStore {
     }
 }
 
-fn create(tx: &Connection, run: &Run, shards: &[Shard], chunks: &[Chunk]) -> Result<(), Fault> {
-    let Some(run_seq) = records::insert_run(tx, run)? else { return Ok(()) };
-    let mut sums: HashMap<&ShardId, (i64, Share)> = HashMap::new();
-    for chunk in chunks {
-        let (count, share) = sums.entry(&chunk.id.shard).or_default();
-        *count += 1;
-        *share = share.plus(Share::of(chunk));
+/// Key and name of the run that was created last.
+fn newest_run(tx: &Connection) -> Result<Option<(i64, RunId)>, Fault> {
+    let sql = "SELECT seq, id FROM runs ORDER BY seq DESC LIMIT 1";
+    Ok(tx.query_row(sql, [], |row| Ok((row.get(0)?, RunId(row.get(1)?)))).optional()?)
+}
+
+fn add_shard(tx: &Connection, run: &RunId, shard: &Shard, chunks: &[Chunk]) -> Result<(), Fault> {
+    if let Some(foreign) = chunks.iter().find(|chunk| chunk.id.shard != shard.id) {
+        return Err(Fault::Store(StoreError::Invalid {
+            what: format!("the plan of shard {}", shard.id),
+            reason: format!("chunk {} is of another shard: a defect", foreign.id),
+        }));
     }
-    let mut keys = HashMap::new();
-    for shard in shards {
-        let (count, share) = sums.get(&shard.id).copied().unwrap_or_default();
-        keys.insert(&shard.id, records::insert_shard(tx, run_seq, shard, count, &share)?);
-    }
-    for chunk in chunks {
-        let Some(shard) = keys.get(&chunk.id.shard) else {
-            return Err(Fault::Store(StoreError::Invalid {
-                what: format!("the plan of run {}", run.id),
-                reason: format!("chunk {} is of a shard that is not planned: a defect", chunk.id),
-            }));
-        };
-        records::insert_chunk(tx, run_seq, *shard, chunk)?;
+    let run = records::run_seq(tx, run)?;
+    let share = chunks.iter().fold(Share::default(), |sum, chunk| sum.plus(Share::of(chunk)));
+    let count = i64::try_from(chunks.len()).unwrap_or(i64::MAX);
+    if let Some(seq) = records::insert_shard(tx, run, shard, count, &share)? {
+        for chunk in chunks {
+            records::insert_chunk(tx, run, seq, chunk)?;
+        }
     }
     Ok(())
 }

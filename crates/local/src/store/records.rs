@@ -52,40 +52,45 @@ pub(super) fn no_chunk(run: &RunId, chunk: &ChunkId) -> Fault {
 
 /// The run of this key, as it is now.
 pub(super) fn read_run(connection: &Connection, seq: i64) -> Result<Run, Fault> {
-    let (record, state, desired, finished, damage) = connection
-        .prepare_cached("SELECT record, state, desired_workers, finished, damage FROM runs WHERE seq = ?1")?
+    let (record, state, planning, desired, finished, damage) = connection
+        .prepare_cached(
+            "SELECT record, state, planning, desired_workers, finished, damage FROM runs WHERE seq = ?1",
+        )?
         .query_row([seq], |row| {
             Ok((
                 row.get::<_, String>(0)?,
                 row.get::<_, String>(1)?,
-                row.get::<_, u32>(2)?,
-                row.get::<_, Option<i64>>(3)?,
-                row.get::<_, String>(4)?,
+                row.get::<_, String>(2)?,
+                row.get::<_, u32>(3)?,
+                row.get::<_, Option<i64>>(4)?,
+                row.get::<_, String>(5)?,
             ))
         })?;
     let mut run: Run = from_json("a run", &record)?;
     run.state = parse_state(&state)?;
+    run.planning = from_json("a run's planning", &planning)?;
     run.desired_workers = desired;
     run.finished = finished.map(nat);
     run.damage = from_json("a run's damage", &damage)?;
     Ok(run)
 }
 
-/// Stores a run; `None` if one of this name exists.
-pub(super) fn insert_run(connection: &Connection, run: &Run) -> Result<Option<i64>, Fault> {
-    let inserted = connection.execute(
-        "INSERT OR IGNORE INTO runs (id, record, state, desired_workers, finished, damage)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+/// Stores a run.
+pub(super) fn insert_run(connection: &Connection, run: &Run) -> Result<(), Fault> {
+    connection.execute(
+        "INSERT INTO runs (id, record, state, planning, desired_workers, finished, damage)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         params![
             run.id.0,
             to_json(run)?,
             state_name(run.state),
+            to_json(&run.planning)?,
             run.desired_workers,
             run.finished.map(int),
             to_json(&run.damage)?
         ],
     )?;
-    Ok((inserted == 1).then(|| connection.last_insert_rowid()))
+    Ok(())
 }
 
 /// What a chunk adds to the sums of its shard.
@@ -168,22 +173,22 @@ pub(super) fn read_counters(row: &Row<'_>, at: usize) -> rusqlite::Result<Counte
     })
 }
 
-/// Stores a shard with the sums of its chunks.
+/// Stores a shard with the sums of its chunks, unless it is there; its key if it was not.
 pub(super) fn insert_shard(
     connection: &Connection,
     run: i64,
     shard: &Shard,
     chunks: i64,
     share: &Share,
-) -> Result<i64, Fault> {
+) -> Result<Option<i64>, Fault> {
     let c = share.counters;
     let sql = format!(
-        "INSERT INTO shards (run, name, number, record, live_docs, stored_bytes, damage, chunks, claimed, done,
-         failed, damaged_chunks, {COUNTER_COLUMNS})
+        "INSERT OR IGNORE INTO shards (run, name, number, record, live_docs, stored_bytes, damage, chunks, claimed,
+         done, failed, damaged_chunks, {COUNTER_COLUMNS})
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
          ?22)"
     );
-    connection.prepare_cached(&sql)?.execute(params![
+    let inserted = connection.prepare_cached(&sql)?.execute(params![
         run,
         shard.id.index,
         shard.id.shard,
@@ -207,7 +212,7 @@ pub(super) fn insert_shard(
         c[8],
         c[9]
     ])?;
-    Ok(connection.last_insert_rowid())
+    Ok((inserted == 1).then(|| connection.last_insert_rowid()))
 }
 
 /// Adds to the sums of a shard.

@@ -20,6 +20,7 @@ CREATE TABLE runs (
     id TEXT NOT NULL UNIQUE,
     record TEXT NOT NULL,
     state TEXT NOT NULL,
+    planning TEXT NOT NULL,
     desired_workers INTEGER NOT NULL,
     finished INTEGER,
     damage TEXT NOT NULL

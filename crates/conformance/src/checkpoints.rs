@@ -1,131 +1,12 @@
-//! What any adapter of [`Checkpoints`] and [`Queue`] must do, as functions that panic where one does not.
-//!
-//! Each function makes runs of its own, so the store need not be empty; the queue, however, must be.
+//! The checkpoint store, but for planning.
 
-#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
-
+use super::{BYTES, DOCS, create, error, granted, plan, progress, refused, store_plan, stored};
 use backfill::model::chunk::{ClaimRefused, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
-    AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, IndexPlan, Millis, Position,
-    Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
+    AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Millis, Progress, Reason, Run,
+    RunId, RunState, Shard, ShardId,
 };
-use backfill::ports::{Checkpoints, ClaimOutcome, Message, Queue, Sample, ShardCounts, StoreError};
-use std::collections::{BTreeMap, BTreeSet};
-
-/// Documents of each chunk of [`plan`].
-pub const DOCS: u32 = 10;
-
-/// Stored-field bytes of each chunk of [`plan`].
-pub const BYTES: u64 = 1000;
-
-/// A run of this name over the indices `a` and `b`, each with `shards` shards of `chunks` chunks.
-pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk>) {
-    let spec = RunSpec {
-        repository: "/repository".to_owned(),
-        snapshot: "snapshot".to_owned(),
-        snapshot_uuid: "uuid".to_owned(),
-        selection: Selection { patterns: "*".to_owned(), include_hidden: false },
-        target: "http://target".to_owned(),
-        allow_partial: false,
-        chunk_bytes: BYTES,
-    };
-    let index = |name: &str| IndexPlan {
-        name: name.to_owned(),
-        destination: name.to_owned(),
-        data_stream: false,
-        warnings: vec![format!("a warning of {name}")],
-    };
-    let run = Run {
-        id: RunId(name.to_owned()),
-        spec,
-        state: RunState::Running,
-        desired_workers: 2,
-        created: 1_000,
-        finished: None,
-        indices: vec![index("b"), index("a")],
-        missing_shards: Vec::new(),
-        refused: vec![("broken".to_owned(), "its metadata is missing".to_owned())],
-        damage: Vec::new(),
-    };
-    let ids: Vec<ShardId> = ["a", "b"]
-        .iter()
-        .flat_map(|index| (0..shards).map(|shard| ShardId { index: (*index).to_owned(), shard }))
-        .collect();
-    let all_shards = ids.iter().map(|id| Shard {
-        id: id.clone(),
-        path: format!("indices/{}/{}", id.index, id.shard),
-        manifest_etag: "etag".to_owned(),
-        live_docs: u64::from(DOCS * chunks),
-        stored_bytes: BYTES * u64::from(chunks),
-        chunks,
-        damage: None,
-    });
-    // Interleaved, as planning does it.
-    let all_chunks = (0..chunks).flat_map(|number| ids.iter().map(move |id| (id.clone(), number)));
-    let all_chunks = all_chunks.enumerate().map(|(order, (shard, number))| {
-        let range = SegmentRange {
-            segment: "_0".to_owned(),
-            first_doc: number * DOCS,
-            end_doc: (number + 1) * DOCS,
-            start: u64::from(number) * BYTES,
-            end: u64::from(number + 1) * BYTES,
-            file_len: u64::from(chunks) * BYTES,
-            file_crc: 7,
-        };
-        Chunk { order: order as u64, ..Chunk::new(ChunkId { shard, number }, vec![range]) }
-    });
-    (run, all_shards.collect(), all_chunks.collect())
-}
-
-/// The progress of a chunk of [`plan`] after `docs` of its documents.
-pub fn progress(chunk: &Chunk, docs: u32) -> Progress {
-    let first = chunk.ranges.first().map_or(0, |range| range.first_doc);
-    let cursor = if docs >= DOCS { chunk.end() } else { Position { range: 0, doc: first + docs } };
-    let docs = u64::from(docs.min(DOCS));
-    Progress {
-        cursor,
-        counters: Counters {
-            indexed: docs,
-            source_bytes: docs * 200,
-            stored_bytes: docs * BYTES / u64::from(DOCS),
-            requests: docs,
-            busy_ms: docs * 3,
-            ..Counters::default()
-        },
-        crcs: vec![RangeCrc { crc: docs as u32, len: docs }],
-        damage: Vec::new(),
-    }
-}
-
-async fn create(store: &dyn Checkpoints, name: &str) -> (RunId, Vec<Chunk>) {
-    let (run, shards, chunks) = plan(name, 1, 2);
-    store.create_run(&run, &shards, &chunks).await.unwrap();
-    (run.id, chunks)
-}
-
-/// An attempt's end with an error.
-fn error(message: &str) -> Reason {
-    Reason::Error(AttemptError { cause: Cause::Snapshot, message: message.to_owned() })
-}
-
-async fn granted(store: &dyn Checkpoints, run: &RunId, id: &ChunkId, now: Millis, until: Millis) -> Chunk {
-    match store.claim(run, id, "owner", now, until).await.unwrap() {
-        ClaimOutcome::Granted(chunk) => *chunk,
-        ClaimOutcome::Refused(refused) => panic!("the claim of {id} was refused: {refused:?}"),
-    }
-}
-
-async fn refused(store: &dyn Checkpoints, run: &RunId, id: &ChunkId, now: Millis) -> ClaimRefused {
-    match store.claim(run, id, "another", now, now + 60).await.unwrap() {
-        ClaimOutcome::Granted(chunk) => panic!("{id} was granted: {chunk:?}"),
-        ClaimOutcome::Refused(refused) => refused,
-    }
-}
-
-async fn stored(store: &dyn Checkpoints, run: &RunId, id: &ChunkId) -> Chunk {
-    let chunks = store.chunks(run, &id.shard).await.unwrap();
-    chunks.into_iter().find(|chunk| chunk.id == *id).expect("the chunk is stored")
-}
+use backfill::ports::{Checkpoints, Sample, ShardCounts, StoreError};
 
 /// All that the checkpoint store must do.
 pub async fn checkpoints(store: &dyn Checkpoints) {
@@ -141,31 +22,26 @@ pub async fn checkpoints(store: &dyn Checkpoints) {
     shards_with_damage_do_not_complete(store).await;
 }
 
-/// All that the queue must do. The order of messages is not part of it.
-pub async fn queue(store: &dyn Checkpoints, queue: &dyn Queue) {
-    messages_are_delivered_until_deleted(store, queue).await;
-    a_stale_receipt_does_nothing(store, queue).await;
-}
-
 async fn runs_are_stored_once(store: &dyn Checkpoints) {
     let (run, shards, chunks) = plan("once", 2, 3);
-    store.create_run(&run, &shards, &chunks).await.unwrap();
+    store_plan(store, &run, &shards, &chunks).await;
     assert_eq!(store.run(&run.id).await.unwrap(), run);
     assert_eq!(sorted(store.shards(&run.id).await.unwrap()), sorted(shards.clone()));
     for shard in &shards {
         assert_eq!(store.shard(&run.id, &shard.id).await.unwrap(), *shard);
-        let expected: Vec<Chunk> = chunks.iter().filter(|c| c.id.shard == shard.id).cloned().collect();
+        let mut expected: Vec<Chunk> = chunks.iter().filter(|c| c.id.shard == shard.id).cloned().collect();
+        expected.sort_by_key(|chunk| chunk.id.number);
         assert_eq!(store.chunks(&run.id, &shard.id).await.unwrap(), expected);
     }
     // Again, after work was begun: nothing of it is lost.
     let chunk = granted(store, &run.id, &chunks[0].id, 0, 60).await;
     let other = Run { desired_workers: 99, ..run.clone() };
-    store.create_run(&other, &shards, &chunks).await.unwrap();
+    store_plan(store, &other, &shards, &chunks).await;
     assert_eq!(store.run(&run.id).await.unwrap(), run);
     assert_eq!(stored(store, &run.id, &chunk.id).await, chunk);
 
     let (later, shards, chunks) = plan("zz-newest", 1, 1);
-    store.create_run(&later, &shards, &chunks).await.unwrap();
+    store_plan(store, &later, &shards, &chunks).await;
     assert_eq!(store.latest_run().await.unwrap().map(|run| run.id), Some(later.id));
 }
 
@@ -331,7 +207,7 @@ async fn what_is_not_there_is_not_found(store: &dyn Checkpoints) {
 async fn a_summary_adds_up(store: &dyn Checkpoints) {
     let (mut run, shards, chunks) = plan("summary", 2, 2);
     run.desired_workers = 4;
-    store.create_run(&run, &shards, &chunks).await.unwrap();
+    store_plan(store, &run, &shards, &chunks).await;
     // Of index a, shard 0 is through and shard 1 begun; index b was not touched.
     let of = |shard: u32, number: u32| {
         let shard = ShardId { index: "a".to_owned(), shard };
@@ -377,7 +253,7 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
 async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     let (run, mut shards, chunks) = plan("damage", 1, 1);
     shards[0].damage = Some("_0.fdt is cut off".to_owned());
-    store.create_run(&run, &shards, &chunks).await.unwrap();
+    store_plan(store, &run, &shards, &chunks).await;
     for chunk in &chunks {
         granted(store, &run.id, &chunk.id, 0, 60).await;
         let mut through = progress(chunk, DOCS);
@@ -389,172 +265,4 @@ async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     let summary = store.summary(&run.id, 100).await.unwrap();
     assert_eq!(summary.shards, ShardCounts { total: 2, ..ShardCounts::default() });
     assert_eq!(summary.damaged_shards, [(shards[0].id.clone(), "_0.fdt is cut off".to_owned())]);
-}
-
-async fn receive_all(queue: &dyn Queue, now: Millis, until: Millis) -> Vec<Message> {
-    let mut messages = Vec::new();
-    while let Some(message) = queue.receive(now, until).await.unwrap() {
-        messages.push(message);
-    }
-    messages
-}
-
-fn chunks_of(messages: &[Message]) -> BTreeSet<ChunkId> {
-    messages.iter().map(|message| message.chunk.clone()).collect()
-}
-
-async fn messages_are_delivered_until_deleted(store: &dyn Checkpoints, queue: &dyn Queue) {
-    let (run, chunks) = create(store, "queue").await;
-    let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id.clone()).collect();
-    assert_eq!(queue.receive(0, 60).await.unwrap(), None);
-    queue.enqueue(&run, &ids[..2]).await.unwrap();
-    let all: BTreeSet<ChunkId> = ids.iter().cloned().collect();
-    // Again, as after a start that was killed half-way.
-    queue.enqueue(&run, &ids).await.unwrap();
-    let first = receive_all(queue, 0, 60).await;
-    assert_eq!(chunks_of(&first), all);
-    assert!(first.iter().all(|message| message.run == run));
-    assert_eq!(queue.receive(59, 119).await.unwrap(), None);
-    queue.extend(&first[0], 100).await.unwrap();
-    queue.delete(&first[1]).await.unwrap();
-    // Nobody deleted the rest: delivered again, with receipts of their own.
-    let second = receive_all(queue, 60, 120).await;
-    assert_eq!(chunks_of(&second), chunks_of(&first[2..]));
-    let third = receive_all(queue, 100, 200).await;
-    assert_eq!(chunks_of(&third), chunks_of(&first[..1]));
-    assert_ne!(third[0].receipt, first[0].receipt);
-    // Handed back: there again at once.
-    queue.hand_back(&third[0]).await.unwrap();
-    let fourth = receive_all(queue, 101, 200).await;
-    assert_eq!(chunks_of(&fourth), chunks_of(&third));
-    for message in second.iter().chain(&fourth) {
-        queue.delete(message).await.unwrap();
-    }
-    assert_eq!(queue.receive(Millis::from(u32::MAX), Millis::from(u32::MAX)).await.unwrap(), None);
-}
-
-async fn a_stale_receipt_does_nothing(store: &dyn Checkpoints, queue: &dyn Queue) {
-    let (run, chunks) = create(store, "receipts").await;
-    queue.enqueue(&run, &[chunks[0].id.clone()]).await.unwrap();
-    let old = queue.receive(0, 60).await.unwrap().expect("a message");
-    let new = queue.receive(60, 120).await.unwrap().expect("the message again");
-    queue.delete(&old).await.unwrap();
-    queue.hand_back(&old).await.unwrap();
-    queue.extend(&old, 999).await.unwrap();
-    assert_eq!(queue.receive(119, 200).await.unwrap(), None);
-    let again = queue.receive(120, 200).await.unwrap().expect("neither deleted nor extended");
-    assert_eq!(again.chunk, new.chunk);
-    queue.delete(&again).await.unwrap();
-    queue.delete(&again).await.unwrap();
-}
-
-/// What a worker may do to a chunk, well-behaved or not.
-#[derive(Clone, Copy, Debug)]
-pub enum Action {
-    /// Claims it for this many milliseconds.
-    Claim(u32),
-    /// Saves after this many documents and renews for 50 ms.
-    Save(u32),
-    /// Hands it back after this many documents, with an error or without.
-    HandBack(u32, bool),
-    /// Retries what was given up.
-    Retry,
-    /// Completes it after this many documents.
-    Complete(u32),
-}
-
-/// A step of several workers on several chunks.
-#[derive(Clone, Copy, Debug)]
-pub struct Step {
-    /// Milliseconds that pass before.
-    pub pass: u32,
-    /// Who acts; each acts under the last epoch that it was granted.
-    pub owner: u32,
-    /// On which chunk of the plan.
-    pub chunk: usize,
-    /// What it does.
-    pub action: Action,
-}
-
-/// Takes the steps on the store and on plain records with the pure transitions: all answers and all records must
-/// be the same, and the summary must be the sum over the records.
-pub async fn agrees_with_the_model(store: &dyn Checkpoints, name: &str, steps: &[Step]) {
-    let (run, shards, chunks) = plan(name, 1, 2);
-    store.create_run(&run, &shards, &chunks).await.unwrap();
-    let mut model = chunks.clone();
-    let mut epochs: BTreeMap<(u32, usize), u64> = BTreeMap::new();
-    let mut now = 0;
-    for step in steps {
-        now += Millis::from(step.pass);
-        let at = step.chunk % model.len();
-        let (record, key) = (&mut model[at], (step.owner, at));
-        let id = record.id.clone();
-        let epoch = epochs.get(&key).copied().unwrap_or(0);
-        let owner = format!("owner-{}", step.owner);
-        match step.action {
-            Action::Claim(length) => {
-                let until = now + Millis::from(length);
-                let expected = record.claim(&owner, now, until);
-                match store.claim(&run.id, &id, &owner, now, until).await.unwrap() {
-                    ClaimOutcome::Granted(chunk) => {
-                        assert_eq!(expected, Ok(()));
-                        assert_eq!(*chunk, *record);
-                        epochs.insert(key, chunk.epoch);
-                    }
-                    ClaimOutcome::Refused(refused) => assert_eq!(expected, Err(refused)),
-                }
-            }
-            Action::Save(docs) => {
-                let progress = progress(record, docs);
-                let expected = record.save(epoch, progress.clone(), now + 50);
-                let answer = store.save(&run.id, &id, epoch, &progress, now + 50).await;
-                same(expected, answer.map(drop));
-            }
-            Action::HandBack(docs, failed) => {
-                let progress = progress(record, docs);
-                let reason = if failed { error(&format!("at {now}")) } else { Reason::Stopped };
-                let expected = record.hand_back(epoch, progress.clone(), reason.clone());
-                same(expected, store.hand_back(&run.id, &id, epoch, &progress, &reason).await);
-            }
-            Action::Retry => {
-                let expected: Vec<ChunkId> = model
-                    .iter_mut()
-                    .filter(|chunk| chunk.state == ChunkState::Failed)
-                    .map(|chunk| {
-                        chunk.retry();
-                        chunk.id.clone()
-                    })
-                    .collect();
-                assert_eq!(store.retry_failed(&run.id).await.unwrap(), expected);
-            }
-            Action::Complete(docs) => {
-                let progress = progress(record, docs);
-                let expected = record.complete(epoch, progress.clone());
-                same(expected, store.complete(&run.id, &id, epoch, &progress).await);
-            }
-        }
-    }
-    let mut counters = Counters::default();
-    for record in &model {
-        assert_eq!(stored(store, &run.id, &record.id).await, *record);
-        counters += &record.progress.counters;
-    }
-    let count = |test: &dyn Fn(&Chunk) -> bool| model.iter().filter(|chunk| test(chunk)).count() as u64;
-    let summary = store.summary(&run.id, now).await.unwrap();
-    assert_eq!(summary.counters, counters);
-    assert_eq!(summary.chunks_done, count(&|chunk| chunk.state == ChunkState::Done));
-    let leased = |chunk: &Chunk| matches!(&chunk.state, ChunkState::Leased(lease) if lease.until > now);
-    assert_eq!(summary.chunks_leased, count(&leased));
-    let failed = |chunk: &Chunk| chunk.state == ChunkState::Failed;
-    assert_eq!(summary.chunks_failed, count(&failed));
-    assert_eq!(summary.given_up.len() as u64, count(&failed));
-    assert_eq!(summary.last_errors.len() as u64, count(&|c| !failed(c) && c.last_error.is_some()));
-}
-
-fn same<T: PartialEq + std::fmt::Debug>(expected: Result<T, WriteRefused>, answer: Result<T, StoreError>) {
-    match (expected, answer) {
-        (Ok(expected), Ok(answer)) => assert_eq!(expected, answer),
-        (Err(expected), Err(StoreError::Refused(refused))) => assert_eq!(expected, refused),
-        (expected, answer) => panic!("the model says {expected:?}, the store {answer:?}"),
-    }
 }
