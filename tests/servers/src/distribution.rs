@@ -9,9 +9,10 @@ use std::{
 use crate::{
     Error, Product, Version,
     error::At,
-    release::Release,
+    patch,
+    release::{Origin, Release},
     server::{Account, check_open},
-    tools::maven_copy,
+    tools::{maven_copy, maven_copy_with_dependencies},
 };
 
 const CACHE_VARIABLE: &str = "BACKFILL_SERVERS";
@@ -39,10 +40,20 @@ pub(crate) fn home(product: Product, version: Version) -> Result<PathBuf, Error>
     let release = Release::of(product, version)?;
     let name = format!("{product}-{version}");
     let dir = cached(&name, |dir| {
-        maven_copy(&format!("{}:{product}:{version}:zip", release.group), dir)?;
-        let zip = dir.join(format!("{name}.zip"));
-        unpack(&zip, dir)?;
-        fs::remove_file(&zip).at(&zip)?;
+        match release.origin {
+            Origin::Zip(group) => {
+                maven_copy(&format!("{group}:{product}:{version}:zip"), dir)?;
+                let zip = dir.join(format!("{name}.zip"));
+                unpack(&zip, dir)?;
+                fs::remove_file(&zip).at(&zip)?;
+            }
+            Origin::Jars => {
+                let lib = dir.join(&name).join("lib");
+                fs::create_dir_all(&lib).at(&lib)?;
+                maven_copy_with_dependencies("org.elasticsearch", product.name(), &version, &lib)?;
+                patch::for_newer_java(&lib.join(format!("{name}.jar")))?;
+            }
+        }
         for missing in ["plugins", "logs"] {
             let path = dir.join(&name).join(missing);
             fs::create_dir_all(&path).at(&path)?;

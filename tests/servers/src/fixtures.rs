@@ -33,15 +33,24 @@ pub struct ExpectedDoc {
     /// The index of the data stream that holds the document.
     #[serde(rename = "_backing_index", default, skip_serializing_if = "Option::is_none")]
     pub backing_index: Option<String>,
+    /// Its type, where the server's version has types.
+    #[serde(rename = "_type", default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
     /// The document's id.
     #[serde(rename = "_id")]
     pub id: String,
     /// Its routing, if it was indexed with one.
     #[serde(rename = "_routing", default, skip_serializing_if = "Option::is_none")]
     pub routing: Option<String>,
+    /// The id of its parent, if it was indexed with one.
+    #[serde(rename = "_parent", default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
     /// The text of its source; none where the index does not keep it.
     #[serde(rename = "_source", default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Box<RawValue>>,
+    /// The source that was sent, where the index does not keep all of it, or not as a text.
+    #[serde(rename = "_sent", default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<Box<RawValue>>,
 }
 
 impl ExpectedDoc {

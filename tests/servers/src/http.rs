@@ -13,6 +13,20 @@ pub struct Http {
     agent: ureq::Agent,
 }
 
+/// A name as a segment of a path: what is neither a letter, a digit nor one of `-._~` is escaped.
+#[must_use]
+pub fn path_segment(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
 /// A server's answer, whatever its status.
 #[derive(Debug)]
 pub struct Answer {
@@ -155,4 +169,15 @@ impl Answer {
 
 fn json_body(body: &Value) -> Vec<u8> {
     if body.is_null() { Vec::new() } else { body.to_string().into_bytes() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_escaped_in_paths() {
+        assert_eq!(path_segment("a-b_c.1~"), "a-b_c.1~");
+        assert_eq!(path_segment("ü /%"), "%C3%BC%20%2F%25");
+    }
 }

@@ -64,8 +64,8 @@ impl FromStr for Version {
 pub(crate) struct Release {
     product: Product,
     from: (u16, u16),
-    /// The group of the distribution on Maven Central; its artifact is the product's name, its type zip.
-    pub(crate) group: &'static str,
+    /// What is published of it on Maven Central.
+    pub(crate) origin: Origin,
     /// The major versions of Java that it runs on, the best first.
     pub(crate) java: &'static [u16],
     pub(crate) launch: Launch,
@@ -73,6 +73,15 @@ pub(crate) struct Release {
     pub(crate) transport_port: &'static str,
     /// Settings that this version needs; values are YAML.
     pub(crate) settings: &'static [(&'static str, &'static str)],
+}
+
+/// What a server is made from.
+#[derive(Debug)]
+pub(crate) enum Origin {
+    /// A distribution: its group; its artifact is the product's name, its type zip.
+    Zip(&'static str),
+    /// Nothing but its jar and those that it needs.
+    Jars,
 }
 
 /// How the process is started.
@@ -85,6 +94,8 @@ pub(crate) enum Launch {
     Script,
 }
 
+/// Complete distributions, which later versions do not publish there.
+const ZIP_ES: &str = "org.elasticsearch.distribution.zip";
 const INTEG_TEST_ZIP_ES: &str = "org.elasticsearch.distribution.integ-test-zip";
 const INTEG_TEST_ZIP_OS: &str = "org.opensearch.distribution.integ-test-zip";
 const ES_MAIN: &str = "org.elasticsearch.bootstrap.Elasticsearch";
@@ -95,11 +106,47 @@ const ALLOW_SECURITY_MANAGER: &str = "-Djava.security.manager=allow";
 const NO_SYSTEM_CALL_FILTER: (&str, &str) = ("bootstrap.system_call_filter", "false");
 const SINGLE_NODE: (&str, &str) = ("discovery.type", "single-node");
 
+/// Before there was a setting for it, a node was alone when it asked nobody.
+const ASK_NOBODY: [(&str, &str); 2] =
+    [("discovery.zen.ping.multicast.enabled", "false"), ("discovery.zen.ping.unicast.hosts", "[]")];
+
 static RELEASES: &[Release] = &[
     Release {
         product: Product::Elasticsearch,
+        from: (1, 4),
+        origin: Origin::Jars,
+        java: &[11],
+        launch: Launch::Java {
+            main: ES_MAIN,
+            properties: &[
+                "-Delasticsearch",
+                "-Des.foreground=yes",
+                "-Des.path.home={home}",
+                "-Des.path.conf={config}",
+                "-Des.config={config}/elasticsearch.yml",
+            ],
+            arguments: &[],
+        },
+        transport_port: "transport.tcp.port",
+        settings: &ASK_NOBODY,
+    },
+    Release {
+        product: Product::Elasticsearch,
+        from: (2, 0),
+        origin: Origin::Zip(ZIP_ES),
+        java: &[11],
+        launch: Launch::Java {
+            main: ES_MAIN,
+            properties: &["-Delasticsearch", "-Des.path.home={home}", "-Des.path.conf={config}"],
+            arguments: &["start"],
+        },
+        transport_port: "transport.tcp.port",
+        settings: &ASK_NOBODY,
+    },
+    Release {
+        product: Product::Elasticsearch,
         from: (5, 5),
-        group: "org.elasticsearch.distribution.zip",
+        origin: Origin::Zip(ZIP_ES),
         java: &[11],
         launch: Launch::Java {
             main: ES_MAIN,
@@ -112,7 +159,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::Elasticsearch,
         from: (6, 0),
-        group: INTEG_TEST_ZIP_ES,
+        origin: Origin::Zip(INTEG_TEST_ZIP_ES),
         java: &[11],
         launch: Launch::Java {
             main: ES_MAIN,
@@ -130,7 +177,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::Elasticsearch,
         from: (7, 0),
-        group: INTEG_TEST_ZIP_ES,
+        origin: Origin::Zip(INTEG_TEST_ZIP_ES),
         java: &[17, 11],
         launch: Launch::Java {
             main: ES_MAIN,
@@ -150,7 +197,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::Elasticsearch,
         from: (8, 0),
-        group: INTEG_TEST_ZIP_ES,
+        origin: Origin::Zip(INTEG_TEST_ZIP_ES),
         java: &[17, 21],
         launch: Launch::Script,
         transport_port: "transport.port",
@@ -159,7 +206,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::Elasticsearch,
         from: (9, 0),
-        group: INTEG_TEST_ZIP_ES,
+        origin: Origin::Zip(INTEG_TEST_ZIP_ES),
         java: &[21, 25, 24],
         launch: Launch::Script,
         transport_port: "transport.port",
@@ -168,7 +215,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::OpenSearch,
         from: (1, 0),
-        group: INTEG_TEST_ZIP_OS,
+        origin: Origin::Zip(INTEG_TEST_ZIP_OS),
         java: &[17, 11],
         launch: Launch::Java {
             main: OS_MAIN,
@@ -188,7 +235,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::OpenSearch,
         from: (3, 0),
-        group: INTEG_TEST_ZIP_OS,
+        origin: Origin::Zip(INTEG_TEST_ZIP_OS),
         java: &[21, 25, 24],
         launch: Launch::Java {
             main: OS_MAIN,
@@ -228,7 +275,9 @@ mod tests {
         assert_eq!(row(Product::Elasticsearch, "5.6.16").unwrap(), (5, 5));
         assert_eq!(row(Product::OpenSearch, "2.19.5").unwrap(), (1, 0));
         assert_eq!(row(Product::OpenSearch, "3.6.0").unwrap(), (3, 0));
-        assert!(row(Product::Elasticsearch, "1.7.6").is_err());
+        assert_eq!(row(Product::Elasticsearch, "1.7.6").unwrap(), (1, 4));
+        assert_eq!(row(Product::Elasticsearch, "2.4.6").unwrap(), (2, 0));
+        assert!(row(Product::Elasticsearch, "0.90.13").is_err());
     }
 
     #[test]

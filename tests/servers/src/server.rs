@@ -449,8 +449,12 @@ fn write_config(
     let config = dir.join("config");
     let file = config.join(format!("{}.yml", spec.product));
     fs::write(&file, yaml).at(file)?;
-    let logging = home.join("config/log4j2.properties");
-    fs::copy(&logging, config.join("log4j2.properties")).at(logging)?;
+    for name in ["log4j2.properties", "logging.yml"] {
+        let logging = home.join("config").join(name);
+        if logging.exists() {
+            fs::copy(&logging, config.join(name)).at(logging)?;
+        }
+    }
     let options = config.join("jvm.options");
     let heap = &spec.heap;
     let tmp = dir.join("tmp");
@@ -524,7 +528,13 @@ fn command_line(
             command
                 .extend(OPEN_PACKAGES.iter().map(|name| format!("--add-opens=java.base/{name}=ALL-UNNAMED")));
             command.extend(properties.iter().map(fill));
-            command.extend(["-cp".to_owned(), format!("{home}/lib/*"), main.to_owned()]);
+            // Its own jar comes first: old versions replace classes of Lucene's jars.
+            let class_path = if spec.product == Product::Elasticsearch && spec.version.major < 5 {
+                format!("{home}/lib/{}-{}.jar:{home}/lib/*", spec.product, spec.version)
+            } else {
+                format!("{home}/lib/*")
+            };
+            command.extend(["-cp".to_owned(), class_path, main.to_owned()]);
             command.extend(arguments.iter().map(fill));
             command
         }

@@ -1,11 +1,12 @@
 //! The programs that servers need, and how to get those that are missing.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::{Error, jdk};
+use crate::{Error, Version, error::At, jdk};
 
 /// The packages that bring everything on Debian and its relatives.
 const MAVEN: &str = "Maven is missing, which downloads the servers: apt-get install maven";
@@ -56,6 +57,30 @@ pub(crate) fn maven_copy(coordinates: &str, dir: &Path) -> Result<(), Error> {
         .args(["-q", "-B", "dependency:copy", &format!("-Dartifact={coordinates}")])
         .arg(format!("-DoutputDirectory={}", dir.display()));
     run(&mut command, &format!("getting {coordinates} with mvn"))
+}
+
+/// Copies the jar of an artifact, and all jars that it needs to run, into `dir`.
+pub(crate) fn maven_copy_with_dependencies(
+    group: &str,
+    artifact: &str,
+    version: &Version,
+    dir: &Path,
+) -> Result<(), Error> {
+    let maven = find_program("mvn").ok_or_else(|| Error::Missing(MAVEN.to_owned()))?;
+    let project = dir.join("pom.xml");
+    let text = format!(
+        "<project><modelVersion>4.0.0</modelVersion><groupId>of.tests</groupId><artifactId>jars</artifactId>\
+         <version>1</version><dependencies><dependency><groupId>{group}</groupId>\
+         <artifactId>{artifact}</artifactId><version>{version}</version></dependency></dependencies></project>"
+    );
+    fs::write(&project, text).at(&project)?;
+    let mut command = Command::new(maven);
+    command
+        .current_dir(dir)
+        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
+        .arg(format!("-DoutputDirectory={}", dir.display()));
+    run(&mut command, &format!("getting {group}:{artifact}:{version} with mvn"))?;
+    fs::remove_file(&project).at(&project)
 }
 
 /// The last lines of a text.
