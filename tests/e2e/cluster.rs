@@ -33,7 +33,7 @@ fn every_document_arrives(name: &str) {
     let again: Vec<&str> =
         args.iter().copied().chain(["--new", "--workers", "2", "--compress-requests", "on"]).collect();
     let report = desk.backfill(&[&again[..], &["--json"]].concat()).expect(3).json();
-    let streamed = expected.0.keys().filter(|(index, ..)| index.starts_with("logs-")).count();
+    let streamed = expected.0.keys().filter(|key| key.index.starts_with("logs-")).count();
     assert_eq!(report["summary"]["documents_already_there"], streamed);
     Documents::in_cluster(&url).assert_same(&expected);
 }

@@ -2,64 +2,6 @@
 
 use crate::support::{Desk, Documents, files_below, fixture, repo};
 
-fn every_document_arrives(name: &str) {
-    every_document_arrives_but(name, "");
-}
-
-/// Leaves out an index of a codec that is not read yet.
-fn every_document_arrives_but(name: &str, left_out: &str) {
-    let (desk, fixture) = (Desk::new(), fixture(name));
-    let patterns = if left_out.is_empty() { "*".to_owned() } else { format!("*,-{left_out}") };
-    let repo = repo(&fixture);
-    let args = [
-        "start",
-        "--local",
-        "--repo",
-        &repo,
-        "--snapshot",
-        "snap-2",
-        "--index",
-        &patterns,
-        "--target",
-        "ndjson:out",
-    ];
-    let mut expected = Documents::expected(&fixture);
-    expected.0.retain(|(index, ..), _| index != left_out);
-    let sourceless = fixture.expected.iter().any(|d| d.source.is_none());
-    let ended = desk.backfill(&args).expect(if sourceless { 3 } else { 0 });
-    desk.exported("out").assert_same(&expected);
-    assert!(ended.stdout.contains("indexed"), "{}", ended.stdout);
-    // Once more does nothing, and says the same.
-    let again = desk.backfill(&args).expect(if sourceless { 3 } else { 0 });
-    assert_eq!(again.stdout, ended.stdout);
-}
-
-#[test]
-fn every_document_of_elasticsearch_7_10_arrives() {
-    every_document_arrives("es-7.10.2");
-}
-
-#[test]
-fn every_document_of_opensearch_2_19_arrives() {
-    every_document_arrives("os-2.19.5");
-}
-
-#[test]
-fn every_document_of_opensearch_1_3_arrives() {
-    every_document_arrives("os-1.3.20");
-}
-
-#[test]
-fn every_document_of_elasticsearch_8_arrives() {
-    // Its best_compression is zstd.
-    every_document_arrives_but("es-8.19.9", "compressed");
-}
-
-#[test]
-fn every_document_of_opensearch_3_arrives() {
-    every_document_arrives("os-3.6.0");
-}
-
 #[test]
 fn small_chunks_several_workers_and_compression_change_nothing() {
     let fixture = fixture("os-2.19.5");

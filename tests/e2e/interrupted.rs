@@ -31,9 +31,9 @@ fn arguments<'a>(repo: &'a str, url: &'a str) -> Vec<&'a str> {
 fn story(round: u64) -> (Desk, Fixture, Documents, fastrand::Rng) {
     let fixture = fixture(if round.is_multiple_of(2) { "es-7.10.2" } else { "os-2.19.5" });
     let mut expected = Documents::expected(&fixture);
-    expected.0.retain(|(index, ..), _| {
-        ["basic", "nested", "updates", "compressed", "verbatim"].contains(&index.as_str())
-            || index.starts_with("logs-")
+    expected.0.retain(|key, _| {
+        ["basic", "nested", "updates", "compressed", "verbatim"].contains(&key.index.as_str())
+            || key.index.starts_with("logs-")
     });
     (Desk::new(), fixture, expected, fastrand::Rng::with_seed(round))
 }

@@ -11,3 +11,4 @@ mod export;
 mod interrupted;
 mod memory;
 mod support;
+mod versions;

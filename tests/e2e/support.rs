@@ -119,16 +119,31 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-type Key = (String, String, Option<String>);
+/// What tells documents apart: an export keeps the types of an index that has several.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Key {
+    pub(crate) index: String,
+    pub(crate) id: String,
+    pub(crate) routing: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) parent: Option<String>,
+}
 
-/// Documents by index, id and routing. Each may be there once.
+impl Key {
+    pub(crate) fn of(document: &ExpectedDoc) -> Key {
+        let ExpectedDoc { index, id, routing, kind, parent, .. } = document.clone();
+        Key { index, id, routing, kind, parent }
+    }
+}
+
+/// Documents, each with the text of its source. Each may be there once.
 #[derive(Default)]
 pub(crate) struct Documents(pub(crate) BTreeMap<Key, String>);
 
 impl Documents {
     pub(crate) fn add(&mut self, document: ExpectedDoc) {
         let source = document.source_text().unwrap_or("(no source)").to_owned();
-        let key = (document.index, document.id, document.routing);
+        let key = Key::of(&document);
         let before = self.0.insert(key.clone(), source);
         assert!(before.is_none(), "{key:?} is there twice");
     }
@@ -136,8 +151,7 @@ impl Documents {
     /// The documents of a fixture that can be migrated: those with a source, of the indices that are not hidden.
     pub(crate) fn expected(fixture: &Fixture) -> Documents {
         let mut documents = Documents::default();
-        let visible = |d: &&ExpectedDoc| !d.index.starts_with('.') && !HIDDEN.contains(&d.index.as_str());
-        for document in fixture.expected.iter().filter(visible).filter(|d| d.source.is_some()) {
+        for document in visible(fixture).filter(|d| d.source.is_some()) {
             documents.add(document.clone());
         }
         documents
@@ -158,9 +172,12 @@ impl Documents {
                 documents.add(ExpectedDoc {
                     index: stream.map_or(hit._index.clone(), |(name, _)| name.to_owned()),
                     backing_index: None,
+                    kind: None,
                     id: hit._id,
                     routing: hit._routing,
+                    parent: None,
                     source: hit._source,
+                    sent: None,
                 });
             }
             let next = serde_json::json!({"scroll": "1m", "scroll_id": page._scroll_id});
@@ -199,11 +216,17 @@ fn same_numbers(key: &Key, a: &str, b: &str) -> bool {
         }
     }
     let parse = |text| loose(serde_json::from_str(text).unwrap());
-    ["cbor", "smile", "yaml"].contains(&key.1.as_str()) && parse(a) == parse(b)
+    ["cbor", "smile", "yaml"].contains(&key.id.as_str()) && parse(a) == parse(b)
 }
 
 /// Indices of the fixtures that wildcards pass over although their names do not tell.
 const HIDDEN: &[&str] = &["hidden"];
+
+/// The documents of a fixture in the indices that wildcards select.
+pub(crate) fn visible(fixture: &Fixture) -> impl Iterator<Item = &ExpectedDoc> {
+    let visible = |d: &&ExpectedDoc| !d.index.starts_with('.') && !HIDDEN.contains(&d.index.as_str());
+    fixture.expected.iter().filter(visible)
+}
 
 fn short(text: &str) -> &str {
     let end = text.char_indices().nth(300).map_or(text.len(), |(at, _)| at);
@@ -231,21 +254,38 @@ struct Hit {
     _source: Option<Box<RawValue>>,
 }
 
-/// The target cluster that `cargo xtask test` has started.
-pub(crate) fn target_url() -> String {
-    std::env::var("BACKFILL_TEST_TARGET")
-        .expect("BACKFILL_TEST_TARGET: run these tests by `cargo xtask test`")
+/// A cluster that `cargo xtask test` has started.
+#[derive(Clone, Copy)]
+pub(crate) enum Target {
+    OpenSearch2,
+    OpenSearch3,
 }
 
-/// The target, empty, and for this test alone as long as the guard lives.
+impl Target {
+    fn url(self) -> String {
+        let variable = match self {
+            Target::OpenSearch2 => "BACKFILL_TEST_TARGET",
+            Target::OpenSearch3 => "BACKFILL_TEST_TARGET_3",
+        };
+        std::env::var(variable)
+            .unwrap_or_else(|_| panic!("{variable} is not set: run these tests by `cargo xtask test`"))
+    }
+
+    /// The cluster, empty, and for this test alone as long as the guard lives.
+    pub(crate) fn emptied(self) -> (std::sync::MutexGuard<'static, ()>, String) {
+        static ALONE: [std::sync::Mutex<()>; 2] = [const { std::sync::Mutex::new(()) }; 2];
+        let guard = ALONE[self as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let url = self.url();
+        let http = servers::Http::new(&url);
+        http.delete("/_data_stream/*").unwrap();
+        http.delete("/*,-.*").unwrap();
+        (guard, url)
+    }
+}
+
+/// The target that most tests write into, empty.
 pub(crate) fn empty_target() -> (std::sync::MutexGuard<'static, ()>, String) {
-    static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let guard = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let url = target_url();
-    let http = servers::Http::new(&url);
-    http.delete("/_data_stream/*").unwrap();
-    http.delete("/*,-.*").unwrap();
-    (guard, url)
+    Target::OpenSearch2.emptied()
 }
 
 /// Creates the indices and data streams that the documents go to, as an operator has before a backfill.
@@ -258,7 +298,7 @@ pub(crate) fn create_indices(url: &str, documents: &Documents, extra: &[&str]) {
     });
     http.put("/_index_template/streams", &streams).unwrap().ok().unwrap();
     let mut names: Vec<&str> =
-        documents.0.keys().map(|(index, ..)| index.as_str()).chain(extra.iter().copied()).collect();
+        documents.0.keys().map(|key| key.index.as_str()).chain(extra.iter().copied()).collect();
     names.sort_unstable();
     names.dedup();
     for name in names {
@@ -267,7 +307,7 @@ pub(crate) fn create_indices(url: &str, documents: &Documents, extra: &[&str]) {
         } else {
             // Nothing is to be refused for its fields: that is tested apart.
             let body = serde_json::json!({"settings": settings, "mappings": {"enabled": false}});
-            http.put(&format!("/{name}"), &body).unwrap().ok().unwrap();
+            http.put(&format!("/{}", servers::path_segment(name)), &body).unwrap().ok().unwrap();
         }
     }
 }

@@ -10,8 +10,9 @@ use servers::{S3Server, Server, ServerSpec};
 
 use crate::Result;
 
-/// The cluster that tests write into.
-const TARGET: &str = "opensearch:2.19.5";
+/// The clusters that tests write into, and the environment variables that tell where they are.
+const TARGETS: [(&str, &str); 2] =
+    [("opensearch:2.19.5", "BACKFILL_TEST_TARGET"), ("opensearch:3.6.0", "BACKFILL_TEST_TARGET_3")];
 /// The test that needs an S3 server.
 const S3_TEST: &str = "blobs_on_a_real_server";
 
@@ -45,11 +46,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
 
-    let spec: ServerSpec = TARGET.parse()?;
-    eprintln!("== getting {TARGET}, unless it is there");
-    servers::fetch(&spec)?;
-    eprintln!("== starting the target {TARGET}");
-    let target = Server::start(&spec.heap("1g"))?;
+    let mut targets = Vec::new();
+    for (target, variable) in TARGETS {
+        let spec: ServerSpec = target.parse()?;
+        eprintln!("== getting {target}, unless it is there");
+        servers::fetch(&spec)?;
+        eprintln!("== starting the target {target}");
+        targets.push((variable, Server::start(&spec.heap("1g"))?));
+    }
 
     let s3 = S3Server::start()?;
 
@@ -58,7 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     tests
         .args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"])
         .args(&arguments.tests)
-        .env("BACKFILL_TEST_TARGET", target.url());
+        .envs(targets.iter().map(|(variable, server)| (variable, server.url())));
     match &s3 {
         Some(s3) => {
             tests.env("BACKFILL_TEST_S3", s3.url()).envs(S3Server::credentials());
