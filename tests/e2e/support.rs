@@ -205,18 +205,18 @@ impl Documents {
 }
 
 /// Documents indexed as CBOR, SMILE or YAML have no JSON text of their own: the server writes their numbers in its own
-/// way, so they are compared as numbers.
+/// way (and may write more digits of one of four bytes than it has), so they are compared as numbers.
 fn same_numbers(key: &Key, a: &str, b: &str) -> bool {
     fn loose(value: Value) -> Value {
         match value {
-            Value::Number(n) => serde_json::json!(n.as_f64().map(|f| f.to_string())),
+            Value::Number(n) if n.is_f64() => format!("{:.6e}", n.as_f64().unwrap()).into(),
             Value::Array(items) => items.into_iter().map(loose).collect(),
             Value::Object(members) => members.into_iter().map(|(k, v)| (k, loose(v))).collect(),
             other => other,
         }
     }
     let parse = |text| loose(serde_json::from_str(text).unwrap());
-    ["cbor", "smile", "yaml"].contains(&key.id.as_str()) && parse(a) == parse(b)
+    ["cbor", "smile", "smile-big", "yaml"].contains(&key.id.as_str()) && parse(a) == parse(b)
 }
 
 /// Indices of the fixtures that wildcards pass over although their names do not tell.

@@ -34,13 +34,7 @@ macro_rules! versions {
 }
 
 versions! {
-    elasticsearch_1_7: "es-1.7.6",
-    elasticsearch_2_4: "es-2.4.6",
-    elasticsearch_5_6: "es-5.6.16",
-    elasticsearch_6_8: "es-6.8.23",
-    elasticsearch_6_8_with_indices_of_5_6: "es-6.8.23-from-5.6",
     elasticsearch_7_10: "es-7.10.2",
-    elasticsearch_7_10_with_indices_of_6_8: "es-7.10.2-from-6.8",
     elasticsearch_7_17: "es-7.17.29",
     elasticsearch_8_19: "es-8.19.9",
     elasticsearch_8_19_index_modes: "es-8.19.9-modes",
