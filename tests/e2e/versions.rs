@@ -94,7 +94,8 @@ impl Wanted {
     /// among those that failed.
     #[track_caller]
     fn assert_arrived(&self, desk: &Desk, mut found: Documents) {
-        let listed = desk.backfill(&["failed-documents", "list", "--json"]).expect(0).stdout;
+        let listed =
+            desk.backfill(&["failed-documents", "list", "--limit", "100000", "--json"]).expect(0).stdout;
         let failed: BTreeSet<(String, String)> = listed
             .lines()
             .map(|line| serde_json::from_str::<Value>(line).unwrap())
@@ -106,12 +107,14 @@ impl Wanted {
             .collect();
         for (key, doc) in &self.withheld {
             match (found.0.remove(key), &doc.sent) {
-                (Some(source), Some(sent)) => assert_eq!(source, sent.get(), "{key:?}"),
+                (Some(source), Some(sent)) => {
+                    assert!(source == sent.get() || Some(&*source) == doc.source_text(), "{key:?}: {source}");
+                }
                 (Some(source), None) => {
                     let whole: Value = serde_json::from_str(&source).unwrap();
                     let part =
                         doc.source_text().map_or(Value::Null, |part| serde_json::from_str(part).unwrap());
-                    assert!(holds(&whole, &part) && whole != part, "{key:?}: {whole} of {part}");
+                    assert!(holds(&whole, &part), "{key:?}: {whole} of {part}");
                 }
                 (None, _) => {
                     assert!(failed.contains(&(key.index.clone(), key.id.clone())), "{key:?} is nowhere");
