@@ -14,6 +14,10 @@ fuzz_target!(|data: &[u8]| {
     let kind = choices.byte() % 4;
     let codec = ["snapshot", "metadata", "index-metadata", "snapshot"][usize::from(kind)];
     let blob = container(codec, choices.0);
+    // Before there were containers, there was only what they hold.
+    let _ = SnapshotInfo::parse("snapshot-x", choices.0);
+    let _ = ShardManifest::parse("snapshot-x", choices.0);
+    let _ = IndexMetadata::parse("snapshot-x", choices.0);
     match kind {
         0 => drop(SnapshotInfo::parse("snap.dat", &blob)),
         1 => drop(GlobalMetadata::parse("meta.dat", &blob)),

@@ -6,7 +6,8 @@ use snapshot::repository::{RepositoryData, parse_latest};
 
 fuzz_target!(|data: &[u8]| {
     let _ = parse_latest("index.latest", data);
-    let Ok(root) = RepositoryData::parse("index-0", data) else { return };
+    let root = RepositoryData::parse("index-0", data).or_else(|_| RepositoryData::parse("index", data));
+    let Ok(root) = root else { return };
     let _ = root.undated();
     if let Ok(entry) = root.snapshot("latest") {
         for index in root.indices_of(entry) {

@@ -154,6 +154,10 @@ fn index_plan(index: &IndexSource) -> IndexPlan {
                 .to_owned(),
         ),
     }
+    for alias in &index.filtered_aliases {
+        warnings
+            .push(format!("the alias {alias} has a filter, which is not applied: all documents are meant"));
+    }
     IndexPlan {
         name: index.entry.name.clone(),
         destination: index.data_stream.clone().unwrap_or_else(|| index.entry.name.clone()),

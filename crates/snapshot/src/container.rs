@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! magic, name of the codec, version      as every Lucene file begins
-//! body                                   SMILE or JSON; as it is, or after "DFL\0" (DEFLATE) or "ZSTD\0"
+//! body                                   SMILE or JSON; as it is, or after "DFL\0" (DEFLATE) or "ZSTD\0", or in LZF
 //! magic, algorithm, CRC-32               as every Lucene file ends
 //! ```
+//!
+//! Before Elasticsearch 2.0 blobs were the body alone, and their names did not end in `.dat`.
 
 use std::io::Read;
 
@@ -13,6 +15,7 @@ use lucene::input::Input;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
+use crate::lzf;
 use crate::source::smile;
 
 /// Codec of `snap-*.dat`, at the root and in a shard.
@@ -21,6 +24,9 @@ pub const SNAPSHOT: &str = "snapshot";
 pub const GLOBAL_METADATA: &str = "metadata";
 /// Codec of `meta-*.dat` in an index.
 pub const INDEX_METADATA: &str = "index-metadata";
+
+/// How the names of blobs end that are in a container.
+pub(crate) const CONTAINED: &str = ".dat";
 
 /// How large a body may become unless the caller says otherwise.
 pub const DEFAULT_LIMIT: usize = 1 << 30;
@@ -40,7 +46,12 @@ pub fn parse_with_limit<T: DeserializeOwned>(
     codec: &str,
     limit: usize,
 ) -> Result<T> {
-    let body = body(file, bytes, codec)?;
+    let body = if file.ends_with(CONTAINED) { body(file, bytes, codec)? } else { bytes };
+    parse_body(file, body, limit)
+}
+
+/// Reads a body alone.
+pub(crate) fn parse_body<T: DeserializeOwned>(file: &str, body: &[u8], limit: usize) -> Result<T> {
     let json = json(file, body, limit)?;
     serde_json::from_slice(&json)
         .map_err(|e| Error::corrupt(file, format!("the content is not as expected: {e}")))
@@ -96,6 +107,18 @@ fn decompress(file: &str, body: &[u8], limit: usize) -> Result<Option<Vec<u8>>> 
         let decoder = zstd::stream::read::Decoder::with_buffer(frames)
             .map_err(|e| Error::corrupt(file, format!("the body is not valid zstd: {e}")))?;
         return read_all(file, "zstd", decoder, limit).map(Some);
+    }
+    if body.starts_with(lzf::MAGIC) {
+        let mut out = Vec::new();
+        return match lzf::decompress(body, &mut out, limit) {
+            Ok(()) => Ok(Some(out)),
+            Err(lzf::Refused::TooLarge) => {
+                Err(Error::TooLarge { file: file.to_owned(), limit: limit as u64 })
+            }
+            Err(lzf::Refused::Damaged { offset, detail }) => {
+                Err(Error::corrupt_at(file, offset, format!("the body is not valid LZF: {detail}")))
+            }
+        };
     }
     Ok(None)
 }
@@ -160,8 +183,14 @@ mod tests {
     #[test]
     fn all_forms_of_the_body() {
         let zstd = [b"ZSTD\0".as_slice(), &zstd::encode_all(SMILE, 1).unwrap()].concat();
-        for body in [SMILE.to_vec(), b"{\"a\":1}".to_vec(), deflated(SMILE), deflated(b"{\"a\":1}"), zstd] {
+        let lzf = crate::lzf::build::compress(SMILE);
+        for body in
+            [SMILE.to_vec(), b"{\"a\":1}".to_vec(), deflated(SMILE), deflated(b"{\"a\":1}"), zstd, lzf]
+        {
             assert_eq!(read(&container(SNAPSHOT, 1, &body)), Ok(json!({"a": 1})));
+            // As it was before there were containers; and a name that promises one is held to that.
+            assert_eq!(parse("snapshot-x", &body, SNAPSHOT), Ok(json!({"a": 1})));
+            assert!(matches!(read(&body), Err(Error::Corrupt { .. })));
         }
     }
 
@@ -183,6 +212,7 @@ mod tests {
             (container(SNAPSHOT, 2, SMILE), "version 2"),
             (container(SNAPSHOT, 1, b"DFL\0\xff\xff"), "not valid DEFLATE"),
             (container(SNAPSHOT, 1, b"ZSTD\0\xff\xff"), "not valid zstd"),
+            (container(SNAPSHOT, 1, b"ZV\x01"), "not valid LZF"),
             (container(SNAPSHOT, 1, b":)\n\x01\xfa"), "invalid SMILE"),
             (container(SNAPSHOT, 1, b"{"), "not as expected"),
             (b"{\"snapshots\":[]}                     ".to_vec(), "header magic"),

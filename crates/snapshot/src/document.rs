@@ -4,6 +4,10 @@
 //! its nested objects is a Lucene document before it, which stores neither. A deletion leaves a tombstone with an
 //! `_id` only, an operation that did nothing one with a `_source` only (the reason, as text). Tombstones are always
 //! soft-deleted, so whoever reads only live documents never meets one.
+//!
+//! In indices created before 6.0, whoever reads them now, a document stores `_uid` instead: its type, a `#`, its id.
+//! Nested objects store nothing. A child of a parent stores `_parent`, the `_uid` of that, up to 2.x; its
+//! routing is the parent's id unless another was given, so nothing is lost where later versions store no parent.
 
 use lucene::field_infos::FieldInfos;
 use lucene::stored_fields::{StoredDocument, Value};
@@ -114,8 +118,10 @@ impl Interpreted<'_> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DocumentReader {
     id: Option<u32>,
+    uid: Option<u32>,
     source: Option<u32>,
     routing: Option<u32>,
+    parent: Option<u32>,
     recovery_source: Option<u32>,
 }
 
@@ -123,6 +129,8 @@ pub struct DocumentReader {
 #[derive(Default)]
 struct Stored<'a> {
     id: Option<&'a [u8]>,
+    uid: Option<&'a str>,
+    parent: Option<&'a str>,
     source: Option<&'a [u8]>,
     routing: Option<&'a str>,
     recovery_source: Option<&'a [u8]>,
@@ -132,10 +140,14 @@ impl DocumentReader {
     /// A reader for the segment with these fields.
     pub fn new(fields: &FieldInfos) -> Self {
         let number = |name| fields.by_name(name).map(|f| f.number);
+        let uid = number("_uid");
         Self {
-            id: number("_id"),
+            // Beside a `_uid`, it is a copy that somebody asked for.
+            id: number("_id").filter(|_| uid.is_none()),
+            uid,
             source: number("_source"),
             routing: number("_routing"),
+            parent: number("_parent"),
             recovery_source: number("_recovery_source"),
         }
     }
@@ -156,14 +168,24 @@ impl DocumentReader {
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
         let stored = self.collect(doc, fields)?;
-        let Some(id) = stored.id else {
-            return Ok(match stored.source {
-                Some(_) => Interpreted::Tombstone,
-                None => Interpreted::NestedChild,
-            });
-        };
         let Scratch { id: id_text, source: source_text } = scratch;
-        id::decode_into(id, id_text).map_err(|error| DocumentError::Id { doc, error })?;
+        let (doc_type, id) = match (stored.uid, stored.id) {
+            (Some(uid), _) => {
+                let (doc_type, id) = split_uid(doc, "_uid", uid)?;
+                (Some(doc_type), id)
+            }
+            (None, Some(id)) => {
+                id::decode_into(id, id_text).map_err(|error| DocumentError::Id { doc, error })?;
+                (None, id_text.as_str())
+            }
+            (None, None) => {
+                return Ok(match stored.source {
+                    Some(_) => Interpreted::Tombstone,
+                    None => Interpreted::NestedChild,
+                });
+            }
+        };
+        let parent = stored.parent.map(|uid| split_uid(doc, "_parent", uid)).transpose()?;
         let source = match stored.source {
             None => Source::Missing,
             Some(raw) => match source::to_json(raw, source_text) {
@@ -172,10 +194,10 @@ impl DocumentReader {
             },
         };
         Ok(Interpreted::Root(Root {
-            id: id_text,
+            id,
             routing: stored.routing,
-            doc_type: None,
-            parent: None,
+            doc_type,
+            parent: parent.map(|(_, id)| id),
             source,
             recovery_source: stored.recovery_source,
         }))
@@ -192,6 +214,10 @@ impl DocumentReader {
             let number = Some(number);
             if number == self.id {
                 put(doc, "_id", &mut stored.id, value.as_bytes())?;
+            } else if number == self.uid {
+                put(doc, "_uid", &mut stored.uid, value.as_str())?;
+            } else if number == self.parent {
+                put(doc, "_parent", &mut stored.parent, value.as_str())?;
             } else if number == self.source {
                 put(doc, "_source", &mut stored.source, value.as_bytes())?;
             } else if number == self.routing {
@@ -202,6 +228,11 @@ impl DocumentReader {
         }
         Ok(stored)
     }
+}
+
+/// The type and the id in a `_uid`. Types hold no `#`, ids may.
+fn split_uid<'a>(doc: u32, field: &'static str, uid: &'a str) -> Result<(&'a str, &'a str), DocumentError> {
+    uid.split_once('#').ok_or(DocumentError::Field { doc, field, detail: "has no type before its id" })
 }
 
 fn put<T>(
@@ -225,8 +256,16 @@ fn put<T>(
 mod tests {
     use super::*;
 
-    const READER: DocumentReader =
-        DocumentReader { id: Some(1), source: Some(0), routing: Some(4), recovery_source: Some(7) };
+    const READER: DocumentReader = DocumentReader {
+        id: Some(1),
+        uid: None,
+        source: Some(0),
+        routing: Some(4),
+        parent: None,
+        recovery_source: Some(7),
+    };
+
+    const OLD: DocumentReader = DocumentReader { id: None, uid: Some(2), parent: Some(5), ..READER };
 
     fn read<'a>(
         fields: &[(u32, Value<'a>)],
@@ -268,6 +307,40 @@ mod tests {
         };
         assert!(matches!(root.source, Source::Unreadable { raw: b"\xff", .. }));
         assert_eq!((root.id, root.recovery_source), ("12", Some(b"{}".as_slice())));
+    }
+
+    #[test]
+    fn documents_with_types() {
+        let text = |s: &'static str| Value::String(s.as_bytes());
+        let mut scratch = Scratch::default();
+        let mut read = |fields: &[(u32, Value<'static>)]| match OLD.interpret(
+            9,
+            fields.iter().map(|f| Ok(*f)),
+            &mut scratch,
+        )? {
+            Interpreted::Root(root) => {
+                Ok(format!("{:?} {} {:?} {:?}", root.doc_type, root.id, root.routing, root.parent))
+            }
+            other => Ok(format!("{:?}", other.kind())),
+        };
+        let source = Value::Bytes(b"{}");
+        let cases: Vec<(Vec<(u32, Value<'static>)>, &str)> = vec![
+            (vec![(0, source), (2, text("t#1"))], "Some(\"t\") 1 None None"),
+            // A stored copy of the id is not looked at.
+            (vec![(1, text("a#b")), (2, text("t#a#b"))], "Some(\"t\") a#b None None"),
+            (
+                vec![(2, text("child#c")), (4, text("r")), (5, text("mother#m#1")), (0, source)],
+                "Some(\"child\") c Some(\"r\") Some(\"m#1\")",
+            ),
+            (vec![], "NestedChild"),
+        ];
+        for (fields, expected) in cases {
+            assert_eq!(read(&fields).unwrap(), expected);
+        }
+        for fields in [[(2, text("no type")), (0, source)], [(2, text("t#1")), (5, text("no type"))]] {
+            let error: DocumentError = read(&fields).unwrap_err();
+            assert!(error.to_string().contains("has no type before its id"), "{error}");
+        }
     }
 
     #[test]

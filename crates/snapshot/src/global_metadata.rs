@@ -116,8 +116,10 @@ mod tests {
     fn clusters_without_data_streams_have_none() {
         for value in [json!({"meta-data": {}}), json!({"meta-data": {"data_stream": {"data_stream": {}}}})] {
             let bytes = build::json(container::GLOBAL_METADATA, &value);
-            assert_eq!(GlobalMetadata::parse("x", &bytes), Ok(GlobalMetadata::default()));
+            assert_eq!(GlobalMetadata::parse("x.dat", &bytes), Ok(GlobalMetadata::default()));
         }
-        assert!(GlobalMetadata::parse("x", &build::json(container::GLOBAL_METADATA, &json!({}))).is_err());
+        assert!(
+            GlobalMetadata::parse("x.dat", &build::json(container::GLOBAL_METADATA, &json!({}))).is_err()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Reads the snapshot repositories of Elasticsearch (7.9 and later) and OpenSearch: pure functions over bytes that
+//! Reads the snapshot repositories of Elasticsearch (1 and later) and OpenSearch: pure functions over bytes that
 //! the caller fetched. No I/O, no clock, no waiting.
 //!
 //! The way from a repository to documents:
@@ -22,6 +22,7 @@ pub mod global_metadata;
 pub mod id;
 pub mod index_metadata;
 mod json;
+mod lzf;
 mod pairs;
 pub mod paths;
 pub mod repository;

@@ -4,7 +4,7 @@
 //! text, `_all` for everything, a `-` in front takes away from what was chosen before. A list that begins with an
 //! exclusion begins with everything. What is hidden or begins with a dot is chosen only by its exact name, by a
 //! pattern that begins with a dot, or when hidden indices were asked for. The name of a data stream chooses its
-//! backing indices.
+//! backing indices, that of an alias the indices behind it.
 
 use std::collections::HashSet;
 
@@ -12,6 +12,17 @@ use crate::error::{Error, Result};
 
 /// How many names an error suggests.
 const SUGGESTED: usize = 5;
+
+/// A second name of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alias {
+    /// The name.
+    pub name: String,
+    /// Whether wildcards pass it over.
+    pub hidden: bool,
+    /// Whether it shows only the documents that match a query.
+    pub filtered: bool,
+}
 
 /// What there is to know about an index for choosing it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +33,8 @@ pub struct IndexSummary {
     pub hidden: bool,
     /// The data stream that it is a backing index of.
     pub data_stream: Option<String>,
+    /// Its aliases.
+    pub aliases: Vec<Alias>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +74,21 @@ impl IndexPatterns {
         self
     }
 
+    /// Whether the choice can be made without knowing of hidden indices and aliases: every pattern is the exact name
+    /// of an index or a data stream.
+    pub fn names_only(&self, available: &[IndexSummary]) -> bool {
+        self.patterns.iter().all(|pattern| {
+            let named = |index| names(index).any(|name| name == pattern.text);
+            pattern.is_exact() && !pattern.exclude && available.iter().any(named)
+        })
+    }
+
+    /// The aliases with a filter by whose exact names indices are chosen: of these, all documents are meant.
+    pub fn filtered_aliases<'a>(&self, chosen: &'a IndexSummary) -> Vec<&'a str> {
+        let named = |alias: &&Alias| self.patterns.iter().any(|p| !p.exclude && p.text == alias.name);
+        chosen.aliases.iter().filter(|a| a.filtered).filter(named).map(|a| a.name.as_str()).collect()
+    }
+
     /// The chosen indices, in the order of `available`; an exact name that does not exist is an error.
     pub fn select<'a>(&self, available: &'a [IndexSummary]) -> Result<Vec<&'a IndexSummary>> {
         let begins_with_all = self.patterns.first().is_some_and(|p| p.exclude);
@@ -70,9 +98,7 @@ impl IndexPatterns {
             let mut found = false;
             for (index, chosen) in available.iter().zip(&mut chosen) {
                 let matches = match (pattern.is_exact(), pattern.exclude) {
-                    (true, _) => {
-                        index.name == pattern.text || index.data_stream.as_deref() == Some(&pattern.text)
-                    }
+                    (true, _) => names(index).any(|name| name == pattern.text),
                     (false, true) => names(index).any(|name| wildcard(&pattern.text, name)),
                     (false, false) => self.matches(&pattern.text, index),
                 };
@@ -97,13 +123,16 @@ impl IndexPatterns {
         if wildcard(pattern, &index.name) && allowed(&index.name, index.hidden) {
             return true;
         }
-        // Backing indices are hidden, their stream is not.
-        index.data_stream.as_deref().is_some_and(|stream| wildcard(pattern, stream) && allowed(stream, false))
+        // Backing indices are hidden, their stream is not; nor need an alias be what its index is.
+        let by_stream = |stream: &str| wildcard(pattern, stream) && allowed(stream, false);
+        let by_alias = |alias: &Alias| wildcard(pattern, &alias.name) && allowed(&alias.name, alias.hidden);
+        index.data_stream.as_deref().is_some_and(by_stream) || index.aliases.iter().any(by_alias)
     }
 }
 
 fn names(index: &IndexSummary) -> impl Iterator<Item = &str> {
-    std::iter::once(index.name.as_str()).chain(index.data_stream.as_deref())
+    let aliases = index.aliases.iter().map(|alias| alias.name.as_str());
+    std::iter::once(index.name.as_str()).chain(index.data_stream.as_deref()).chain(aliases)
 }
 
 fn parse_one(all: &str, part: &str) -> Result<Pattern> {
@@ -159,8 +188,10 @@ fn unknown(name: &str, available: &[IndexSummary]) -> Error {
     for index in available {
         // A data stream stands for its backing indices.
         let shown = index.data_stream.as_deref().unwrap_or(&index.name);
-        if seen.insert(shown) {
-            all.push(shown);
+        for shown in std::iter::once(shown).chain(index.aliases.iter().map(|a| a.name.as_str())) {
+            if seen.insert(shown) {
+                all.push(shown);
+            }
         }
     }
     let most = name.chars().count() / 3 + 1;
@@ -209,6 +240,7 @@ mod tests {
             name: name.into(),
             hidden,
             data_stream: stream.map(str::to_owned),
+            aliases: Vec::new(),
         };
         vec![
             index("books", false, None),
@@ -260,6 +292,40 @@ mod tests {
         assert_eq!(select("sec*,-.*", true).unwrap(), "secret");
         let all = available();
         assert_eq!(IndexPatterns::all().select(&all).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn aliases_choose_the_indices_behind_them() {
+        let mut all = available();
+        let alias = |name: &str, hidden| Alias { name: name.into(), hidden, filtered: name == "mine" };
+        all[0].aliases = vec![alias("reading", false), alias("mine", false)];
+        all[3].aliases = vec![alias("reading", false), alias("unseen", true)];
+        all[4].aliases = vec![alias(".kibana", true)];
+        for (patterns, expected) in [
+            ("reading", "books secret"),
+            ("read*", "books secret"),
+            ("reading,-secret", "books"),
+            ("logs-a,reading,-reading", "logs-a"),
+            ("uns*", ""),
+            ("unseen", "secret"),
+            (".kibana", ".kibana_1"),
+            (".kibana*", ".kibana_1"),
+        ] {
+            let chosen = IndexPatterns::parse(patterns).unwrap().select(&all).unwrap();
+            assert_eq!(chosen.iter().map(|i| i.name.as_str()).collect::<Vec<_>>().join(" "), expected);
+        }
+        let patterns = |text| IndexPatterns::parse(text).unwrap();
+        assert_eq!(patterns("mine,b*").filtered_aliases(&all[0]), ["mine"]);
+        assert!(patterns("reading,m*").filtered_aliases(&all[0]).is_empty());
+        let Err(Error::UnknownIndex { near, .. }) = patterns("readin").select(&all) else {
+            panic!("no error")
+        };
+        assert_eq!(near, ["reading"]);
+        let plain = available();
+        assert!(patterns("books,logs-app").names_only(&plain));
+        for text in ["book*", "books,reading", "books,-secret"] {
+            assert!(!patterns(text).names_only(&plain), "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The files of a shard in a snapshot: `indices/<id>/<shard>/snap-<uuid>.dat`.
+//! The files of a shard in a snapshot: `indices/<id>/<shard>/snap-<uuid>.dat`, or what stands in its place in old
+//! repositories.
 
 use std::collections::HashSet;
 
@@ -25,7 +26,8 @@ pub struct FileInfo {
     pub physical_name: String,
     /// Its length in bytes.
     pub length: u64,
-    /// The checksum in its footer, in base 36, as it is written.
+    /// The checksum in its footer, in base 36, as it is written. Of files from before Lucene 4.8, which have no footer,
+    /// an Adler-32 of the whole.
     pub checksum: Option<String>,
     /// How long each part but the last is; `None` when it is never split.
     pub part_size: Option<u64>,
@@ -49,7 +51,17 @@ impl FileInfo {
 
     /// The CRC-32 that must stand in the file's footer.
     pub fn crc(&self) -> Option<u32> {
-        self.checksum.as_deref().and_then(parse_checksum)
+        self.checksum.as_deref().filter(|_| self.has_footer()).and_then(parse_checksum)
+    }
+
+    /// Whether the file ends with a checksum of its own, as all do since Lucene 4.8.
+    pub fn has_footer(&self) -> bool {
+        let mut numbers = self.written_by.as_deref().unwrap_or_default().split('.').map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(4)), Some(Ok(minor))) => minor >= 8,
+            (Some(Ok(major)), _) => major > 4,
+            _ => false,
+        }
     }
 
     /// Of how many blobs the file consists.
@@ -95,14 +107,41 @@ struct RawFile {
     physical_name: String,
     length: i64,
     checksum: Option<String>,
-    part_size: Option<i64>,
+    part_size: Option<Size>,
     written_by: Option<String>,
     #[serde(default, deserialize_with = "or_default")]
     meta_hash: String,
 }
 
+/// A number of bytes, as such or with a unit.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Bytes(i64),
+    Text(String),
+}
+
+impl Size {
+    fn bytes(&self) -> Option<i64> {
+        let text = match self {
+            Self::Bytes(bytes) => return Some(*bytes),
+            Self::Text(text) => text.trim().to_ascii_lowercase(),
+        };
+        let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let shift = match &text[number.len()..] {
+            "" | "b" => 0,
+            "k" | "kb" => 10,
+            "m" | "mb" => 20,
+            "g" | "gb" => 30,
+            "t" | "tb" => 40,
+            _ => return None,
+        };
+        number.trim().parse::<i64>().ok()?.checked_mul(1 << shift)
+    }
+}
+
 impl ShardManifest {
-    /// Reads `snap-<uuid>.dat` of a shard; `file` is its path, for errors.
+    /// Reads `snap-<uuid>.dat` or `snapshot-<name>` of a shard; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         let shallow = || {
             Error::unsupported(
@@ -143,7 +182,10 @@ impl RawFile {
         }
         let Ok(length) = u64::try_from(self.length) else { return bad("its length is negative") };
         // Zero and less mean that files are not split.
-        let part_size = self.part_size.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0);
+        let part_size = match self.part_size.as_ref().map(Size::bytes) {
+            Some(None) => return bad("the size of its parts is no number of bytes"),
+            size => size.flatten().and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0),
+        };
         let Ok(meta_hash) = base64::engine::general_purpose::STANDARD.decode(&self.meta_hash) else {
             return bad("its bytes are not valid Base64");
         };
@@ -188,7 +230,7 @@ mod tests {
         json!({"name": "s", "index_version": 6, "start_time": 1, "time": 2, "number_of_files": 2, "total_size": 3,
             "files": [
                 {"name": "__a", "physical_name": "_0.cfs", "length": 700, "checksum": "1uyau3q", "part_size": 300, "written_by": "9.12.3"},
-                {"name": "v__b", "physical_name": "_0.si", "length": 3, "checksum": "_na_", "part_size": 300, "meta_hash": "AAEC"}]})
+                {"name": "v__b", "physical_name": "_0.si", "length": 3, "checksum": "_na_", "part_size": 300, "meta_hash": "AAEC", "written_by": "9.12.3"}]})
     }
 
     #[test]
@@ -220,14 +262,40 @@ mod tests {
     }
 
     #[test]
+    fn sizes_of_parts_may_have_units() {
+        for (text, size) in [("300", Some(300)), ("2kb", Some(2048)), ("1g", Some(1 << 30)), ("-1b", None)] {
+            let mut value = example();
+            value["files"][0]["part_size"] = text.into();
+            value["files"][0]["length"] = 1.into();
+            assert_eq!(parse(&value).unwrap().files[0].part_size, size, "{text}");
+        }
+    }
+
+    #[test]
+    fn checksums_of_files_without_a_footer_are_no_crc() {
+        let crc = |written_by: Value| {
+            let mut value = example();
+            value["files"][0]["written_by"] = written_by;
+            parse(&value).unwrap().files[0].crc().is_some()
+        };
+        for footer in ["4.8.0", "4.10.4", "5.5.4", "10.3.2"] {
+            assert!(crc(footer.into()), "{footer}");
+        }
+        for none in ["4.7.2".into(), "3.6.2".into(), "4".into(), "".into(), "x".into(), Value::Null] {
+            assert!(!crc(none));
+        }
+    }
+
+    #[test]
     fn what_cannot_be_is_an_error() {
-        let edits: [fn(&mut Value); 15] = [
+        let edits: [fn(&mut Value); 16] = [
             |v| v["files"][0]["length"] = (-1).into(),
             |v| v["files"][0]["length"] = i64::MAX.into(),
             |v| v["files"][0]["name"] = "../x".into(),
             |v| v["files"][0]["name"] = "".into(),
             |v| v["files"][0]["physical_name"] = "a/b".into(),
             |v| v["files"][0]["physical_name"] = "_0.si".into(),
+            |v| v["files"][0]["part_size"] = "a lot".into(),
             |v| v["files"][0]["checksum"] = "zzzzzzz".into(),
             |v| v["files"][0]["checksum"] = "-1".into(),
             |v| v["files"][0]["checksum"] = "".into(),

@@ -1,4 +1,4 @@
-//! What a snapshot says about itself: `snap-<uuid>.dat` at the root.
+//! What a snapshot says about itself: `snap-<uuid>.dat` at the root, or what stands in its place in old repositories.
 
 use serde::Deserialize;
 
@@ -86,7 +86,7 @@ pub struct SnapshotInfo {
     pub file: String,
     /// Its name.
     pub name: String,
-    /// Its unique id.
+    /// Its unique id; its name, before Elasticsearch 5.0.
     pub uuid: String,
     /// How it ended.
     pub state: SnapshotState,
@@ -120,7 +120,7 @@ struct File {
 #[derive(Deserialize)]
 struct Body {
     name: String,
-    uuid: String,
+    uuid: Option<String>,
     state: SnapshotState,
     #[serde(default, deserialize_with = "or_default")]
     indices: Vec<String>,
@@ -141,7 +141,7 @@ struct Body {
 }
 
 impl SnapshotInfo {
-    /// Reads `snap-<uuid>.dat`; `file` is its path, for errors.
+    /// Reads `snap-<uuid>.dat` or `snapshot-<name>`; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
         let File { snapshot: b } = container::parse(file, bytes, container::SNAPSHOT)?;
         if b.successful_shards > b.total_shards {
@@ -150,8 +150,8 @@ impl SnapshotInfo {
         }
         Ok(Self {
             file: file.to_owned(),
+            uuid: b.uuid.unwrap_or_else(|| b.name.clone()),
             name: b.name,
-            uuid: b.uuid,
             state: b.state,
             indices: b.indices,
             data_streams: b.data_streams,
@@ -213,10 +213,13 @@ mod tests {
     fn what_cannot_be_is_an_error() {
         for value in [
             json!({}),
-            json!({"snapshot": {"name": "s", "state": "SUCCESS"}}),
+            json!({"snapshot": {"uuid": "u", "state": "SUCCESS"}}),
             json!({"snapshot": {"name": "s", "uuid": "u", "state": "SUCCESS", "total_shards": 1, "successful_shards": 2}}),
         ] {
-            assert!(SnapshotInfo::parse("x", &build::json(container::SNAPSHOT, &value)).is_err(), "{value}");
+            assert!(
+                SnapshotInfo::parse("x.dat", &build::json(container::SNAPSHOT, &value)).is_err(),
+                "{value}"
+            );
         }
     }
 }

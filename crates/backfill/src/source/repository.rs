@@ -12,6 +12,7 @@ use snapshot::repository::{
 use snapshot::selection::{IndexPatterns, IndexSummary};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
 use snapshot::{error::Error, paths};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Metadata blobs fetched at once.
@@ -40,6 +41,8 @@ pub struct OpenedSnapshot {
     pub info: SnapshotInfo,
     /// Data streams.
     pub global: GlobalMetadata,
+    /// Its indices.
+    pub indices: Vec<IndexEntry>,
 }
 
 /// An index of a snapshot.
@@ -51,6 +54,8 @@ pub struct IndexSource {
     pub metadata: IndexMetadata,
     /// The data stream that it backs.
     pub data_stream: Option<String>,
+    /// Aliases by which it was chosen and that show only some of its documents.
+    pub filtered_aliases: Vec<String>,
     /// Directories of its shards, by number, relative to the repository's root.
     pub shard_dirs: Vec<String>,
 }
@@ -66,36 +71,30 @@ impl Repository {
             Err(error) => return Err(error.into()),
         };
         let newest = paths::newest_root(names.iter().map(String::as_str));
-        let Some(generation) = newest else {
-            let why = if names.iter().any(|n| n == "index") {
-                "its root is of Elasticsearch 1 or 2, which this version does not read"
-            } else if names.is_empty() {
-                "it is empty"
-            } else {
-                "it has no file index-N; give the path that the repository was registered with"
-            };
-            return Err(not_a_repository(why));
-        };
-        if names.iter().any(|n| n == paths::LATEST) {
-            let latest = blobs.get(paths::LATEST).await?;
-            let latest =
-                parse_latest(paths::LATEST, &latest.bytes).map_err(|e| located(blobs.as_ref(), e))?;
-            if latest > generation {
-                return Err(SourceError::Inconsistent {
-                    location: format!("{}/{}", blobs.location(), paths::LATEST),
-                    what: format!("it names the root {latest}, but the newest one there is {generation}"),
-                });
+        let file = match newest {
+            Some(generation) => {
+                check_latest(blobs.as_ref(), &names, generation).await?;
+                paths::root_index(generation)
             }
-        }
-        let file = paths::root_index(generation);
+            // The only root of Elasticsearch 1 and 2; what is left of it beside a newer one says nothing.
+            None if names.iter().any(|n| n == paths::ROOT_OF_NAMES) => paths::ROOT_OF_NAMES.to_owned(),
+            None if names.is_empty() => return Err(not_a_repository("it is empty")),
+            None => {
+                return Err(not_a_repository(
+                    "it has neither a file index-N nor one named index; give the path that the repository was \
+                     registered with",
+                ));
+            }
+        };
         let blob = blobs.get(&file).await?;
-        let root = RepositoryData::parse(&file, &blob.bytes).map_err(|e| located(blobs.as_ref(), e))?;
+        let mut root = RepositoryData::parse(&file, &blob.bytes).map_err(|e| located(blobs.as_ref(), e))?;
+        root.learn_forms(names.iter().map(String::as_str));
         Ok(Repository { blobs, root })
     }
 
     /// What each snapshot says of itself, in the order of the root.
     pub async fn snapshot_infos(&self) -> Result<Vec<SnapshotInfo>, SourceError> {
-        let files: Vec<String> = self.root.snapshots.iter().map(|s| paths::snapshot_info(&s.uuid)).collect();
+        let files: Vec<String> = self.root.snapshots.iter().map(info_file).collect();
         futures::stream::iter(files)
             .map(|file| self.snapshot_info(file))
             .buffered(CONCURRENCY)
@@ -113,7 +112,7 @@ impl Repository {
     pub async fn snapshot(&self, name: &str, allow_partial: bool) -> Result<OpenedSnapshot, SourceError> {
         let mut entry = self.root.snapshot(name).map_err(|e| self.located(e))?;
         if entry.name != name && !self.root.undated().is_empty() {
-            let undated = self.root.undated().into_iter().map(|s| paths::snapshot_info(&s.uuid));
+            let undated = self.root.undated().into_iter().map(info_file);
             let infos: Vec<SnapshotInfo> = futures::stream::iter(undated)
                 .map(|file| self.snapshot_info(file))
                 .buffered(CONCURRENCY)
@@ -121,8 +120,9 @@ impl Repository {
                 .await?;
             entry = self.root.latest_by(&infos).map_err(|e| self.located(e))?;
         }
-        let info = self.snapshot_info(paths::snapshot_info(&entry.uuid)).await?;
+        let info = self.snapshot_info(info_file(entry)).await?;
         cross_check(&self.root, entry, &info).map_err(|e| self.located(e))?;
+        let indices = self.root.indices_in(entry, &info).map_err(|e| self.located(e))?;
         let complete = info.state == SnapshotState::Success && info.failures.is_empty();
         if !complete && !allow_partial {
             let examples = info.failures.iter().take(EXAMPLES).map(|f| format!("[{}][{}]", f.index, f.shard));
@@ -133,14 +133,14 @@ impl Repository {
                 examples: examples.collect::<Vec<_>>().join(", "),
             });
         }
-        let global_file = paths::global_metadata(&entry.uuid);
+        let global_file = entry.form.global_metadata(&entry.uuid);
         let global = match self.blobs.get(&global_file).await {
             Ok(blob) => GlobalMetadata::parse(&global_file, &blob.bytes).map_err(|e| self.located(e))?,
             // A snapshot without data streams can do without.
             Err(error) if blob_is_damage(&error) && info.data_streams.is_empty() => GlobalMetadata::default(),
             Err(error) => return Err(error.into()),
         };
-        Ok(OpenedSnapshot { entry: entry.clone(), info, global })
+        Ok(OpenedSnapshot { entry: entry.clone(), info, global, indices })
     }
 
     /// The indices of a snapshot that are meant, in the order of their names. Indices whose metadata is damaged or that
@@ -153,49 +153,56 @@ impl Repository {
         let patterns = IndexPatterns::parse(&selection.patterns)
             .map_err(|e| self.located(e))?
             .include_hidden(selection.include_hidden);
-        let summary = |entry: &IndexEntry, hidden: bool| IndexSummary {
+        let summary = |entry: &IndexEntry| IndexSummary {
             name: entry.name.clone(),
-            hidden,
+            hidden: false,
             data_stream: opened.global.data_stream_of(&entry.name).map(|s| s.name.clone()),
+            aliases: Vec::new(),
         };
-        // Whether an index is hidden stands in its metadata, which is fetched only for those that may be meant.
-        let entries: Vec<&IndexEntry> = self.root.indices_of(&opened.entry).collect();
-        let all: Vec<IndexSummary> = entries.iter().map(|e| summary(e, false)).collect();
-        let candidates = patterns.select(&all).map_err(|e| self.located(e))?;
-        let candidates: Vec<&IndexEntry> =
-            entries.into_iter().filter(|e| candidates.iter().any(|c| c.name == e.name)).collect();
-        let loaded: Vec<(&IndexEntry, Result<Loaded, SourceError>)> = futures::stream::iter(candidates)
-            .map(|entry| async move { (entry, self.index_metadata(opened, entry).await) })
-            .buffered(CONCURRENCY)
-            .collect()
-            .await;
+        let mut all: Vec<IndexSummary> = opened.indices.iter().map(summary).collect();
+        // Aliases, and whether an index is hidden, stand in its metadata, which is fetched only where it matters.
+        let by_name = patterns.names_only(&all);
+        let named: HashSet<String> = match by_name {
+            true => {
+                patterns.select(&all).map_err(|e| self.located(e))?.iter().map(|s| s.name.clone()).collect()
+            }
+            false => HashSet::new(),
+        };
+        let candidates = opened.indices.iter().filter(|e| !by_name || named.contains(&e.name));
+        let mut loaded: HashMap<&str, (&IndexEntry, Result<Loaded, SourceError>)> =
+            futures::stream::iter(candidates)
+                .map(|entry| async move {
+                    (entry.name.as_str(), (entry, self.index_metadata(opened, entry).await))
+                })
+                .buffered(CONCURRENCY)
+                .collect()
+                .await;
+        for summary in &mut all {
+            if let Some((_, Ok((metadata, _)))) = loaded.get(summary.name.as_str()) {
+                summary.hidden = metadata.hidden || metadata.system;
+                summary.aliases = metadata.aliases.clone();
+            }
+        }
+        let selected = patterns.select(&all).map_err(|e| self.located(e))?;
         let mut indices = Vec::new();
         let mut refused = Vec::new();
-        for (entry, metadata) in loaded {
-            match metadata {
-                Ok((metadata, dirs)) => {
-                    indices.push((summary(entry, metadata.hidden || metadata.system), entry, metadata, dirs));
-                }
+        for summary in selected {
+            let Some((entry, loaded)) = loaded.remove(summary.name.as_str()) else { continue };
+            let filtered = patterns.filtered_aliases(summary);
+            match loaded {
+                Ok((metadata, shard_dirs)) => indices.push(IndexSource {
+                    entry: entry.clone(),
+                    metadata,
+                    data_stream: summary.data_stream.clone(),
+                    filtered_aliases: filtered.into_iter().map(str::to_owned).collect(),
+                    shard_dirs,
+                }),
                 Err(error) if error.is_damage() => refused.push((entry.name.clone(), error)),
                 Err(error) => return Err(error),
             }
         }
-        // The patterns are applied to all names again, since an exclusion may name what is no candidate.
-        let known = |name: &str| indices.iter().find(|(s, ..)| s.name == name).map(|(s, ..)| s.clone());
-        let summaries: Vec<IndexSummary> = all.into_iter().map(|s| known(&s.name).unwrap_or(s)).collect();
-        let selected = patterns.select(&summaries).map_err(|e| self.located(e))?;
-        let mut meant: Vec<IndexSource> = indices
-            .into_iter()
-            .filter(|(s, ..)| selected.iter().any(|c| c.name == s.name))
-            .map(|(s, entry, metadata, shard_dirs)| IndexSource {
-                entry: entry.clone(),
-                metadata,
-                data_stream: s.data_stream,
-                shard_dirs,
-            })
-            .collect();
-        meant.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
-        Ok((meant, refused))
+        indices.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
+        Ok((indices, refused))
     }
 
     async fn index_metadata(
@@ -204,7 +211,7 @@ impl Repository {
         entry: &IndexEntry,
     ) -> Result<Loaded, SourceError> {
         let blob_id = self.root.index_metadata_blob(&opened.entry, entry).map_err(|e| self.located(e))?;
-        let file = paths::index_metadata(&entry.id, blob_id);
+        let file = opened.entry.form.index_metadata(&entry.id, blob_id);
         let blob = self.blobs.get(&file).await?;
         let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
         cross_check_index(&self.root, entry, &file, &metadata).map_err(|e| self.located(e))?;
@@ -233,6 +240,26 @@ impl Repository {
     fn located(&self, error: Error) -> SourceError {
         located(self.blobs.as_ref(), error)
     }
+}
+
+/// The newest root may have been written when the pointer to it was not yet; the other way round, one is missing.
+async fn check_latest(blobs: &dyn Blobs, names: &[String], generation: u64) -> Result<(), SourceError> {
+    if !names.iter().any(|n| n == paths::LATEST) {
+        return Ok(());
+    }
+    let latest = blobs.get(paths::LATEST).await?;
+    let latest = parse_latest(paths::LATEST, &latest.bytes).map_err(|e| located(blobs, e))?;
+    if latest > generation {
+        return Err(SourceError::Inconsistent {
+            location: format!("{}/{}", blobs.location(), paths::LATEST),
+            what: format!("it names the root {latest}, but the newest one there is {generation}"),
+        });
+    }
+    Ok(())
+}
+
+fn info_file(entry: &SnapshotEntry) -> String {
+    entry.form.snapshot_info(&entry.uuid)
 }
 
 fn located(blobs: &dyn Blobs, error: Error) -> SourceError {

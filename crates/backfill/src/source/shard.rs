@@ -1,12 +1,13 @@
 //! A shard of a snapshot: named Lucene files over blobs.
 
 use super::SourceError;
-use crate::ports::Blobs;
+use crate::ports::{Blob, BlobError, Blobs};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use lucene::segment_info::SegmentInfo;
 use lucene::segments::{SegmentCommit, SegmentInfos};
 use snapshot::files::{BlobRange, ShardFiles};
+use snapshot::paths::{self, Form};
 use snapshot::shard_manifest::{FileInfo, ShardManifest};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -47,8 +48,7 @@ impl ShardSource {
         path: &str,
         snapshot_uuid: &str,
     ) -> Result<ShardSource, SourceError> {
-        let manifest_path = format!("{path}/snap-{snapshot_uuid}.dat");
-        let blob = blobs.get(&manifest_path).await?;
+        let (manifest_path, blob) = find_manifest(blobs.as_ref(), path, snapshot_uuid).await?;
         let located = |error| SourceError::Snapshot { location: blobs.location(), error: Box::new(error) };
         let manifest = ShardManifest::parse(&manifest_path, &blob.bytes).map_err(located)?;
         let files = ShardFiles::new(path, manifest);
@@ -65,6 +65,32 @@ impl ShardSource {
         let bytes = self.store.read(&file).await?;
         SegmentInfo::parse(&file, &bytes, commit).map_err(|e| self.store.lucene(e))
     }
+}
+
+/// The list of a shard's files, whatever it is called in this repository.
+async fn find_manifest(
+    blobs: &dyn Blobs,
+    dir: &str,
+    snapshot_uuid: &str,
+) -> Result<(String, Blob), BlobError> {
+    let usual = Form::Contained.shard_manifest(dir, snapshot_uuid);
+    let missing = match blobs.get(&usual).await {
+        Ok(blob) => return Ok((usual, blob)),
+        Err(error @ BlobError::NotFound { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    for path in [
+        Form::Plain.shard_manifest(dir, snapshot_uuid),
+        // Read only to be refused with the right words.
+        paths::shallow_shard_manifest(dir, snapshot_uuid),
+    ] {
+        match blobs.get(&path).await {
+            Ok(blob) => return Ok((path, blob)),
+            Err(BlobError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(missing)
 }
 
 impl ShardStore {
@@ -123,6 +149,10 @@ impl ShardStore {
             );
         }
         let bytes = self.read_range(file, 0..length).await?;
+        // Before Lucene 4.8 files had no checksum of their own; their readers check what they read.
+        if !self.files.get(file).map_err(|e| self.snapshot(e))?.has_footer() {
+            return Ok(bytes);
+        }
         let crc = lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.lucene(e))?;
         self.compare_checksum(file, crc)?;
         Ok(bytes)

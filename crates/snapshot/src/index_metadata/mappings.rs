@@ -1,14 +1,12 @@
 //! What an index's mappings mean for reading its documents.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
 
-use crate::container::DEFAULT_LIMIT;
+use crate::container;
 use crate::error::{Error, Result};
-use crate::source::smile;
 
 /// What is stored of a document's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,23 +83,12 @@ impl Mappings {
     }
 }
 
-/// Mappings as compressed bytes in Base64: DEFLATE, within it JSON or SMILE.
+/// Mappings as compressed bytes in Base64: within it JSON or SMILE.
 fn unpack(file: &str, packed: &str) -> Result<Value> {
-    let bad = |what: String| Error::corrupt(file, format!("the compressed mappings are not valid {what}"));
+    let bad = |what: String| Error::corrupt(file, format!("the compressed mappings are not valid: {what}"));
     let bytes =
         base64::engine::general_purpose::STANDARD.decode(packed).map_err(|e| bad(format!("Base64: {e}")))?;
-    let deflated = bytes.strip_prefix(b"DFL\0").ok_or_else(|| bad("DEFLATE: no header".into()))?;
-    let mut plain = Vec::new();
-    flate2::bufread::DeflateDecoder::new(deflated)
-        .take(DEFAULT_LIMIT as u64)
-        .read_to_end(&mut plain)
-        .map_err(|e| bad(format!("DEFLATE: {e}")))?;
-    if plain.starts_with(smile::MAGIC) {
-        let mut json = Vec::new();
-        smile::to_json(&plain, &mut json, DEFAULT_LIMIT).map_err(|e| bad(format!("SMILE: {}", e.detail)))?;
-        plain = json;
-    }
-    serde_json::from_slice(&plain).map_err(|e| bad(format!("JSON: {e}")))
+    container::parse_body(file, &bytes, container::DEFAULT_LIMIT).map_err(|e| bad(e.to_string()))
 }
 
 fn is_true(value: Option<&Value>) -> bool {

@@ -12,6 +12,7 @@ pub use mappings::{Mappings, SourceHandling};
 use crate::container;
 use crate::error::{Error, Result};
 use crate::pairs::{Pairs, or_default};
+use crate::selection::Alias;
 use crate::version::VersionId;
 
 /// More shards than any server lets an index have.
@@ -47,8 +48,8 @@ pub struct IndexMetadata {
     pub hidden: bool,
     /// Whether it serves the cluster itself: marked so, or named with a dot and no part of a data stream.
     pub system: bool,
-    /// The names of its aliases.
-    pub aliases: Vec<String>,
+    /// Its aliases.
+    pub aliases: Vec<Alias>,
     /// What its mappings mean for reading its documents.
     pub mappings: Mappings,
 }
@@ -99,7 +100,7 @@ impl IndexMetadata {
             created,
             hidden: settings.get("index.hidden").is_some_and(|v| v == "true"),
             system: body.system == Some(true) || (name.starts_with('.') && !name.starts_with(".ds-")),
-            aliases: alias_names(body.aliases.as_ref()),
+            aliases: aliases(body.aliases.as_ref()),
             mappings,
             name,
             settings,
@@ -166,11 +167,16 @@ fn flatten(key: &str, value: &Value, out: &mut BTreeMap<String, String>) {
 }
 
 /// An object by name, or a list of such objects.
-fn alias_names(aliases: Option<&Value>) -> Vec<String> {
+fn aliases(aliases: Option<&Value>) -> Vec<Alias> {
+    let alias = |(name, value): (&String, &Value)| Alias {
+        name: name.clone(),
+        hidden: value.get("is_hidden") == Some(&Value::Bool(true)),
+        filtered: value.get("filter").is_some_and(|filter| !filter.is_null()),
+    };
     match aliases {
-        Some(Value::Object(members)) => members.keys().cloned().collect(),
+        Some(Value::Object(members)) => members.iter().map(alias).collect(),
         Some(Value::Array(items)) => {
-            items.iter().filter_map(Value::as_object).flat_map(|o| o.keys().cloned()).collect()
+            items.iter().filter_map(Value::as_object).flat_map(|o| o.iter().map(alias)).collect()
         }
         _ => Vec::new(),
     }
@@ -189,7 +195,7 @@ mod tests {
     fn minimal() -> Value {
         json!({"logs": {"version": 5, "state": "open", "system": false, "mappings": [],
             "settings": {"index.number_of_shards": "3", "index.uuid": "U", "index.version.created": "7100299"},
-            "aliases": {"all": {"is_write_index": true}, "b": {}}}})
+            "aliases": {"all": {"is_write_index": true}, "b": {"filter": "AAAA", "is_hidden": true}}}})
     }
 
     #[test]
@@ -201,7 +207,8 @@ mod tests {
         );
         assert_eq!(index.created.unwrap().to_string(), "Elasticsearch 7.10.2");
         assert_eq!((index.state, index.hidden, index.system), (IndexState::Open, false, false));
-        assert_eq!(index.aliases, ["all", "b"]);
+        let alias = |name: &str, yes| Alias { name: name.into(), hidden: yes, filtered: yes };
+        assert_eq!(index.aliases, [alias("all", false), alias("b", true)]);
         assert!(index.ensure_own_data().is_ok());
     }
 

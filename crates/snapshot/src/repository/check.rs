@@ -34,6 +34,9 @@ pub fn cross_check(data: &RepositoryData, entry: &SnapshotEntry, info: &Snapshot
             return differs(what, &root.to_string(), &own.to_string());
         }
     }
+    if !data.lists_indices {
+        return Ok(());
+    }
     let listed: HashSet<_> = data.indices_of(entry).map(|i| i.name.as_str()).collect();
     let own: HashSet<_> = info.indices.iter().map(String::as_str).collect();
     let mut different: Vec<_> = listed.symmetric_difference(&own).copied().collect();

@@ -1,4 +1,5 @@
-//! The root of a repository: `index-<N>`, plain JSON without a checksum, and `index.latest`.
+//! The root of a repository: `index-<N>`, plain JSON without a checksum, and `index.latest`; before Elasticsearch 5.0
+//! `index`, which only names the snapshots.
 
 mod check;
 mod select;
@@ -12,10 +13,12 @@ pub use select::LATEST;
 
 pub use crate::shard_paths::{ShardDir, ShardPathType};
 
+use crate::container;
 use crate::error::{Error, Result};
 use crate::pairs::{Pairs, or_default};
+use crate::paths::{self, Form};
 use crate::shard_paths;
-use crate::snapshot_info::SnapshotState;
+use crate::snapshot_info::{SnapshotInfo, SnapshotState};
 use crate::version::{Version, VersionId};
 
 /// A snapshot, as the root lists it.
@@ -23,8 +26,10 @@ use crate::version::{Version, VersionId};
 pub struct SnapshotEntry {
     /// Its name.
     pub name: String,
-    /// Its unique id, which is part of the names of its blobs.
+    /// Its unique id, which is part of the names of its blobs. Before Elasticsearch 5.0 that is its name.
     pub uuid: String,
+    /// How its blobs are named.
+    pub form: Form,
     /// How it ended; `None` in repositories whose root does not say.
     pub state: Option<SnapshotState>,
     /// The version of the cluster that took it; of Elasticsearch since 8.12 only that of its indices, for the release
@@ -90,18 +95,28 @@ pub struct RepositoryData {
     pub uuid: Option<String>,
     /// The lowest version that may read the repository.
     pub min_version: Option<Version>,
+    /// Whether it lists the indices; else [`Self::indices_in`] finds them.
+    lists_indices: bool,
     /// Metadata identifier to the id of the blob that holds it.
     metadata_blobs: HashMap<String, String>,
 }
 
 #[derive(Deserialize)]
 struct File {
-    snapshots: Vec<RawSnapshot>,
-    indices: Pairs<RawIndex>,
+    snapshots: Vec<SnapshotItem>,
+    indices: Option<Pairs<RawIndex>>,
     #[serde(default, deserialize_with = "or_default")]
     index_metadata_identifiers: HashMap<String, String>,
     uuid: Option<String>,
     min_version: Option<Version>,
+}
+
+/// The first roots only name their snapshots.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SnapshotItem {
+    Name(String),
+    Entry(RawSnapshot),
 }
 
 #[derive(Deserialize)]
@@ -135,18 +150,34 @@ enum SnapshotReference {
 }
 
 impl RepositoryData {
-    /// Reads `index-<N>`; `file` is its path, for errors.
+    /// Reads `index-<N>` or `index`; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        let raw: File = serde_json::from_slice(bytes)
-            .map_err(|e| Error::corrupt(file, format!("not the root of a snapshot repository: {e}")))?;
+        let raw: File =
+            container::parse_body(file, bytes, container::DEFAULT_LIMIT).map_err(|e| match e {
+                Error::Corrupt { detail, offset, .. } => Error::Corrupt {
+                    file: file.to_owned(),
+                    offset,
+                    detail: format!("not the root of a snapshot repository: {detail}"),
+                },
+                other => other,
+            })?;
+        // The root whose name has no generation is the one that lists no indices; any other must.
+        let lists_indices = raw.indices.is_some();
+        let names_only = file.rsplit('/').next() == Some(paths::ROOT_OF_NAMES);
+        if lists_indices == names_only {
+            let detail =
+                if names_only { "it lists indices, which its kind does not" } else { "it lists no indices" };
+            return Err(Error::corrupt(file, format!("not the root of a snapshot repository: {detail}")));
+        }
         let snapshots: Vec<_> = raw.snapshots.into_iter().map(SnapshotEntry::from).collect();
-        let indices: Vec<_> = raw.indices.0.into_iter().map(IndexEntry::from).collect();
+        let indices: Vec<_> = raw.indices.unwrap_or_default().0.into_iter().map(IndexEntry::from).collect();
         let data = Self {
             file: file.to_owned(),
             snapshots,
             indices,
             uuid: raw.uuid,
             min_version: raw.min_version,
+            lists_indices,
             metadata_blobs: raw.index_metadata_identifiers,
         };
         data.validate()?;
@@ -180,13 +211,43 @@ impl RepositoryData {
     }
 
     fn path_part(&self, what: &str, text: &str) -> Result<()> {
-        if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\\', '\0']) {
-            return Err(Error::corrupt(&self.file, format!("{what} {text:?} is no part of a path")));
-        }
-        Ok(())
+        path_part(&self.file, what, text)
     }
 
-    /// The indices in `snapshot`, in the order of the file.
+    /// Learns from the names of a listing of the repository's root how the blobs of each snapshot are named.
+    pub fn learn_forms<'a>(&mut self, names: impl IntoIterator<Item = &'a str>) {
+        let names: HashSet<&str> = names.into_iter().collect();
+        for entry in &mut self.snapshots {
+            let there = |form: Form| names.contains(form.snapshot_info(&entry.uuid).as_str());
+            if there(Form::Plain) && !there(Form::Contained) {
+                entry.form = Form::Plain;
+            }
+        }
+    }
+
+    /// The indices in a snapshot: as this lists them, or as the snapshot itself does where this lists none.
+    pub fn indices_in(&self, snapshot: &SnapshotEntry, info: &SnapshotInfo) -> Result<Vec<IndexEntry>> {
+        if self.lists_indices {
+            return Ok(self.indices_of(snapshot).cloned().collect());
+        }
+        let mut names = HashSet::new();
+        let index = |name: &String| {
+            path_part(&info.file, "index", name)?;
+            if !names.insert(name.clone()) {
+                return Err(Error::mismatch(&info.file, format!("index {name:?} is listed twice")));
+            }
+            Ok(IndexEntry {
+                name: name.clone(),
+                id: name.clone(),
+                snapshots: vec![snapshot.uuid.clone()],
+                shard_path_type: ShardPathType::Fixed,
+                shards: 0,
+            })
+        };
+        info.indices.iter().map(index).collect()
+    }
+
+    /// The indices that this lists in `snapshot`, in the order of the file.
     pub fn indices_of<'a>(&'a self, snapshot: &'a SnapshotEntry) -> impl Iterator<Item = &'a IndexEntry> {
         self.indices.iter().filter(|i| i.snapshots.contains(&snapshot.uuid))
     }
@@ -219,11 +280,37 @@ impl RepositoryData {
     }
 }
 
+fn path_part(file: &str, what: &str, text: &str) -> Result<()> {
+    if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\\', '\0']) {
+        return Err(Error::corrupt(file, format!("{what} {text:?} is no part of a path")));
+    }
+    Ok(())
+}
+
+impl From<SnapshotItem> for SnapshotEntry {
+    fn from(item: SnapshotItem) -> Self {
+        match item {
+            SnapshotItem::Entry(raw) => raw.into(),
+            SnapshotItem::Name(name) => Self {
+                uuid: name.clone(),
+                name,
+                form: Form::default(),
+                state: None,
+                version: None,
+                start_millis: None,
+                end_millis: None,
+                index_metadata: None,
+            },
+        }
+    }
+}
+
 impl From<RawSnapshot> for SnapshotEntry {
     fn from(raw: RawSnapshot) -> Self {
         Self {
             name: raw.name,
             uuid: raw.uuid,
+            form: Form::default(),
             state: raw.state,
             version: raw.index_version.map(Version::Id).or(raw.version),
             start_millis: raw.start_time_millis,
@@ -331,6 +418,32 @@ mod tests {
             b"{\"snapshots\":[],\"indices\":{\"a\":{\"id\":\"1\"},\"a\":{\"id\":\"2\"}}}",
         ] {
             assert!(RepositoryData::parse("index-0", bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn roots_of_names_leave_the_indices_to_the_snapshots() {
+        let text = br#"{"snapshots":["first","second"]}"#;
+        let mut data = RepositoryData::parse("index", &crate::lzf::build::compress(text)).unwrap();
+        assert_eq!(RepositoryData::parse("index", text).unwrap(), data);
+        data.learn_forms(["snapshot-first", "snap-second.dat", "snapshot-second", "index"]);
+        let [first, second] = data.snapshots.as_slice() else { panic!("two snapshots") };
+        assert_eq!((first.uuid.as_str(), first.form), ("first", Form::Plain));
+        assert_eq!((second.uuid.as_str(), second.form), ("second", Form::Contained));
+        let info = |indices: &[&str]| {
+            let value = json!({"snapshot": {"name": "first", "state": "SUCCESS", "indices": indices}});
+            SnapshotInfo::parse("snapshot-first", value.to_string().as_bytes()).unwrap()
+        };
+        assert_eq!(cross_check(&data, first, &info(&["a"])), Ok(()));
+        let indices = data.indices_in(first, &info(&["b", "naïve"])).unwrap();
+        assert_eq!(indices[1].shard_dir(2, ""), Ok(ShardDir::InRepository("indices/naïve/2".into())));
+        assert_eq!(data.index_metadata_blob(first, &indices[0]), Ok("first"));
+        assert!(data.indices_in(first, &info(&["a/b"])).is_err());
+        assert!(data.indices_in(first, &info(&["a", "a"])).is_err());
+        for (file, text) in
+            [("index", r#"{"snapshots":[],"indices":{}}"#), ("index-3", r#"{"snapshots":["a"]}"#)]
+        {
+            assert!(RepositoryData::parse(file, text.as_bytes()).is_err());
         }
     }
 

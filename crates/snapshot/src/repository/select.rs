@@ -20,7 +20,7 @@ impl RepositoryData {
         if name_or_latest != LATEST {
             return Err(Error::UnknownSnapshot { name: name_or_latest.to_owned(), available: self.names() });
         }
-        self.latest(|entry| entry.start_millis.zip(entry.end_millis))
+        self.latest(self.successful(), |entry| entry.start_millis.zip(entry.end_millis))
     }
 
     /// The successful snapshots of whose times the root does not tell enough to find the newest.
@@ -36,17 +36,25 @@ impl RepositoryData {
 
     /// The newest snapshot that succeeded, by the times in `infos` where the root has none.
     pub fn latest_by(&self, infos: &[SnapshotInfo]) -> Result<&SnapshotEntry> {
-        self.latest(|entry| {
+        let info = |entry: &SnapshotEntry| infos.iter().find(|i| i.uuid == entry.uuid);
+        let candidates = self.successful().filter(|entry| {
+            entry.state.is_some() || info(entry).is_none_or(|i| i.state == SnapshotState::Success)
+        });
+        self.latest(candidates, |entry| {
             entry.start_millis.zip(entry.end_millis).or_else(|| {
-                let info = infos.iter().find(|i| i.uuid == entry.uuid)?;
+                let info = info(entry)?;
                 info.start_millis.zip(info.end_millis)
             })
         })
     }
 
-    fn latest(&self, times: impl Fn(&SnapshotEntry) -> Option<(i64, i64)>) -> Result<&SnapshotEntry> {
+    fn latest<'a>(
+        &'a self,
+        candidates: impl Iterator<Item = &'a SnapshotEntry>,
+        times: impl Fn(&SnapshotEntry) -> Option<(i64, i64)>,
+    ) -> Result<&'a SnapshotEntry> {
         // Of equals, the last: so a list without any time gives its last.
-        self.successful().max_by_key(|s| times(s)).ok_or_else(|| Error::NoSuccessfulSnapshot {
+        candidates.max_by_key(|s| times(s)).ok_or_else(|| Error::NoSuccessfulSnapshot {
             available: self
                 .snapshots
                 .iter()
@@ -120,7 +128,7 @@ mod tests {
             let value = json!({"snapshot": {"name": name, "uuid": uuid, "state": "SUCCESS",
                 "start_time": start, "end_time": start + 1}});
             let bytes = crate::container::build::json(crate::container::SNAPSHOT, &value);
-            SnapshotInfo::parse("x", &bytes).unwrap()
+            SnapshotInfo::parse("x.dat", &bytes).unwrap()
         };
         let infos = [info("a", "A", 5), info("b", "B", 4)];
         assert_eq!(data.latest_by(&infos).unwrap().name, "a");

@@ -3,7 +3,7 @@
 //! Sources are stored as they were sent: mostly JSON, which passes byte for byte, and otherwise SMILE, CBOR or YAML,
 //! which are converted: names keep their order, numbers every digit, and binary values become the Base64 that
 //! servers write. Nothing is parsed on the way of common JSON; it is only searched for line breaks, which a bulk
-//! request cannot hold.
+//! request cannot hold. Before Elasticsearch 2.0 a mapping could ask for sources to be compressed; LZF is undone.
 
 mod cbor;
 mod compact;
@@ -12,6 +12,8 @@ pub(crate) mod smile;
 mod yaml;
 
 use std::borrow::Cow;
+
+use crate::lzf;
 
 /// How large a document may grow by conversion, for its size: a reference of one byte can stand for 65.
 const GROWTH: usize = 128;
@@ -31,6 +33,8 @@ pub enum Format {
     Cbor,
     /// YAML text in UTF-8.
     Yaml,
+    /// One of the others, compressed.
+    Lzf,
 }
 
 impl std::fmt::Display for Format {
@@ -40,6 +44,7 @@ impl std::fmt::Display for Format {
             Self::Smile => "SMILE",
             Self::Cbor => "CBOR",
             Self::Yaml => "YAML",
+            Self::Lzf => "LZF",
         })
     }
 }
@@ -62,6 +67,7 @@ pub fn detect(bytes: &[u8]) -> Option<Format> {
         [b'{', ..] => Some(Format::Json),
         [b':', b')', b'\n', ..] => Some(Format::Smile),
         [b'-', b'-', b'-', ..] => Some(Format::Yaml),
+        [b'Z', b'V', ..] => Some(Format::Lzf),
         // A map, or the tag by which CBOR describes itself.
         [0xa0..=0xbb | 0xbf, ..] | [0xd9, 0xd9, 0xf7, ..] => Some(Format::Cbor),
         _ => trimmed(bytes).starts_with(b"{").then_some(Format::Json),
@@ -99,10 +105,30 @@ pub fn to_json<'a>(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8]
         Format::Smile => smile::to_json(bytes, scratch, limit)?,
         Format::Cbor => cbor::to_json(bytes, scratch, limit)?,
         Format::Yaml => yaml::to_json(bytes, scratch, limit)?,
+        Format::Lzf => return compressed(bytes, scratch),
     }
     if scratch.first() != Some(&b'{') {
         return Err(SourceError { format, offset: 0, detail: "it is not an object".into() });
     }
+    Ok(scratch)
+}
+
+/// The source within LZF, which shrinks nothing to less than its hundredth part.
+fn compressed<'a>(bytes: &[u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], SourceError> {
+    let bad =
+        |offset, detail: &'static str| SourceError { format: Format::Lzf, offset, detail: detail.into() };
+    let limit = bytes.len().saturating_mul(GROWTH).clamp(SMALLEST, LARGEST);
+    let mut plain = Vec::new();
+    lzf::decompress(bytes, &mut plain, limit).map_err(|refused| match refused {
+        lzf::Refused::Damaged { offset, detail } => bad(offset, detail),
+        lzf::Refused::TooLarge => bad(0, "the document takes too much memory"),
+    })?;
+    if detect(&plain) == Some(Format::Lzf) {
+        return Err(bad(0, "it is compressed twice"));
+    }
+    let mut converted = Vec::new();
+    let json = to_json(&plain, &mut converted)?;
+    scratch.extend_from_slice(json);
     Ok(scratch)
 }
 
@@ -135,7 +161,9 @@ mod tests {
 
     #[test]
     fn every_form_becomes_json_on_one_line() {
-        let cases: [(&[u8], &str); 6] = [
+        let cases: [(&[u8], &str); 8] = [
+            (b"ZV\0\0\x0a{ \"a\": 1 }", "{ \"a\": 1 }"),
+            (b"ZV\0\0\x09---\na: 1\n", "{\"a\":1}"),
             (b"{\n \"a\" : 1.0\r\n}", "{\"a\":1.0}"),
             (b"\n {}", "{}"),
             (b":)\n\x01\xfa\x80a\xc2\xfb", "{\"a\":1}"),
@@ -150,7 +178,10 @@ mod tests {
 
     #[test]
     fn anything_else_is_an_error_that_says_what_it_was_taken_for() {
-        let cases: [(&[u8], Format); 6] = [
+        let cases: [(&[u8], Format); 9] = [
+            (b"ZV\0\0\x0a{", Format::Lzf),
+            (b"ZV\0\0\x07ZV\0\0\x02{}", Format::Lzf),
+            (b"ZV\0\0\x02[]", Format::Json),
             (b"", Format::Json),
             (b"[1]", Format::Json),
             (b"\n\"x\"", Format::Json),
