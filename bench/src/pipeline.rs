@@ -5,6 +5,7 @@ use crate::blobs::{self, Counts};
 use crate::measure::{Measured, Stopwatch, peak};
 use crate::target::Memory;
 use ::target::{Compression, OpenSearchTarget, TargetConfig};
+use backfill::indices::Handling;
 use backfill::model::{Counters, Run, RunId, RunSpec, Selection};
 use backfill::plan::outline;
 use backfill::planning::Planner;
@@ -74,7 +75,7 @@ impl Job {
         let (run, needed) = runtime()?.block_on(async {
             let repository = Repository::open(blobs::open(repo, Arc::default()).await?).await?;
             let opened = repository.snapshot("latest", false).await?;
-            let outline = outline(&repository, &opened, &selection).await?;
+            let outline = outline(&repository, &opened, &selection, &Handling::default()).await?;
             let spec = RunSpec {
                 repository: repo.to_owned(),
                 snapshot: outline.snapshot.clone(),
@@ -82,6 +83,8 @@ impl Job {
                 selection,
                 target: "bench".to_owned(),
                 allow_partial: false,
+                types: None,
+                allow_partial_source: false,
                 chunk_bytes,
             };
             let run = outline.run(RunId("bench".to_owned()), spec, 1, SystemClock.now());

@@ -4,6 +4,7 @@ use crate::Result;
 use crate::blobs::{self, Counts};
 use crate::measure::{Measured, Stopwatch, peak};
 use crate::pipeline::runtime;
+use backfill::indices::Handling;
 use backfill::model::Selection;
 use backfill::source::Repository;
 use clap::Args;
@@ -25,7 +26,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
         let opened = repository.snapshot("latest", false).await?;
         let selection = Selection { patterns: arguments.index.clone(), include_hidden: false };
         Ok::<_, crate::measure::Fault>(
-            backfill::plan::plan(&repository, &opened, &selection, 256 << 20).await?,
+            backfill::plan::plan(&repository, &opened, &selection, &Handling::default(), 256 << 20).await?,
         )
     })?;
     let (wall, cpu) = watch.read();

@@ -3,6 +3,7 @@
 //! Every setting has a flag, an environment variable and, where it describes clusters, snapshot or backfill, a place in
 //! `services.yaml`; flags win, then the environment, then the file.
 
+use backfill::model::TypesChoice;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -360,6 +361,19 @@ pub struct ChunkArgs {
     pub chunk_size: u64,
 }
 
+/// What becomes of documents that cannot go as they are.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Documents")]
+pub struct DocumentArgs {
+    /// What becomes of the types of indices that have several, in a cluster: merge (all into one index), split (an index
+    /// for each type), field or field=NAME (one index, the type in a field, `type` unless it is named)
+    #[arg(long, value_name = "HOW", env = "BACKFILL_TYPES")]
+    pub types: Option<TypesChoice>,
+    /// Send documents of whose source the index stores only a part (includes or excludes) as they are
+    #[arg(long, env = "BACKFILL_ALLOW_PARTIAL_SOURCE")]
+    pub allow_partial_source: bool,
+}
+
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
 pub struct PlanArgs {
@@ -369,6 +383,9 @@ pub struct PlanArgs {
     /// Which snapshot.
     #[command(flatten)]
     pub snapshot: SnapshotArgs,
+    /// What becomes of documents that cannot go as they are.
+    #[command(flatten)]
+    pub documents: DocumentArgs,
     /// Size of chunks.
     #[command(flatten)]
     pub chunk: ChunkArgs,
@@ -383,6 +400,9 @@ pub struct StartArgs {
     /// Which snapshot.
     #[command(flatten)]
     pub snapshot: SnapshotArgs,
+    /// What becomes of documents that cannot go as they are.
+    #[command(flatten)]
+    pub documents: DocumentArgs,
     /// The target.
     #[command(flatten)]
     pub target: TargetArgs,

@@ -132,6 +132,10 @@ pub struct LocalBackfill {
     pub index: Option<String>,
     /// Whether wildcards match hidden and dot-prefixed indices too.
     pub include_hidden: Option<bool>,
+    /// What becomes of the types of indices that have several: `merge`, `split`, `field` or `field=NAME`.
+    pub types: Option<String>,
+    /// Whether documents of whose source only a part is stored are sent as they are.
+    pub allow_partial_source: Option<bool>,
     /// Where documents go instead of the target cluster: `ndjson:DIR`.
     pub target: Option<String>,
 }

@@ -1,11 +1,14 @@
 //! Settings: what arguments, environment and configuration file say together, checked and with defaults.
 
 use crate::args::{
-    FileCompression, RepositoryArgs, SendArgs, SnapshotArgs, SourceClusterArgs, StateArgs, TargetArgs, When,
+    DocumentArgs, FileCompression, RepositoryArgs, SendArgs, SnapshotArgs, SourceClusterArgs, StateArgs,
+    TargetArgs, When,
 };
 use crate::config::{Cluster, Config};
 use crate::exit::{CommandError, Result};
 use aws::{S3Blobs, S3Options};
+use backfill::encode::Encoding;
+use backfill::indices::Handling;
 use backfill::model::Selection;
 use backfill::ports::{Blobs, Target};
 use local::{Compression, ExportTarget, FsBlobs};
@@ -100,6 +103,28 @@ pub fn selection(args: &SnapshotArgs, config: &Config) -> Selection {
     }
 }
 
+/// What becomes of documents: flag and environment first, then the file.
+pub fn handling(args: &DocumentArgs, config: &Config, target: Option<&TargetSetting>) -> Result<Handling> {
+    let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+    let types = match (&args.types, local.and_then(|l| l.types.as_deref())) {
+        (Some(types), _) => Some(types.clone()),
+        (None, Some(text)) => {
+            let parsed = text.parse();
+            Some(
+                parsed
+                    .map_err(|why| CommandError::usage(format!("backfill.local.types: {text:?}: {why}")))?,
+            )
+        }
+        (None, None) => None,
+    };
+    Ok(Handling {
+        types,
+        allow_partial_source: args.allow_partial_source
+            || local.and_then(|l| l.allow_partial_source).unwrap_or(false),
+        encoding: target.map(TargetSetting::encoding),
+    })
+}
+
 /// The state file.
 pub fn state_file(args: &StateArgs, config: &Config) -> PathBuf {
     let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
@@ -180,6 +205,14 @@ impl TargetSetting {
             TargetSetting::Cluster(config) => HttpCluster::new(config)
                 .map_or_else(|_| config.endpoint.clone(), |cluster| cluster.location().to_owned()),
             TargetSetting::Export { directory, .. } => format!("ndjson:{}", directory.display()),
+        }
+    }
+
+    /// How documents are encoded for it.
+    pub fn encoding(&self) -> Encoding {
+        match self {
+            TargetSetting::Cluster(_) => Encoding::Bulk,
+            TargetSetting::Export { .. } => Encoding::Export,
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::support::{Desk, Documents, fixture, repo};
 use async_trait::async_trait;
 use backfill::finish::finish;
+use backfill::indices::Handling;
 use backfill::model::{RunId, RunSpec, RunState, Selection};
 use backfill::plan::outline;
 use backfill::planning::Planner;
@@ -86,7 +87,7 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
     let repository = Repository::open(blobs.clone()).await.map_err(|e| text(&e))?;
     let opened = repository.snapshot("latest", false).await.map_err(|e| text(&e))?;
     let selection = Selection { patterns: "*".to_owned(), include_hidden: false };
-    let outline = outline(&repository, &opened, &selection).await.map_err(|e| text(&e))?;
+    let outline = outline(&repository, &opened, &selection, &Handling::default()).await.map_err(|e| text(&e))?;
     let spec = RunSpec {
         repository: String::new(),
         snapshot: outline.snapshot.clone(),

@@ -5,14 +5,16 @@ use super::{Context, open_snapshot, print_json, print_line};
 use crate::args::PlanArgs;
 use crate::exit::{Exit, Result};
 use crate::render::{bytes, count};
-use crate::settings::{RepositorySetting, selection, snapshot_name};
+use crate::settings::{RepositorySetting, handling, selection, snapshot_name};
 
 pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit> {
     let blobs = RepositorySetting::new(&args.repository, context.config)?.open().await?;
     let name = snapshot_name(&args.snapshot, context.config);
     let (repository, opened) = open_snapshot(blobs, &name, args.snapshot.allow_partial).await?;
     let selection = selection(&args.snapshot, context.config);
-    let plan = backfill::plan::plan(&repository, &opened, &selection, args.chunk.chunk_size).await?;
+    let handling = handling(&args.documents, context.config, None)?;
+    let plan =
+        backfill::plan::plan(&repository, &opened, &selection, &handling, args.chunk.chunk_size).await?;
     let described = Described::new(&plan, opened.info.state.to_string());
     let broken = plan.shards.iter().any(|s| s.damage.is_some()) || !plan.refused.is_empty();
     if context.json {

@@ -5,6 +5,7 @@ use crate::args::{RepositoryArgs, SnapshotArgs};
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table};
 use crate::settings::{RepositorySetting, selection, snapshot_name};
+use backfill::indices::Handling;
 use backfill::plan::{Plan, plan};
 use backfill::source::Repository;
 use serde::Serialize;
@@ -80,7 +81,8 @@ pub(super) async fn describe(
     let blobs = RepositorySetting::new(repository, context.config)?.open().await?;
     // Looking at an incomplete snapshot does no harm.
     let (repository, opened) = open_snapshot(blobs, &snapshot_name(snapshot, context.config), true).await?;
-    let plan = plan(&repository, &opened, &selection(snapshot, context.config), u64::MAX).await?;
+    let selection = selection(snapshot, context.config);
+    let plan = plan(&repository, &opened, &selection, &Handling::default(), u64::MAX).await?;
     let described = Described::new(&plan, opened.info.state.to_string());
     if context.json {
         print_json(&described)?;

@@ -7,9 +7,9 @@ use crate::args::StartArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
-use crate::settings::{self, RepositorySetting, TargetSetting, selection, snapshot_name};
+use crate::settings::{self, RepositorySetting, TargetSetting, handling, selection, snapshot_name};
 use backfill::finish::finish;
-use backfill::model::{Planning, Run, RunId, RunSpec, RunState};
+use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState};
 use backfill::plan::{Outline, outline};
 use backfill::planning::Planner;
 use backfill::ports::{Checkpoints, Clock, Creation, Queue, Summary, SystemClock, Target, TargetError};
@@ -77,6 +77,7 @@ impl Job<'_> {
         let name = snapshot_name(&self.args.snapshot, self.context.config);
         let partial = self.args.snapshot.allow_partial;
         let (repository, opened) = open_snapshot(blobs, &name, partial).await?;
+        let handling = handling(&self.args.documents, self.context.config, Some(&self.target))?;
         let spec = RunSpec {
             repository: self.repository.location.clone(),
             snapshot: opened.info.name.clone(),
@@ -84,6 +85,8 @@ impl Job<'_> {
             selection: selection(&self.args.snapshot, self.context.config),
             target: self.target.location(),
             allow_partial: partial,
+            types: handling.types.clone(),
+            allow_partial_source: handling.allow_partial_source,
             chunk_bytes: self.args.chunk.chunk_size,
         };
         let newest = self.state.store.latest_run().await?;
@@ -92,7 +95,7 @@ impl Job<'_> {
             None => {
                 let target = self.target.open()?;
                 self.wait_for(target.as_ref()).await?;
-                let outline = outline(&repository, &opened, &spec.selection).await?;
+                let outline = outline(&repository, &opened, &spec.selection, &handling).await?;
                 self.check_outline(&outline, target.as_ref()).await?;
                 (self.create(spec, &outline, newest.as_ref()).await?, Some(outline))
             }
@@ -103,7 +106,7 @@ impl Job<'_> {
         // What a planner that was killed has left is gone on with.
         let outline = match outlined {
             Some(outline) => outline,
-            None => outline(&repository, &opened, &run.spec.selection).await?,
+            None => outline(&repository, &opened, &run.spec.selection, &handling).await?,
         };
         let (checkpoints, queue) = (&self.state.store, &self.state.store);
         let planner =
@@ -186,7 +189,8 @@ impl Job<'_> {
             self.say(&format!("refused: {index}: {why}"));
         }
         if !self.args.send.create_missing_indices {
-            let mut names: Vec<String> = plan.indices.iter().map(|i| i.destination.clone()).collect();
+            let names = plan.indices.iter().flat_map(IndexPlan::destinations);
+            let mut names: Vec<String> = names.map(str::to_owned).collect();
             names.dedup();
             let missing = target.missing(&names).await?;
             if !missing.is_empty() {

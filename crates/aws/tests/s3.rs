@@ -89,6 +89,10 @@ async fn blobs_on_a_real_server() {
     let options = || S3Options { endpoint: Some(endpoint.clone()), ..S3Options::default() };
     let blobs = S3Blobs::open(&format!("s3://{bucket}/some/base"), options()).await.unwrap();
     assert_eq!(blobs.location(), format!("s3://{bucket}/some/base"));
+    // What lies beside the prefix is reached by its whole path.
+    put(&client, &bucket, "w01/some/base/x", b"beside".to_vec()).await;
+    assert_eq!(blobs.get("/w01/some/base/x").await.unwrap().bytes, "beside");
+    assert_eq!(blobs.get_range("/w01/some/base/x", 2..4, None).await.unwrap().bytes, "si");
     contract(&blobs, async |path, bytes| put(&client, &bucket, &key(path), bytes).await).await;
 
     let absent = S3Blobs::open(&format!("s3://{bucket}/absent"), options()).await.unwrap();

@@ -18,6 +18,8 @@ pub enum Encoding {
 /// A document to encode. `source` is JSON without raw newlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Document<'a> {
+    /// Where it goes, if not to the batch's destination: only in a bulk.
+    pub index: Option<&'a str>,
     /// `_id`.
     pub id: &'a str,
     /// Custom routing.
@@ -72,10 +74,11 @@ impl Encoder {
             Encoding::Bulk => {
                 let action: &[u8] = match self.mode {
                     WriteMode::Index => b"{\"index\":{\"_id\":",
-                    WriteMode::Create => b"{\"create\":{\"_id\":",
+                    WriteMode::Create | WriteMode::Distinct => b"{\"create\":{\"_id\":",
                 };
                 body.extend_from_slice(action);
                 write_json_string(body, document.id);
+                write_member(body, b",\"_index\":", document.index);
                 // Parents are routed to: that is all that was ever stored of the relation outside `_source`.
                 write_member(body, b",\"routing\":", document.routing.or(document.parent));
                 body.extend_from_slice(b"}}\n");
@@ -114,7 +117,7 @@ fn write_member(out: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
 }
 
 /// Appends `text` as a JSON string.
-fn write_json_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_json_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
     while let Some(at) = rest.iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\') {
@@ -151,14 +154,22 @@ impl Batch {
     }
 }
 
-/// `_id` and routing of an encoded document, as far as they can be read back.
-pub fn id_and_routing(
-    encoding: Encoding,
-    batch: &Batch,
-    entry: &BatchEntry,
-) -> (Option<String>, Option<String>) {
+/// What names an encoded document, as far as it can be read back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Names {
+    /// Where it goes, if not to the batch's destination.
+    pub index: Option<String>,
+    /// `_id`.
+    pub id: Option<String>,
+    /// Custom routing.
+    pub routing: Option<String>,
+}
+
+/// Reads back what names an encoded document.
+pub fn names(encoding: Encoding, batch: &Batch, entry: &BatchEntry) -> Names {
     #[derive(serde::Deserialize)]
     struct Metadata {
+        _index: Option<String>,
         _id: Option<String>,
         #[serde(alias = "_routing")]
         routing: Option<String>,
@@ -176,7 +187,7 @@ pub fn id_and_routing(
         Encoding::Bulk => serde_json::from_slice::<Action>(line).map(|a| a.index),
         Encoding::Export => serde_json::from_slice::<Metadata>(line),
     };
-    metadata.map_or((None, None), |m| (m._id, m.routing))
+    metadata.map_or_else(|_| Names::default(), |m| Names { index: m._index, id: m._id, routing: m.routing })
 }
 
 #[cfg(test)]
@@ -185,6 +196,7 @@ mod tests {
     use proptest::prelude::*;
 
     const DOCUMENT: Document<'_> = Document {
+        index: None,
         id: "a\"b\n",
         routing: Some("r"),
         doc_type: Some("t"),
@@ -217,10 +229,27 @@ mod tests {
             let batch = encoder.take();
             assert_eq!(std::str::from_utf8(&batch.body).unwrap(), expected);
             assert_eq!(&batch.body[batch.entries[0].source.clone()], DOCUMENT.source);
-            let (id, routing) = id_and_routing(encoding, &batch, &batch.entries[0]);
-            assert_eq!((id.as_deref(), routing.as_deref()), (Some(DOCUMENT.id), DOCUMENT.routing));
+            let names = names(encoding, &batch, &batch.entries[0]);
+            assert_eq!(
+                (names.id.as_deref(), names.routing.as_deref()),
+                (Some(DOCUMENT.id), DOCUMENT.routing)
+            );
+            assert_eq!(names.index.as_deref(), (encoding == Encoding::Export).then_some("i"));
             assert!(encoder.is_empty());
         }
+    }
+
+    #[test]
+    fn a_document_may_go_elsewhere_than_its_batch() {
+        let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Distinct, "i");
+        encoder.push(
+            Position::default(),
+            &Document { index: Some("i-\"t"), routing: None, parent: None, ..DOCUMENT },
+        );
+        let batch = encoder.take();
+        let expected = "{\"create\":{\"_id\":\"a\\\"b\\u000a\",\"_index\":\"i-\\\"t\"}}\n{\"n\":1.10}\n";
+        assert_eq!(std::str::from_utf8(&batch.body).unwrap(), expected);
+        assert_eq!(names(Encoding::Bulk, &batch, &batch.entries[0]).index.as_deref(), Some("i-\"t"));
     }
 
     proptest! {

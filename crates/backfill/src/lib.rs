@@ -7,6 +7,7 @@
 pub mod chunking;
 pub mod encode;
 pub mod finish;
+pub mod indices;
 pub mod model;
 pub mod plan;
 pub mod planning;

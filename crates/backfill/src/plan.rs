@@ -5,6 +5,7 @@
 //! What cannot be planned is recorded as damage of its shard; the other shards go on.
 
 use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, pack, queue_rank};
+use crate::indices::{Handling, plan_indices};
 use crate::model::{
     Chunk, IndexPlan, Millis, MissingShard, Planning, Run, RunId, RunSpec, RunState, SegmentRange, Selection,
     Shard, ShardId,
@@ -12,7 +13,6 @@ use crate::model::{
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use futures::{Stream, StreamExt, TryStreamExt};
 use lucene::stored_fields::BlockIndex;
-use snapshot::index_metadata::SourceHandling;
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -59,14 +59,19 @@ pub async fn outline(
     repository: &Repository,
     opened: &OpenedSnapshot,
     selection: &Selection,
+    handling: &Handling,
 ) -> Result<Outline, SourceError> {
-    let (sources, refused) = repository.indices(opened, selection).await?;
+    let (mut sources, unreadable) = repository.indices(opened, selection).await?;
+    let (indices, mut refused) = plan_indices(&sources, handling);
+    refused.extend(unreadable.into_iter().map(|(name, error)| (name, error.to_string())));
+    let kept: HashSet<&str> = indices.iter().map(|plan| plan.name.as_str()).collect();
+    sources.retain(|source| kept.contains(source.entry.name.as_str()));
     Ok(Outline {
         snapshot: opened.info.name.clone(),
         snapshot_uuid: opened.info.uuid.clone(),
-        indices: sources.iter().map(index_plan).collect(),
+        indices,
         missing_shards: opened.missing_shards(&sources),
-        refused: refused.into_iter().map(|(name, error)| (name, error.to_string())).collect(),
+        refused,
         sources,
     })
 }
@@ -121,9 +126,10 @@ pub async fn plan(
     repository: &Repository,
     opened: &OpenedSnapshot,
     selection: &Selection,
+    handling: &Handling,
     chunk_bytes: u64,
 ) -> Result<Plan, SourceError> {
-    let outline = outline(repository, opened, selection).await?;
+    let outline = outline(repository, opened, selection, handling).await?;
     let planned = outline.shards(repository, opened, chunk_bytes, &HashSet::new());
     let mut planned: Vec<(Shard, Vec<Chunk>)> = planned.try_collect().await?;
     planned.sort_unstable_by(|(a, _), (b, _)| a.id.cmp(&b.id));
@@ -139,31 +145,6 @@ pub async fn plan(
         missing_shards: outline.missing_shards,
         refused: outline.refused,
     })
-}
-
-fn index_plan(index: &IndexSource) -> IndexPlan {
-    let mut warnings = Vec::new();
-    let lost = "its documents are kept as failed documents";
-    match &index.metadata.mappings.source {
-        SourceHandling::Enabled => {}
-        SourceHandling::Disabled => warnings.push(format!("_source is disabled: {lost}")),
-        SourceHandling::Synthetic => warnings.push(format!("_source is synthetic and not stored: {lost}")),
-        SourceHandling::Derived => warnings.push(format!("_source is derived and not stored: {lost}")),
-        SourceHandling::Filtered { .. } => warnings.push(
-            "_source is stored only in part (includes or excludes): documents arrive without the rest"
-                .to_owned(),
-        ),
-    }
-    for alias in &index.filtered_aliases {
-        warnings
-            .push(format!("the alias {alias} has a filter, which is not applied: all documents are meant"));
-    }
-    IndexPlan {
-        name: index.entry.name.clone(),
-        destination: index.data_stream.clone().unwrap_or_else(|| index.entry.name.clone()),
-        data_stream: index.data_stream.is_some(),
-        warnings,
-    }
 }
 
 async fn plan_shard(

@@ -291,7 +291,7 @@ async fn compare(
 }
 
 /// Whether two JSON texts are the same but for white space and escapes. Numbers are compared as they are written.
-fn same_json(a: &[u8], b: &[u8]) -> bool {
+pub fn same_json(a: &[u8], b: &[u8]) -> bool {
     a == b
         || match (serde_json::from_slice::<Value>(a), serde_json::from_slice::<Value>(b)) {
             (Ok(a), Ok(b)) => a == b,

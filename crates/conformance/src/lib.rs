@@ -16,10 +16,7 @@ pub use queue::queue;
 
 use backfill::chunking::queue_rank;
 use backfill::model::chunk::ClaimRefused;
-use backfill::model::{
-    AttemptError, Cause, Chunk, ChunkId, Counters, IndexPlan, Millis, Planning, Position, Progress, RangeCrc,
-    Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
-};
+use backfill::model::{AttemptError, Cause, Chunk, ChunkId, Counters, DocumentPlan, IndexPlan, Millis, Planning, Position, Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId, Types, TypesChoice};
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation};
 
 /// Documents of each chunk of [`plan`].
@@ -37,12 +34,18 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         selection: Selection { patterns: "*".to_owned(), include_hidden: false },
         target: "http://target".to_owned(),
         allow_partial: false,
+        types: Some(TypesChoice::Split),
+        allow_partial_source: true,
         chunk_bytes: BYTES,
     };
     let index = |name: &str| IndexPlan {
         name: name.to_owned(),
         destination: name.to_owned(),
         data_stream: false,
+        documents: DocumentPlan {
+            types: Types::Split([("t".to_owned(), format!("{name}-t"))].into()),
+            ..DocumentPlan::default()
+        },
         warnings: vec![format!("a warning of {name}")],
     };
     let run = Run {

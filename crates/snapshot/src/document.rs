@@ -77,8 +77,8 @@ pub struct Root<'a> {
     pub parent: Option<&'a str>,
     /// Its source.
     pub source: Source<'a>,
-    /// The complete source, as it is stored, that servers keep for a while where the other is disabled or filtered.
-    pub recovery_source: Option<&'a [u8]>,
+    /// Whether that is the copy of the whole source that servers keep for a while where they store none, or a part.
+    pub recovered: bool,
 }
 
 /// What a Lucene document is.
@@ -186,7 +186,8 @@ impl DocumentReader {
             }
         };
         let parent = stored.parent.map(|uid| split_uid(doc, "_parent", uid)).transpose()?;
-        let source = match stored.source {
+        let recovered = stored.recovery_source.is_some();
+        let source = match stored.recovery_source.or(stored.source) {
             None => Source::Missing,
             Some(raw) => match source::to_json(raw, source_text) {
                 Ok(json) => Source::Json(json),
@@ -199,7 +200,7 @@ impl DocumentReader {
             doc_type,
             parent: parent.map(|(_, id)| id),
             source,
-            recovery_source: stored.recovery_source,
+            recovered,
         }))
     }
 
@@ -285,7 +286,7 @@ mod tests {
                 doc_type: None,
                 parent: None,
                 source,
-                recovery_source: None,
+                recovered: false,
             })
         };
         let cases: Vec<(Vec<(u32, Value<'_>)>, Interpreted<'_>)> = vec![
@@ -299,14 +300,21 @@ mod tests {
         for (fields, expected) in cases {
             assert_eq!(read(&fields, &mut Scratch::default()).unwrap(), expected);
         }
-        let mut scratch = Scratch::default();
-        let Interpreted::Root(root) =
-            read(&[(1, id), (0, Value::Bytes(b"\xff")), (7, source)], &mut scratch).unwrap()
-        else {
-            panic!("a root")
-        };
-        assert!(matches!(root.source, Source::Unreadable { raw: b"\xff", .. }));
-        assert_eq!((root.id, root.recovery_source), ("12", Some(b"{}".as_slice())));
+        // The whole source counts where there is one.
+        for (fields, expected) in [
+            (vec![(1, id), (0, Value::Bytes(b"\xff"))], None),
+            (vec![(1, id), (7, source)], Some(b"{}".as_slice())),
+            (vec![(1, id), (0, Value::Bytes(b"{\"part\":1}")), (7, source)], Some(b"{}")),
+        ] {
+            let mut scratch = Scratch::default();
+            let Interpreted::Root(root) = read(&fields, &mut scratch).unwrap() else { panic!("a root") };
+            assert_eq!(root.recovered, expected.is_some());
+            match (root.source, expected) {
+                (Source::Json(json), Some(expected)) => assert_eq!(json, expected),
+                (Source::Unreadable { raw, .. }, None) => assert_eq!(raw, b"\xff"),
+                (other, _) => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]

@@ -163,7 +163,7 @@ fn all_documents_are_as_they_were_sent() {
                                 Source::Missing => None,
                                 Source::Unreadable { error, .. } => panic!("{}: {error}", root.id),
                             };
-                            let disabled = metadata.mappings.source == SourceHandling::Disabled;
+                            let disabled = metadata.mappings.sources[0].1 == SourceHandling::Disabled;
                             assert_eq!(source.is_none(), disabled, "{} {}", index.name, root.id);
                             let key = (shown.to_owned(), root.id.to_owned(), root.routing.map(str::to_owned));
                             assert!(found.insert(key, source).is_none(), "{} twice", root.id);

@@ -1,5 +1,6 @@
 //! Writing documents to a cluster.
 
+mod distinct;
 #[cfg(test)]
 mod tests;
 
@@ -84,7 +85,7 @@ impl Target for OpenSearchTarget {
         mode: WriteMode,
     ) -> Result<Box<dyn ChunkWriter>, TargetError> {
         let path = format!("{}/_bulk?filter_path={FILTER}", self.cluster().segment(destination)?);
-        Ok(Box::new(Writer { inner: self.inner.clone(), path, mode }))
+        Ok(Box::new(Writer { inner: self.inner.clone(), destination: destination.to_owned(), path, mode }))
     }
 }
 
@@ -92,6 +93,7 @@ impl Target for OpenSearchTarget {
 #[derive(Debug)]
 struct Writer {
     inner: Arc<Inner>,
+    destination: String,
     path: String,
     mode: WriteMode,
 }
@@ -122,13 +124,9 @@ impl Writer {
     }
 }
 
-#[async_trait]
-impl ChunkWriter for Writer {
-    async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
+impl Writer {
+    async fn write(&self, batch: &Batch) -> Result<Reply, TargetError> {
         let Inner { cluster, compressor } = &*self.inner;
-        if batch.entries.is_empty() {
-            return Ok(Reply { items: Vec::new() });
-        }
         let compressed = compressor.applies(batch.body.len());
         let answer = self.post(batch, compressed).await?;
         let reply = self.meaning(&answer, batch);
@@ -148,6 +146,20 @@ impl ChunkWriter for Writer {
             );
         }
         Ok(plain)
+    }
+}
+
+#[async_trait]
+impl ChunkWriter for Writer {
+    async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
+        if batch.entries.is_empty() {
+            return Ok(Reply { items: Vec::new() });
+        }
+        let reply = self.write(batch).await?;
+        match self.mode {
+            WriteMode::Distinct => self.tell_apart(batch, reply).await,
+            WriteMode::Index | WriteMode::Create => Ok(reply),
+        }
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

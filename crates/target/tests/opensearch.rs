@@ -100,6 +100,36 @@ async fn create_finds_what_is_there() {
 
 #[tokio::test]
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn documents_of_one_id_are_told_apart() {
+    let index = index("distinct", "{}").await;
+    let target = target();
+    let writer = writer(&target, &index, WriteMode::Distinct).await;
+    let first = batch(WriteMode::Distinct, &[("1", None, r#"{"n":1.10}"#), ("2", Some("r"), "{}")]);
+    assert_eq!(writer.send(&first).await.unwrap().items, [ItemOutcome::Indexed, ItemOutcome::Indexed]);
+    // A repetition finds what it wrote, however it is spaced; another document of the same id has no place.
+    let second = batch(
+        WriteMode::Distinct,
+        &[
+            ("1", None, r#"{ "n": 1.10 }"#),
+            ("3", None, "{}"),
+            ("1", None, r#"{"n":1.1}"#),
+            ("2", Some("r"), "{}"),
+        ],
+    );
+    let items = writer.send(&second).await.unwrap().items;
+    assert_eq!(items[0], ItemOutcome::AlreadyThere);
+    assert_eq!(items[1], ItemOutcome::Indexed);
+    let ItemOutcome::Failed { error_type, reason } = &items[2] else { panic!("{:?}", items[2]) };
+    assert_eq!(error_type, "id_collision");
+    assert!(reason.contains("another source"), "{reason}");
+    assert_eq!(items[3], ItemOutcome::AlreadyThere);
+    let found = target.cluster().fetch(&index, &[("1", None)]).await.unwrap();
+    assert_eq!(found[0].as_ref().unwrap().source.get(), r#"{"n":1.10}"#);
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
 async fn documents_that_do_not_fit_fail_with_the_reason() {
     let mappings = r#"{"dynamic":"strict","properties":{"n":{"type":"integer"}}}"#;
     let index = index("fail", mappings).await;

@@ -42,9 +42,12 @@ impl Address {
         Ok(Address { bucket: bucket.to_owned(), prefix: format!("{prefix}{slash}") })
     }
 
-    /// The key of a blob.
+    /// The key of a blob; with a slash before it, its path begins at the bucket.
     pub(super) fn key(&self, path: &str) -> String {
-        format!("{}{path}", self.prefix)
+        match path.strip_prefix('/') {
+            Some(key) => key.to_owned(),
+            None => format!("{}{path}", self.prefix),
+        }
     }
 
     /// What the keys of the blobs in a directory begin with.
@@ -91,6 +94,8 @@ mod tests {
             let address = Address::parse(url).unwrap();
             assert_eq!((address.bucket.as_str(), address.key("x/y").as_str()), (bucket, key));
             assert_eq!(address.name(""), name);
+            assert_eq!(address.key("/w01/x"), "w01/x");
+            assert_eq!(address.name("/w01/x"), format!("s3://{bucket}/w01/x"));
             assert_eq!(address.directory("x/"), address.key("x/"));
         }
         for url in ["", "b/p", "s3://", "s3:///p", "https://b.s3.amazonaws.com/p", "s3://b?x/p"] {

@@ -6,6 +6,7 @@
 pub mod chunk;
 pub mod counters;
 pub mod crc;
+pub mod document;
 pub mod run;
 pub mod shard;
 
@@ -15,6 +16,7 @@ pub use chunk::{
 };
 pub use counters::Counters;
 pub use crc::RangeCrc;
+pub use document::{DocumentPlan, FilteredSources, Types, TypesChoice, index_of_type, with_member};
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use shard::{IndexPlan, Shard, ShardId};
 

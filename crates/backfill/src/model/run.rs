@@ -1,6 +1,6 @@
 //! A run: one backfill of one snapshot (a selection of its indices) into one target.
 
-use super::{IndexPlan, Millis};
+use super::{IndexPlan, Millis, TypesChoice};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -31,6 +31,9 @@ pub enum WriteMode {
     Index,
     /// `create`: a document with the same `_id` is left as it is and counted as already there.
     Create,
+    /// `create`, where several documents of the snapshot may have the same `_id`: one that is there already is
+    /// compared, and unless it is the same, the second has failed.
+    Distinct,
 }
 
 /// What a run is to do. Two starts with the same spec mean the same run.
@@ -48,6 +51,12 @@ pub struct RunSpec {
     pub target: String,
     /// Whether a PARTIAL or FAILED snapshot was accepted.
     pub allow_partial: bool,
+    /// What becomes of the types of indices that have several.
+    #[serde(default)]
+    pub types: Option<TypesChoice>,
+    /// Whether documents of whose source only a part is stored are sent as they are.
+    #[serde(default)]
+    pub allow_partial_source: bool,
     /// Intended size of a chunk in bytes of stored fields.
     pub chunk_bytes: u64,
 }

@@ -1,5 +1,6 @@
 //! A shard of the snapshot within a run.
 
+use super::DocumentPlan;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -23,7 +24,8 @@ impl fmt::Display for ShardId {
 pub struct Shard {
     /// Which shard.
     pub id: ShardId,
-    /// Directory of the shard in the repository, relative to its root, without a trailing slash.
+    /// Directory of the shard in the repository, relative to its root, without a trailing slash; with a slash before
+    /// it, relative to the store that the repository is in.
     pub path: String,
     /// ETag (or its like) of the shard's manifest: a worker that meets another one knows that the snapshot changed.
     pub manifest_etag: String,
@@ -46,6 +48,9 @@ pub struct IndexPlan {
     pub destination: String,
     /// Whether the destination is a data stream, so that documents are written with `create`.
     pub data_stream: bool,
+    /// What becomes of its documents on the way.
+    #[serde(default)]
+    pub documents: DocumentPlan,
     /// What the operator should know before anything runs, e.g. that documents have no `_source`.
     pub warnings: Vec<String>,
 }

@@ -57,6 +57,9 @@ pub enum BlobError {
 }
 
 /// Reads blobs by name, relative to the root of one repository.
+///
+/// A name with a slash before it is relative to the store (the bucket) that the repository is in: OpenSearch may put
+/// shards there. An adapter whose store is no more than the repository refuses such names.
 #[async_trait]
 pub trait Blobs: Send + Sync + std::fmt::Debug {
     /// The repository's root as the user knows it, for messages.

@@ -56,7 +56,8 @@ pub struct IndexSource {
     pub data_stream: Option<String>,
     /// Aliases by which it was chosen and that show only some of its documents.
     pub filtered_aliases: Vec<String>,
-    /// Directories of its shards, by number, relative to the repository's root.
+    /// Directories of its shards, by number, relative to the repository's root, or with a slash before them to its
+    /// store's.
     pub shard_dirs: Vec<String>,
 }
 
@@ -225,16 +226,10 @@ impl Repository {
         let location = self.blobs.location();
         let base =
             location.strip_prefix("s3://").and_then(|l| l.split_once('/')).map_or("", |(_, base)| base);
-        match entry.shard_dir(shard, base.trim_matches('/')).map_err(|e| self.located(e))? {
-            ShardDir::InRepository(path) => Ok(path),
-            ShardDir::InStore(path) => Err(SourceError::Inconsistent {
-                location: entry.name.clone(),
-                what: format!(
-                    "its shards lie in {path} of the bucket, outside of the repository {location} (hashed_prefix); take \
-                     the snapshot into a repository at the root of its bucket, or with shard_path_type=fixed"
-                ),
-            }),
-        }
+        Ok(match entry.shard_dir(shard, base.trim_matches('/')).map_err(|e| self.located(e))? {
+            ShardDir::InRepository(path) => path,
+            ShardDir::InStore(path) => format!("/{path}"),
+        })
     }
 
     fn located(&self, error: Error) -> SourceError {

@@ -184,6 +184,9 @@ impl ShardStore {
 
     /// Where the shard is, for messages.
     pub fn location(&self) -> String {
-        format!("{}/{}", self.blobs.location(), self.path)
+        match self.path.strip_prefix('/') {
+            Some(beside) => format!("{beside}, beside {}", self.blobs.location()),
+            None => format!("{}/{}", self.blobs.location(), self.path),
+        }
     }
 }

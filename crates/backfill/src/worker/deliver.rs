@@ -2,7 +2,7 @@
 
 use super::acks::Delivered;
 use super::flow::{Flow, backoff};
-use crate::encode::{Encoding, id_and_routing};
+use crate::encode::{Encoding, names};
 use crate::model::{Chunk, Position};
 use crate::ports::{
     Batch, BatchEntry, ChunkWriter, Clock, FailedDocument, ItemOutcome, Refusal, TargetError,
@@ -203,14 +203,14 @@ impl Delivery {
         error_type: String,
         reason: String,
     ) -> FailedDocument {
-        let (id, routing) = id_and_routing(self.encoding, batch, entry);
+        let names = names(self.encoding, batch, entry);
         let source = &batch.body[entry.source.clone()];
         failed_document(
             &self.chunk,
-            &self.destination,
+            names.index.as_deref().unwrap_or(&self.destination),
             entry.position,
-            id,
-            routing,
+            names.id,
+            names.routing,
             Some(source),
             error_type,
             reason,

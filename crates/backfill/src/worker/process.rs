@@ -6,7 +6,7 @@ use super::flow::Flow;
 use super::reader::{ChunkReader, ReadError, Work};
 use super::{Worker, WorkerError};
 use crate::model::chunk::WriteRefused;
-use crate::model::{Chunk, Progress, Reason, RunState, WriteMode};
+use crate::model::{Chunk, IndexPlan, Progress, Reason, RunState};
 use crate::ports::{Acknowledge, FailedPart, Message, StoreError, TargetError};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
@@ -53,7 +53,7 @@ pub(super) struct ChunkTask<'a> {
     /// Until where failed documents are recorded.
     recorded: crate::model::Position,
     acknowledge: Acknowledge,
-    mode: WriteMode,
+    index: Arc<IndexPlan>,
 }
 
 impl<'a> ChunkTask<'a> {
@@ -66,7 +66,7 @@ impl<'a> ChunkTask<'a> {
         let index = worker.run.index(&chunk.id.shard.index).ok_or_else(|| {
             StoreError::NotFound(format!("run {} has no index {}", worker.run.id, chunk.id.shard.index))
         })?;
-        let mode = if index.data_stream { WriteMode::Create } else { WriteMode::Index };
+        let mode = index.write_mode();
         let writer = worker.target.begin(&worker.run.id, &chunk.id, &index.destination, mode).await?;
         let acknowledge = worker.target.acknowledge();
         let chunk = Arc::new(chunk);
@@ -90,7 +90,7 @@ impl<'a> ChunkTask<'a> {
             deliveries: JoinSet::new(),
             begun: Instant::now(),
             acknowledge,
-            mode,
+            index: Arc::new(index.clone()),
         })
     }
 
@@ -120,13 +120,8 @@ impl<'a> ChunkTask<'a> {
 
     async fn work(&mut self, stop: &CancellationToken) -> Left {
         let (sender, mut receiver) = mpsc::channel::<Result<Work, ReadError>>(READ_AHEAD);
-        let reader = ChunkReader::new(
-            self.worker,
-            self.chunk.clone(),
-            self.delivery.destination.clone(),
-            self.mode,
-            self.worker.flow.clone(),
-        );
+        let reader =
+            ChunkReader::new(self.worker, self.chunk.clone(), self.index.clone(), self.worker.flow.clone());
         // Ends by itself when the receiver is dropped.
         let _reader = tokio::spawn(reader.run(sender));
         let mut reading = true;

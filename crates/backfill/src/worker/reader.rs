@@ -8,9 +8,9 @@ use super::acks::Stretch;
 use super::deliver::failed_document;
 use super::feed::Feed;
 use super::flow::Flow;
-use crate::encode::{Document, Encoder};
+use crate::encode::{Document, Encoder, write_json_string};
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{Chunk, Position, RangeCrc, RunId, SegmentRange, WriteMode};
+use crate::model::{Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, with_member};
 use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
 use crate::source::{Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
@@ -83,8 +83,7 @@ impl ChunkReader {
     pub(super) fn new(
         worker: &Worker,
         chunk: Arc<Chunk>,
-        destination: Arc<str>,
-        mode: WriteMode,
+        index: Arc<IndexPlan>,
         flow: Arc<Mutex<Flow>>,
     ) -> ChunkReader {
         let stored_bytes = chunk.progress.counters.stored_bytes;
@@ -96,12 +95,12 @@ impl ChunkReader {
             fetch_bytes: worker.options.fetch_bytes,
             fetch_ahead: worker.options.fetch_ahead,
             out: Output {
-                encoder: Encoder::new(worker.target.encoding(), mode, &destination),
+                encoder: Encoder::new(worker.target.encoding(), index.write_mode(), &index.destination),
                 stretch: Stretch { stored_bytes, ..Stretch::default() },
                 emitted_bytes: stored_bytes,
                 consumed: stored_bytes,
                 chunk: chunk.clone(),
-                destination,
+                index,
                 flow,
                 scratch: Scratch::default(),
             },
@@ -318,10 +317,19 @@ fn damage_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
     move |error| RangeStop::Damage(format!("{}: {error}", segment.location()))
 }
 
+/// A member with the type of a document.
+fn type_member(name: &str, doc_type: &str) -> Vec<u8> {
+    let mut member = Vec::with_capacity(name.len() + doc_type.len() + 5);
+    write_json_string(&mut member, name);
+    member.push(b':');
+    write_json_string(&mut member, doc_type);
+    member
+}
+
 /// Gathers documents into batches.
 struct Output {
     chunk: Arc<Chunk>,
-    destination: Arc<str>,
+    index: Arc<IndexPlan>,
     encoder: Encoder,
     stretch: Stretch,
     /// Bytes of the chunk consumed in all, and when the last piece was sent.
@@ -344,35 +352,77 @@ impl Output {
             Ok(Interpreted::NestedChild) => self.stretch.counters.nested += 1,
             // Tombstones are soft-deleted, so one that is alive is a document of which nothing else is left.
             Ok(Interpreted::Tombstone) => {
-                self.fail(position, None, None, None, "missing_id", "it has no _id: it is a tombstone");
+                self.fail(position, "missing_id", "it has no _id: it is a tombstone");
             }
-            Err(error) => self.fail(position, None, None, None, "unreadable_document", &error.to_string()),
+            Err(error) => self.fail(position, "unreadable_document", &error.to_string()),
         }
         self.scratch = scratch;
     }
 
     fn push_root(&mut self, position: Position, root: &Root<'_>) {
-        let (error_type, reason, raw) = match &root.source {
-            Source::Json(source) => {
-                self.stretch.counters.source_bytes += source.len() as u64;
-                let document = Document {
-                    id: root.id,
-                    routing: root.routing,
-                    doc_type: root.doc_type,
-                    parent: root.parent,
-                    source,
-                };
-                return self.encoder.push(position, &document);
-            }
+        let plan = self.index.clone();
+        let index = plan.destination_of(root.doc_type);
+        let (error_type, reason, source) = match &root.source {
+            Source::Json(source) if !root.recovered && plan.documents.withholds(root.doc_type) => (
+                "partial_source",
+                "the index stores only a part of _source (includes or excludes)".to_owned(),
+                Some(*source),
+            ),
+            Source::Json(source) => match index {
+                Some(index) => return self.push_source(position, root, source, index, &plan),
+                None => {
+                    let doc_type = root.doc_type.unwrap_or_default();
+                    let why = format!("the mappings of the index have no type {doc_type:?}");
+                    ("unknown_type", why, Some(*source))
+                }
+            },
+            // Here a source could be built again from doc values and other stored fields.
             Source::Missing => ("missing_source", "the index does not store _source".to_owned(), None),
             Source::Unreadable { raw, error } => ("unreadable_source", error.to_string(), Some(*raw)),
         };
-        let routing = root.routing.map(str::to_owned);
-        self.fail(position, Some(root.id.to_owned()), routing, raw, error_type, &reason);
+        let (id, routing) = (Some(root.id.to_owned()), root.routing.map(str::to_owned));
+        let index = index.unwrap_or(&plan.destination).to_owned();
+        self.fail_at(&index, position, id, routing, source, error_type, &reason);
     }
 
-    fn fail(
+    fn push_source(
         &mut self,
+        position: Position,
+        root: &Root<'_>,
+        source: &[u8],
+        index: &str,
+        plan: &IndexPlan,
+    ) {
+        self.stretch.counters.source_bytes += source.len() as u64;
+        let types = &plan.documents.types;
+        let member = match (types, root.doc_type) {
+            (Types::Field(name), Some(doc_type)) => {
+                let source = with_member(source, &type_member(name, doc_type));
+                Some(source)
+            }
+            _ => None,
+        };
+        let document = Document {
+            index: (index != plan.destination).then_some(index),
+            id: root.id,
+            routing: root.routing,
+            doc_type: root.doc_type.filter(|_| *types == Types::Kept),
+            parent: root.parent,
+            source: member.as_deref().unwrap_or(source),
+        };
+        self.encoder.push(position, &document);
+    }
+
+    /// Records a document of which no more is known than where it is.
+    fn fail(&mut self, position: Position, error_type: &str, reason: &str) {
+        let destination = self.index.destination.clone();
+        self.fail_at(&destination, position, None, None, None, error_type, reason);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a field of the record")]
+    fn fail_at(
+        &mut self,
+        destination: &str,
         position: Position,
         id: Option<String>,
         routing: Option<String>,
@@ -382,7 +432,7 @@ impl Output {
     ) {
         self.stretch.failed.push(failed_document(
             &self.chunk,
-            &self.destination,
+            destination,
             position,
             id,
             routing,

@@ -12,8 +12,14 @@ fn batch(ids: std::ops::Range<u32>) -> Batch {
     let mut encoder = Encoder::new(Encoding::Export, WriteMode::Index, "logs");
     for doc in ids {
         let id = doc.to_string();
-        let document =
-            Document { id: &id, routing: None, doc_type: None, parent: None, source: b"{\"a\":1}" };
+        let document = Document {
+            index: None,
+            id: &id,
+            routing: None,
+            doc_type: None,
+            parent: None,
+            source: b"{\"a\":1}",
+        };
         encoder.push(Position { range: 0, doc }, &document);
     }
     encoder.take()

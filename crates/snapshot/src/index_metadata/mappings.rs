@@ -31,8 +31,8 @@ pub enum SourceHandling {
 /// What an index's mappings mean for reading its documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mappings {
-    /// What is stored of a document's source.
-    pub source: SourceHandling,
+    /// What is stored of a document's source, by its type; one entry without a name where there are no mappings.
+    pub sources: Vec<(String, SourceHandling)>,
     /// Whether documents may have nested children, which are documents of their own in a shard.
     pub has_nested: bool,
     /// Whether every document has a routing.
@@ -71,14 +71,20 @@ impl Mappings {
             Some(Value::String(packed)) => add(&unpack(file, packed)?)?,
             Some(other) => add(other)?,
         }
+        let types = || by_type.iter().filter(|(name, _)| name != "_default_");
         let mappings = || by_type.iter().map(|(_, mapping)| mapping);
+        let by_settings = || source_by_settings(settings);
+        let mut sources: Vec<_> = types()
+            .map(|(name, m)| (name.clone(), source(m.get("_source")).unwrap_or_else(by_settings)))
+            .collect();
+        if sources.is_empty() {
+            sources.push((String::new(), by_settings()));
+        }
         Ok(Self {
-            source: mappings()
-                .find_map(|m| source(m.get("_source")))
-                .unwrap_or_else(|| source_by_settings(settings)),
+            sources,
             has_nested: mappings().any(has_nested),
             routing_required: mappings().any(|m| is_true(m.get("_routing").and_then(|r| r.get("required")))),
-            types: by_type.iter().map(|(name, _)| name.clone()).filter(|name| name != "_default_").collect(),
+            types: types().map(|(name, _)| name.clone()).collect(),
         })
     }
 }
@@ -185,7 +191,7 @@ mod tests {
         ];
         for (value, settings, handling) in cases {
             let mappings = parse(&json!([{"_doc": {"_source": value}}]), settings).unwrap();
-            assert_eq!(mappings.source, handling, "{value} {settings:?}");
+            assert_eq!(mappings.sources, [("_doc".to_owned(), handling)], "{value} {settings:?}");
         }
     }
 
@@ -206,7 +212,17 @@ mod tests {
             &[],
         );
         assert!(!plain.unwrap().has_nested);
-        assert_eq!(parse(&json!([]), &[]).unwrap().types, Vec::<String>::new());
+        let none = parse(&json!([]), &[]).unwrap();
+        assert_eq!((none.types.len(), none.sources), (0, vec![(String::new(), SourceHandling::Enabled)]));
+        // What a type begins with is not what it is.
+        let types = parse(
+            &json!([{"_default_": {"_source": {"enabled": false}}}, {"a": {}}, {"b": {"_source": {"enabled": "false"}}}]),
+            &[],
+        );
+        assert_eq!(
+            types.unwrap().sources,
+            [("a".to_owned(), SourceHandling::Enabled), ("b".to_owned(), SourceHandling::Disabled)]
+        );
     }
 
     #[test]
@@ -218,7 +234,7 @@ mod tests {
             Value::String(base64::engine::general_purpose::STANDARD.encode(encoder.finish().unwrap()))
         };
         let json = pack(b"{\"_doc\":{\"_source\":{\"enabled\":false}}}");
-        assert_eq!(parse(&json!([json]), &[]).unwrap().source, SourceHandling::Disabled);
+        assert_eq!(parse(&json!([json]), &[]).unwrap().sources[0].1, SourceHandling::Disabled);
         let smile = pack(b":)\n\x01\xfa\x83_doc\xfa\xfb\xfb");
         assert_eq!(parse(&smile, &[]).unwrap().types, ["_doc"]);
         for bad in [

@@ -126,7 +126,7 @@ fn judge(status: u16, words: Words, mode: WriteMode) -> Result<ItemOutcome, Halt
             _,
         )
         | (_, 429) => refused(Refusal::Overloaded),
-        ("version_conflict_engine_exception", 409) if mode == WriteMode::Create => {
+        ("version_conflict_engine_exception", 409) if mode != WriteMode::Index => {
             Ok(ItemOutcome::AlreadyThere)
         }
         (_, 408 | 409 | 500..600) => refused(Refusal::Fault(words.sentence())),

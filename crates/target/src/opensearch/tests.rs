@@ -38,7 +38,7 @@ async fn server(answers: &'static [(u16, &'static str)]) -> (String, JoinHandle<
 async fn send(url: String, times: usize) -> Vec<Result<Reply, TargetError>> {
     let cluster = Cluster::new(&TargetConfig::new(url)).unwrap();
     let inner = Arc::new(Inner { cluster, compressor: Compressor::new(Compression::Auto, false) });
-    let writer = Writer { inner, path: "i/_bulk".into(), mode: WriteMode::Index };
+    let writer = Writer { inner, destination: "i".into(), path: "i/_bulk".into(), mode: WriteMode::Index };
     let entry = BatchEntry { bytes: 0..5000, source: 100..5000, position: Position::default() };
     let batch = Batch { body: vec![b'x'; 5000].into(), entries: vec![entry] };
     let mut replies = Vec::new();

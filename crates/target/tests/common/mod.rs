@@ -12,8 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub fn batch(mode: WriteMode, documents: &[(&str, Option<&str>, &str)]) -> Batch {
     let mut encoder = Encoder::new(Encoding::Bulk, mode, "unused");
     for (id, routing, source) in documents {
-        let document =
-            Document { id, routing: *routing, doc_type: None, parent: None, source: source.as_bytes() };
+        let document = Document {
+            index: None,
+            id,
+            routing: *routing,
+            doc_type: None,
+            parent: None,
+            source: source.as_bytes(),
+        };
         encoder.push(Position::default(), &document);
     }
     encoder.take()

@@ -1,0 +1,151 @@
+//! What is decided of each index before anything of it is read: where it goes, what becomes of its types, and what
+//! its operator should know.
+
+use crate::encode::Encoding;
+use crate::model::{DocumentPlan, FilteredSources, IndexPlan, Types, TypesChoice, index_of_type};
+use crate::source::IndexSource;
+use snapshot::index_metadata::{Mappings, SourceHandling};
+use std::collections::HashMap;
+
+/// The longest name of an index, in bytes.
+const MAX_NAME: usize = 255;
+
+/// What a run wants to become of documents.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handling {
+    /// Of the types of indices that have several.
+    pub types: Option<TypesChoice>,
+    /// Whether documents of whose source only a part is stored are sent as they are.
+    pub allow_partial_source: bool,
+    /// How the target wants documents; `None` while nobody has said where they go.
+    pub encoding: Option<Encoding>,
+}
+
+/// Decides on each index. Those that cannot go are left out of the plans and returned apart, each with the reason.
+pub fn plan_indices(indices: &[IndexSource], handling: &Handling) -> (Vec<IndexPlan>, Vec<(String, String)>) {
+    let mut plans = Vec::with_capacity(indices.len());
+    let mut refused = Vec::new();
+    for index in indices {
+        match plan_index(index, handling) {
+            Ok(plan) => plans.push(plan),
+            Err(why) => refused.push((index.entry.name.clone(), why)),
+        }
+    }
+    refuse_shared(&mut plans, &mut refused);
+    (plans, refused)
+}
+
+fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, String> {
+    let mappings = &index.metadata.mappings;
+    let mut warnings = Vec::new();
+    let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
+    let filtered = plan_sources(mappings, handling, &mut warnings);
+    for alias in &index.filtered_aliases {
+        warnings
+            .push(format!("the alias {alias} has a filter, which is not applied: all documents are meant"));
+    }
+    Ok(IndexPlan {
+        name: index.entry.name.clone(),
+        destination: index.data_stream.clone().unwrap_or_else(|| index.entry.name.clone()),
+        data_stream: index.data_stream.is_some(),
+        documents: DocumentPlan { types, filtered, send_filtered: handling.allow_partial_source },
+        warnings,
+    })
+}
+
+fn plan_types(
+    index: &str,
+    mappings: &Mappings,
+    handling: &Handling,
+    warnings: &mut Vec<String>,
+) -> Result<Types, String> {
+    let types = &mappings.types;
+    if types.len() < 2 {
+        return Ok(Types::Dropped);
+    }
+    let split = || types.iter().map(|t| (t.clone(), index_of_type(index, t)));
+    match (handling.encoding, &handling.types) {
+        (Some(Encoding::Export), _) => Ok(Types::Kept),
+        (_, Some(TypesChoice::Merge)) => Ok(Types::Merged),
+        (_, Some(TypesChoice::Field(name))) => Ok(Types::Field(name.clone())),
+        (_, Some(TypesChoice::Split)) => match split().find(|(_, name)| name.len() > MAX_NAME) {
+            Some((_, name)) => {
+                Err(format!("the index {name} for one of its types would have too long a name"))
+            }
+            None => Ok(Types::Split(split().collect())),
+        },
+        (encoding, None) => {
+            let names: Vec<String> = split().map(|(_, name)| name).collect();
+            let choice = format!(
+                "it has the types {}, and an index of OpenSearch has none; choose what becomes of them: --types merge \
+                 (all in one index), split (into {}) or field (all in one index, the type in a field)",
+                types.join(", "),
+                names.join(", ")
+            );
+            if encoding.is_some() {
+                return Err(choice);
+            }
+            warnings.push(format!("{choice}; an export keeps them and needs no choice"));
+            Ok(Types::Kept)
+        }
+    }
+}
+
+/// Two types may become one name, and a type's index may be the name of another index.
+fn refuse_shared(plans: &mut Vec<IndexPlan>, refused: &mut Vec<(String, String)>) {
+    let mut users: HashMap<&str, Vec<&str>> = HashMap::new();
+    for plan in plans.iter() {
+        for destination in plan.destinations() {
+            users.entry(destination).or_default().push(&plan.name);
+        }
+    }
+    let shared: Vec<(String, String)> = plans
+        .iter()
+        .filter(|plan| matches!(plan.documents.types, Types::Split(_)))
+        .filter_map(|plan| {
+            let twice = plan.destinations().into_iter().find(|d| users.get(d).is_some_and(|u| u.len() > 1))?;
+            let why = format!(
+                "split by type it would write to {twice}, and so would another type or index; choose --types merge or \
+                 field for it, in a run of its own"
+            );
+            Some((plan.name.clone(), why))
+        })
+        .collect();
+    plans.retain(|plan| !shared.iter().any(|(name, _)| *name == plan.name));
+    refused.extend(shared);
+}
+
+fn plan_sources(mappings: &Mappings, handling: &Handling, warnings: &mut Vec<String>) -> FilteredSources {
+    let lost = "documents that store none are kept as failed documents";
+    let several = mappings.types.len() > 1;
+    let mut filtered = FilteredSources::None;
+    for (doc_type, source) in &mappings.sources {
+        let of = if several { format!(" of type {doc_type}") } else { String::new() };
+        match source {
+            SourceHandling::Enabled => {}
+            SourceHandling::Disabled => warnings.push(format!("_source{of} is disabled: {lost}")),
+            SourceHandling::Synthetic => warnings.push(format!("_source{of} is synthetic: {lost}")),
+            SourceHandling::Derived => warnings.push(format!("_source{of} is derived: {lost}")),
+            SourceHandling::Filtered { .. } => {
+                let what = if handling.allow_partial_source {
+                    "documents arrive without the rest"
+                } else {
+                    "documents are kept as failed documents, unless --allow-partial-source lets them go without the rest"
+                };
+                warnings.push(format!("_source{of} is stored only in part (includes or excludes): {what}"));
+                filtered = match (filtered, several) {
+                    (_, false) => FilteredSources::All,
+                    (FilteredSources::OfTypes(mut types), true) => {
+                        types.insert(doc_type.clone());
+                        FilteredSources::OfTypes(types)
+                    }
+                    (_, true) => FilteredSources::OfTypes([doc_type.clone()].into()),
+                };
+            }
+        }
+    }
+    filtered
+}
+
+#[cfg(test)]
+mod tests;

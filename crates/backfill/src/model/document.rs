@@ -1,0 +1,206 @@
+//! What becomes of an index's documents on the way: of their types, and of those whose source is not whole.
+
+use super::{IndexPlan, WriteMode};
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+
+/// The field of the type, unless another is named.
+const FIELD: &str = "type";
+
+/// What the operator wants to become of the types of indices that have several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypesChoice {
+    /// All documents go into one index.
+    Merge,
+    /// An index for each type.
+    Split,
+    /// All into one index, with the type in a field of this name.
+    Field(String),
+}
+
+impl FromStr for TypesChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<TypesChoice, String> {
+        match text.split_once('=') {
+            None if text == "merge" => Ok(TypesChoice::Merge),
+            None if text == "split" => Ok(TypesChoice::Split),
+            None if text == "field" => Ok(TypesChoice::Field(FIELD.to_owned())),
+            Some(("field", name)) if name.is_empty() || name.starts_with('_') => Err(format!(
+                "{name:?} cannot be the name of a field: it is empty, or a name of the cluster's own"
+            )),
+            Some(("field", name)) if name.contains(|c: char| c.is_control() || c == '*') => {
+                Err(format!("{name:?} cannot be the name of a field"))
+            }
+            Some(("field", name)) => Ok(TypesChoice::Field(name.to_owned())),
+            _ => Err("it is one of merge, split, field and field=NAME".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for TypesChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TypesChoice::Merge => f.write_str("merge"),
+            TypesChoice::Split => f.write_str("split"),
+            TypesChoice::Field(name) => write!(f, "field={name}"),
+        }
+    }
+}
+
+/// What becomes of the types of one index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Types {
+    /// There is one, or none: it is dropped.
+    #[default]
+    Dropped,
+    /// There are several, and each document carries its own: an export.
+    Kept,
+    /// There are several, and all go into one index, where their ids may collide.
+    Merged,
+    /// The index that each type goes to.
+    Split(BTreeMap<String, String>),
+    /// As with `Merged`, and each document has its type in this field.
+    Field(String),
+}
+
+/// Which documents of an index have a source of which only a part is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FilteredSources {
+    /// None.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// Those of these types.
+    OfTypes(BTreeSet<String>),
+}
+
+/// What becomes of the documents of one index.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DocumentPlan {
+    /// Of their types.
+    pub types: Types,
+    /// Which of them have a source of which only a part is stored.
+    pub filtered: FilteredSources,
+    /// Whether such documents are sent as they are.
+    pub send_filtered: bool,
+}
+
+impl DocumentPlan {
+    /// Whether the stored source of a document of this type must not be passed off as its whole source.
+    pub fn withholds(&self, doc_type: Option<&str>) -> bool {
+        !self.send_filtered
+            && match &self.filtered {
+                FilteredSources::None => false,
+                FilteredSources::All => true,
+                FilteredSources::OfTypes(types) => doc_type.is_some_and(|t| types.contains(t)),
+            }
+    }
+}
+
+impl IndexPlan {
+    /// Everything that is written to.
+    pub fn destinations(&self) -> Vec<&str> {
+        match &self.documents.types {
+            Types::Split(indices) => indices.values().map(String::as_str).collect(),
+            _ => vec![&self.destination],
+        }
+    }
+
+    /// Where a document of this type goes; `None` if there is no place for it.
+    pub fn destination_of(&self, doc_type: Option<&str>) -> Option<&str> {
+        match &self.documents.types {
+            Types::Split(indices) => doc_type.and_then(|t| indices.get(t)).map(String::as_str),
+            _ => Some(&self.destination),
+        }
+    }
+
+    /// How its documents are written.
+    pub fn write_mode(&self) -> WriteMode {
+        match &self.documents.types {
+            _ if self.data_stream => WriteMode::Create,
+            Types::Merged | Types::Field(_) => WriteMode::Distinct,
+            Types::Dropped | Types::Kept | Types::Split(_) => WriteMode::Index,
+        }
+    }
+}
+
+/// The name of the index for a type of `index`, of such characters as names of indices may have.
+pub fn index_of_type(index: &str, doc_type: &str) -> String {
+    let allowed =
+        |c: char| if c.is_whitespace() || c.is_control() || "\\/*?\"<>|,#:".contains(c) { '_' } else { c };
+    format!("{index}-{}", doc_type.to_lowercase()).chars().map(allowed).collect()
+}
+
+/// `source`, an object in JSON, with one more member before the others; all other bytes are as they were.
+pub fn with_member<'a>(source: &'a [u8], member: &[u8]) -> Cow<'a, [u8]> {
+    let Some(brace) = source.iter().position(|b| *b == b'{') else { return Cow::Borrowed(source) };
+    let (before, after) = source.split_at(brace + 1);
+    let empty = after.trim_ascii_start().first().is_none_or(|b| *b == b'}');
+    let comma: &[u8] = if empty { b"" } else { b"," };
+    Cow::Owned([before, member, comma, after].concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_as_they_are_shown() {
+        for text in ["merge", "split", "field=kind", "field=meta.type"] {
+            assert_eq!(text.parse::<TypesChoice>().unwrap().to_string(), text);
+        }
+        assert_eq!("field".parse(), Ok(TypesChoice::Field("type".to_owned())));
+        for bad in ["", "Merge", "field=", "field=_type", "field=a*", "split=a", "merge=b"] {
+            assert!(bad.parse::<TypesChoice>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn types_become_names_of_indices() {
+        for (index, doc_type, name) in [
+            ("logs", "Event", "logs-event"),
+            ("logs", "a b/c:d", "logs-a_b_c_d"),
+            ("größe", "ÜBER", "größe-über"),
+            (".x", ".hidden", ".x-.hidden"),
+        ] {
+            assert_eq!(index_of_type(index, doc_type), name);
+        }
+    }
+
+    #[test]
+    fn a_member_is_added_and_nothing_else_changes() {
+        for (source, expected) in [
+            ("{}", "{\"t\":1}"),
+            ("{ }", "{\"t\":1 }"),
+            ("{\"a\":1.10}", "{\"t\":1,\"a\":1.10}"),
+            ("  { \"a\" : \"{}\" } ", "  {\"t\":1, \"a\" : \"{}\" } "),
+        ] {
+            assert_eq!(with_member(source.as_bytes(), b"\"t\":1"), expected.as_bytes(), "{source}");
+        }
+    }
+
+    #[test]
+    fn filtered_sources_are_withheld_unless_they_may_go() {
+        let types = FilteredSources::OfTypes(BTreeSet::from(["a".to_owned()]));
+        for (filtered, doc_type, withheld) in [
+            (FilteredSources::None, Some("a"), false),
+            (FilteredSources::All, None, true),
+            (types.clone(), Some("a"), true),
+            (types.clone(), Some("b"), false),
+            (types, None, false),
+        ] {
+            let plan = DocumentPlan { filtered, ..DocumentPlan::default() };
+            assert_eq!(plan.withholds(doc_type), withheld);
+            assert!(!DocumentPlan { send_filtered: true, ..plan }.withholds(doc_type));
+        }
+    }
+}

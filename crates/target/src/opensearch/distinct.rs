@@ -1,0 +1,62 @@
+//! Documents of different types may have the same id. One that is there already is compared with the one that was to
+//! be written: the same means that it was written before, another that both cannot have their place.
+
+use super::Writer;
+use backfill::encode::{Encoding, Names, names};
+use backfill::ports::{Batch, ItemOutcome, Refusal, Reply, TargetError};
+use backfill::verify::same_json;
+use std::collections::BTreeMap;
+
+/// What the failed-document stream calls it.
+const COLLISION: &str = "id_collision";
+
+impl Writer {
+    /// Tells the documents that are already there from those that another one keeps from their place.
+    pub(super) async fn tell_apart(&self, batch: &Batch, mut reply: Reply) -> Result<Reply, TargetError> {
+        let mut there: BTreeMap<String, Vec<(usize, Names)>> = BTreeMap::new();
+        for (at, entry) in batch.entries.iter().enumerate() {
+            if reply.items.get(at) != Some(&ItemOutcome::AlreadyThere) {
+                continue;
+            }
+            let names = names(Encoding::Bulk, batch, entry);
+            let index = names.index.clone().unwrap_or_else(|| self.destination.clone());
+            there.entry(index).or_default().push((at, names));
+        }
+        for (index, documents) in there {
+            let keys: Vec<(&str, Option<&str>)> = documents
+                .iter()
+                .map(|(_, names)| (names.id.as_deref().unwrap_or_default(), names.routing.as_deref()))
+                .collect();
+            let found = self.inner.cluster.fetch(&index, &keys).await?;
+            for ((at, names), found) in documents.iter().zip(found) {
+                let source = &batch.body[batch.entries[*at].source.clone()];
+                let outcome = match found {
+                    Some(found)
+                        if found.routing == names.routing
+                            && same_json(source, found.source.get().as_bytes()) =>
+                    {
+                        ItemOutcome::AlreadyThere
+                    }
+                    Some(found) => collision(found.routing != names.routing),
+                    // Gone again, or not to be seen yet: what is there is found out by another try.
+                    None => {
+                        let reason = "it says that the document is there, but does not show it".to_owned();
+                        ItemOutcome::Refused(Refusal::Fault(reason))
+                    }
+                };
+                if let Some(item) = reply.items.get_mut(*at) {
+                    *item = outcome;
+                }
+            }
+        }
+        Ok(reply)
+    }
+}
+
+fn collision(routing: bool) -> ItemOutcome {
+    let what = if routing { "routing" } else { "source" };
+    ItemOutcome::Failed {
+        error_type: COLLISION.to_owned(),
+        reason: format!("another document with this _id is there already, with another {what}"),
+    }
+}
