@@ -57,7 +57,7 @@ pub struct Global {
 }
 
 /// What to work on.
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
+#[allow(clippy::large_enum_variant, reason = "there is one in a process")]
 #[derive(Debug, Subcommand)]
 pub enum Group {
     /// Look at the source and target clusters
@@ -458,6 +458,9 @@ pub struct VerifyArgs {
     /// Which snapshot.
     #[command(flatten)]
     pub snapshot: SnapshotArgs,
+    /// What became of documents that could not go as they are.
+    #[command(flatten)]
+    pub documents: DocumentArgs,
     /// The target.
     #[command(flatten)]
     pub target: TargetArgs,

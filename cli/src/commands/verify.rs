@@ -4,7 +4,7 @@ use super::{Context, open_snapshot, print_json, print_line};
 use crate::args::VerifyArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, count, table};
-use crate::settings::{RepositorySetting, TargetSetting, selection, snapshot_name};
+use crate::settings::{RepositorySetting, TargetSetting, handling, selection, snapshot_name};
 use async_trait::async_trait;
 use backfill::ports::TargetError;
 use backfill::verify::{Depth, IndexVerification, TargetDocument, VerifiableTarget};
@@ -51,8 +51,10 @@ pub(super) async fn verify(context: &Context<'_>, args: &VerifyArgs) -> Result<E
     let (repository, opened) = open_snapshot(blobs, &name, args.snapshot.allow_partial).await?;
     let depth = if args.full { Depth::Full } else { Depth::Sample(args.sample) };
     let selection = selection(&args.snapshot, context.config);
+    let handling = handling(&args.documents, context.config, Some(&target))?;
+    let cluster = ClusterTarget(cluster);
     let results =
-        backfill::verify::verify(&repository, &opened, &selection, &ClusterTarget(cluster), depth).await?;
+        backfill::verify::verify(&repository, &opened, &selection, &handling, &cluster, depth).await?;
     let equal = results.iter().all(IndexVerification::is_equal);
     if context.json {
         print_json(&serde_json::json!({ "equal": equal, "indices": results }))?;

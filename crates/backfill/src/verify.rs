@@ -1,17 +1,20 @@
 //! Verification: compares the snapshot with the target, by exact counts and by documents.
 //!
-//! Counts come from the segments' metadata, minus nested children by a field that only root documents have. Documents
+//! Counts come from the segments' metadata, minus nested children by a field that only root documents have; before
+//! Elasticsearch 6 there is none, and children are counted as they are read. Documents
 //! are read from the snapshot and compared by id, routing and source; JSON is compared as values, with numbers as
 //! they are written, because a target may answer with other white space than it was sent.
 
-use crate::model::Selection;
+use crate::indices::{Handling, plan_indices};
+use crate::model::{IndexPlan, Selection, Types, type_member, with_member};
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use async_trait::async_trait;
 use lucene::bits::Bits;
 use lucene::stored_fields::BlockDecoder;
 use serde::Serialize;
 use serde_json::Value;
-use snapshot::document::{DocumentReader, Interpreted, Scratch, Source};
+use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Documents fetched from the target at once, at most.
@@ -53,6 +56,14 @@ pub enum VerifyError {
     /// The target cannot be asked.
     #[error(transparent)]
     Target(#[from] crate::ports::TargetError),
+    /// What should have become of an index is not known.
+    #[error("{index}: {why}")]
+    Refused {
+        /// The index.
+        index: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// How much is compared.
@@ -69,7 +80,7 @@ pub enum Depth {
 pub struct IndexVerification {
     /// Name in the snapshot.
     pub index: String,
-    /// Index or data stream in the target.
+    /// Index or data stream in the target; several, separated by commas, of an index that was split by type.
     pub destination: String,
     /// Live root documents in the snapshot; of all backing indices, for a data stream.
     pub snapshot_count: u64,
@@ -105,6 +116,7 @@ pub async fn verify(
     repository: &Repository,
     opened: &OpenedSnapshot,
     selection: &Selection,
+    handling: &Handling,
     target: &dyn VerifiableTarget,
     depth: Depth,
 ) -> Result<Vec<IndexVerification>, VerifyError> {
@@ -112,19 +124,24 @@ pub async fn verify(
     if let Some((_, error)) = refused.into_iter().next() {
         return Err(error.into());
     }
+    let (plans, refused) = plan_indices(&indices, handling);
+    if let Some((index, why)) = refused.into_iter().next() {
+        return Err(VerifyError::Refused { index, why });
+    }
     let missing = opened.missing_shards(&indices);
     let mut results: Vec<IndexVerification> = Vec::new();
-    for index in &indices {
+    for (index, plan) in indices.iter().zip(&plans) {
         let mut result = IndexVerification {
             index: index.entry.name.clone(),
-            destination: index.data_stream.clone().unwrap_or_else(|| index.entry.name.clone()),
+            destination: plan.destinations().join(","),
             ..IndexVerification::default()
         };
         for number in 0..index.metadata.number_of_shards {
             if missing.iter().any(|m| m.index == index.entry.name && m.shard == number) {
                 continue;
             }
-            verify_shard(repository, opened, index, number, target, depth, &mut result).await?;
+            let sides = Sides { index, plan, target };
+            verify_shard(repository, opened, &sides, number, depth, &mut result).await?;
         }
         results.push(result);
     }
@@ -137,12 +154,15 @@ async fn count_destinations(
     results: &mut [IndexVerification],
     target: &dyn VerifiableTarget,
 ) -> Result<(), VerifyError> {
-    let mut sums = std::collections::BTreeMap::<String, u64>::new();
+    let mut sums = BTreeMap::<String, u64>::new();
     for result in results.iter() {
         *sums.entry(result.destination.clone()).or_default() += result.snapshot_count;
     }
     for (destination, expected) in sums {
-        let count = target.count(&destination).await?;
+        let mut count = Some(0);
+        for name in destination.split(',') {
+            count = count.zip(target.count(name).await?).map(|(sum, more)| sum + more);
+        }
         for result in results.iter_mut().filter(|r| r.destination == destination) {
             result.snapshot_count = expected;
             result.target_count = count;
@@ -151,16 +171,23 @@ async fn count_destinations(
     Ok(())
 }
 
+/// What is compared.
+struct Sides<'a> {
+    index: &'a IndexSource,
+    plan: &'a IndexPlan,
+    target: &'a dyn VerifiableTarget,
+}
+
 async fn verify_shard(
     repository: &Repository,
     opened: &OpenedSnapshot,
-    index: &IndexSource,
+    sides: &Sides<'_>,
     number: u32,
-    target: &dyn VerifiableTarget,
     depth: Depth,
     result: &mut IndexVerification,
 ) -> Result<(), VerifyError> {
-    let path = index.shard_dir(number);
+    let metadata = &sides.index.metadata;
+    let path = sides.index.shard_dir(number);
     let shard = Arc::new(ShardSource::open(repository.blobs.clone(), path, &opened.info.uuid).await?);
     let segments: Vec<_> = shard.commit.segments.clone();
     for commit in &segments {
@@ -169,7 +196,9 @@ async fn verify_shard(
             continue;
         }
         let mut live = segment.live_docs().await?;
-        if let Some(roots) = segment.root_docs().await? {
+        let roots = segment.root_docs().await?;
+        let count_children = roots.is_none() && metadata.mappings.has_nested;
+        if let Some(roots) = roots {
             let mut children = Bits::all(segment.info.doc_count);
             children.and_not(&roots);
             live.and_not(&children);
@@ -178,21 +207,22 @@ async fn verify_shard(
         let every = match depth {
             Depth::Full => 1,
             // Spread over shards and segments by their size; the first of each is always in.
-            Depth::Sample(0) => continue,
+            Depth::Sample(0) if !count_children => continue,
             Depth::Sample(wanted) => {
-                let shards = u64::from(index.metadata.number_of_shards);
+                let shards = u64::from(metadata.number_of_shards);
                 let parts = shards * segments.len() as u64;
                 let wanted = u64::from(wanted).div_ceil(parts).max(1);
                 u64::from(live.count()).div_ceil(wanted).max(1)
             }
         };
-        compare_segment(&segment, &live, every, target, result).await?;
+        compare_segment(&segment, &live, every, count_children, sides, result).await?;
     }
     Ok(())
 }
 
 /// A document of the snapshot that waits to be compared.
 struct Expected {
+    index: String,
     id: String,
     routing: Option<String>,
     source: Vec<u8>,
@@ -202,7 +232,8 @@ async fn compare_segment(
     segment: &Segment,
     live: &Bits,
     every: u64,
-    target: &dyn VerifiableTarget,
+    count_children: bool,
+    sides: &Sides<'_>,
     result: &mut IndexVerification,
 ) -> Result<(), VerifyError> {
     let damage = |error| VerifyError::Source(segment.damage(error));
@@ -219,7 +250,8 @@ async fn compare_segment(
         let docs = block.first_doc..block.first_doc.saturating_add(block.doc_count);
         let alive = docs.filter(|doc| live.get(*doc)).count() as u64;
         // Skip blocks that hold none of the sample.
-        if alive == 0 || seen.div_ceil(every) == (seen + alive).div_ceil(every) {
+        let sampled = seen.div_ceil(every) != (seen + alive).div_ceil(every);
+        if alive == 0 || !(sampled || count_children) {
             seen += alive;
             continue;
         }
@@ -228,31 +260,49 @@ async fn compare_segment(
         for document in stored.iter().filter(|d| live.get(d.doc)) {
             let sampled = seen.is_multiple_of(every);
             seen += 1;
-            if !sampled {
+            if !(sampled || count_children) {
                 continue;
             }
             match documents.read(&document, &mut scratch) {
-                Ok(Interpreted::Root(root)) => match root.source {
-                    Source::Json(source) => {
-                        bytes += source.len();
-                        pending.push(Expected {
-                            id: root.id.to_owned(),
-                            routing: root.routing.map(str::to_owned),
-                            source: source.to_vec(),
-                        });
+                Ok(Interpreted::NestedChild) if count_children => result.snapshot_count -= 1,
+                _ if !sampled => {}
+                Ok(Interpreted::Root(root)) => match expected(&root, sides.plan) {
+                    Some(expected) => {
+                        bytes += expected.source.len();
+                        pending.push(expected);
                     }
-                    Source::Missing | Source::Unreadable { .. } => result.incomparable += 1,
+                    None => result.incomparable += 1,
                 },
                 Ok(_) => {}
                 Err(_) => result.incomparable += 1,
             }
             if pending.len() >= FETCH_DOCUMENTS || bytes >= FETCH_BYTES {
-                compare(std::mem::take(&mut pending), target, result).await?;
+                compare(std::mem::take(&mut pending), sides.target, result).await?;
                 bytes = 0;
             }
         }
     }
-    compare(pending, target, result).await
+    compare(pending, sides.target, result).await
+}
+
+/// What should be in the target, if the source tells.
+fn expected(root: &Root<'_>, plan: &IndexPlan) -> Option<Expected> {
+    let Source::Json(source) = root.source else { return None };
+    if !root.recovered && plan.documents.withholds(root.doc_type) {
+        return None;
+    }
+    let source = match (&plan.documents.types, root.doc_type) {
+        (Types::Field(name), Some(doc_type)) => {
+            with_member(source, &type_member(name, doc_type)).into_owned()
+        }
+        _ => source.to_vec(),
+    };
+    Some(Expected {
+        index: plan.destination_of(root.doc_type)?.to_owned(),
+        id: root.id.to_owned(),
+        routing: root.routing.or(root.parent).map(str::to_owned),
+        source,
+    })
 }
 
 async fn compare(
@@ -260,11 +310,24 @@ async fn compare(
     target: &dyn VerifiableTarget,
     result: &mut IndexVerification,
 ) -> Result<(), VerifyError> {
-    if expected.is_empty() {
-        return Ok(());
+    let mut by_index: BTreeMap<String, Vec<Expected>> = BTreeMap::new();
+    for document in expected {
+        by_index.entry(document.index.clone()).or_default().push(document);
     }
+    for (index, expected) in by_index {
+        compare_in(&index, expected, target, result).await?;
+    }
+    Ok(())
+}
+
+async fn compare_in(
+    index: &str,
+    expected: Vec<Expected>,
+    target: &dyn VerifiableTarget,
+    result: &mut IndexVerification,
+) -> Result<(), VerifyError> {
     let keys: Vec<_> = expected.iter().map(|e| (e.id.clone(), e.routing.clone())).collect();
-    let found = target.fetch(&result.destination, &keys).await?;
+    let found = target.fetch(index, &keys).await?;
     for (position, expected) in expected.iter().enumerate() {
         result.compared += 1;
         let id = &expected.id;

@@ -1,6 +1,7 @@
 //! What becomes of an index's documents on the way: of their types, and of those whose source is not whole.
 
 use super::{IndexPlan, WriteMode};
+use crate::encode::write_json_string;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +141,15 @@ pub fn index_of_type(index: &str, doc_type: &str) -> String {
     format!("{index}-{}", doc_type.to_lowercase()).chars().map(allowed).collect()
 }
 
+/// A member of an object in JSON: the type of a document, in the field of this name.
+pub fn type_member(name: &str, doc_type: &str) -> Vec<u8> {
+    let mut member = Vec::with_capacity(name.len() + doc_type.len() + 5);
+    write_json_string(&mut member, name);
+    member.push(b':');
+    write_json_string(&mut member, doc_type);
+    member
+}
+
 /// `source`, an object in JSON, with one more member before the others; all other bytes are as they were.
 pub fn with_member<'a>(source: &'a [u8], member: &[u8]) -> Cow<'a, [u8]> {
     let Some(brace) = source.iter().position(|b| *b == b'{') else { return Cow::Borrowed(source) };
@@ -186,6 +196,7 @@ mod tests {
         ] {
             assert_eq!(with_member(source.as_bytes(), b"\"t\":1"), expected.as_bytes(), "{source}");
         }
+        assert_eq!(type_member("k\"", "a\n"), b"\"k\\\"\":\"a\\u000a\"");
     }
 
     #[test]

@@ -16,7 +16,9 @@ pub use chunk::{
 };
 pub use counters::Counters;
 pub use crc::RangeCrc;
-pub use document::{DocumentPlan, FilteredSources, Types, TypesChoice, index_of_type, with_member};
+pub use document::{
+    DocumentPlan, FilteredSources, Types, TypesChoice, index_of_type, type_member, with_member,
+};
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use shard::{IndexPlan, Shard, ShardId};
 

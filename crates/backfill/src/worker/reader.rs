@@ -8,9 +8,11 @@ use super::acks::Stretch;
 use super::deliver::failed_document;
 use super::feed::Feed;
 use super::flow::Flow;
-use crate::encode::{Document, Encoder, write_json_string};
+use crate::encode::{Document, Encoder};
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, with_member};
+use crate::model::{
+    Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, type_member, with_member,
+};
 use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
 use crate::source::{Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
@@ -315,15 +317,6 @@ impl From<Unwanted> for RangeStop {
 /// Gives a Lucene error its place.
 fn damage_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
     move |error| RangeStop::Damage(format!("{}: {error}", segment.location()))
-}
-
-/// A member with the type of a document.
-fn type_member(name: &str, doc_type: &str) -> Vec<u8> {
-    let mut member = Vec::with_capacity(name.len() + doc_type.len() + 5);
-    write_json_string(&mut member, name);
-    member.push(b':');
-    write_json_string(&mut member, doc_type);
-    member
 }
 
 /// Gathers documents into batches.
