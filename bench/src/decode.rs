@@ -78,7 +78,7 @@ pub(crate) fn measure(repo: &Path, index: &str, runs: usize) -> Result<Rates> {
 /// The blocks of a segment, in memory.
 struct Loaded {
     header: DataHeader,
-    chunk_size: u32,
+    chunk_size: Option<u32>,
     documents: DocumentReader,
     blocks: Vec<(Block, Bytes)>,
 }

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, commit, file};
+use fuzz::{Choices, commit, file, old_commit, plain_file};
 use lucene::field_infos::FieldInfos;
 
 fuzz_target!(|data: &[u8]| {
@@ -16,9 +16,19 @@ fuzz_target!(|data: &[u8]| {
         ("Lucene60FieldInfos", 2),
         ("Lucene60FieldInfos", 1),
         ("Lucene60FieldInfos", 0),
+        ("Lucene50FieldInfos", 1),
+        ("Lucene50FieldInfos", 0),
+        ("Lucene46FieldInfos", 2),
+        ("Lucene46FieldInfos", 0),
+        ("Lucene42FieldInfos", 0),
+        ("Lucene40FieldInfos", 0),
     ]);
-    let commit = commit();
-    if let Ok(fields) = FieldInfos::parse("_0.fnm", &file(codec, version, "", choices.0), &commit) {
+    let (bytes, commit) = if codec < "Lucene50" {
+        (plain_file(codec, version, choices.0, version > 0), old_commit())
+    } else {
+        (file(codec, version, "", choices.0), commit())
+    };
+    if let Ok(fields) = FieldInfos::parse("_0.fnm", &bytes, &commit) {
         for field in fields.iter() {
             assert_eq!(fields.by_number(field.number), Some(field));
             let _ = (fields.by_name(&field.name), commit.doc_values_file(field, "dvm"));

@@ -3,14 +3,21 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, file};
+use fuzz::{Choices, file, plain_file};
 use lucene::segments::SegmentInfos;
 
 fuzz_target!(|data: &[u8]| {
     let _ = SegmentInfos::parse("segments_5", data);
     let mut choices = Choices(data);
-    let version = *choices.one(&[7, 8, 9, 10, 11]);
-    if let Ok(infos) = SegmentInfos::parse("segments_5", &file("segments", version, "5", choices.0)) {
+    let version = *choices.one(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    let mut bytes = match version {
+        0..4 => plain_file("segments", version, choices.0, version >= 2),
+        _ => file("segments", version, "5", choices.0),
+    };
+    if version < 2 {
+        bytes.extend(u64::from(crc32fast::hash(&bytes)).to_be_bytes());
+    }
+    if let Ok(infos) = SegmentInfos::parse("segments_5", &bytes) {
         for commit in &infos.segments {
             let _ = (commit.live_docs_file(), commit.field_infos_file(), commit.live_count(9));
         }

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, ID, header};
+use fuzz::{Choices, ID, header, plain_header};
 use lucene::stored_fields::{Block, BlockDecoder, DataHeader};
 
 fuzz_target!(|data: &[u8]| {
@@ -19,15 +19,28 @@ fuzz_target!(|data: &[u8]| {
         ("Lucene87StoredFieldsFastData", 3, 255),
         ("Lucene87StoredFieldsHighData", 4, 1032),
         ("Lucene87StoredFieldsHighData", 3, 1032),
+        ("Lucene50StoredFieldsFastData", 1, 255),
+        ("Lucene50StoredFieldsHighData", 1, 1032),
+        ("Lucene41StoredFieldsData", 2, 255),
+        ("Lucene41StoredFieldsData", 0, 255),
     ]);
-    let header = DataHeader::parse("_0.fdt", &header(codec, version, ""), Some(&ID)).expect("a header");
-    let mut decoder = BlockDecoder::with_chunk_size("_0.fdt", &header, choices.u32());
+    let mut bytes = match codec {
+        "Lucene41StoredFieldsData" => plain_header(codec, version),
+        _ => header(codec, version, ""),
+    };
+    bytes.extend([1 + choices.byte() % 100, 2]); // the size of slices and the version of packed numbers, where they are here
+    let header = DataHeader::parse("_0.fdt", &bytes, Some(&ID)).expect("a header");
+    let mut decoder = BlockDecoder::with_chunk_size("_0.fdt", &header, Some(choices.u32()));
     for last in [false, true] {
         let doc_count = u32::from(choices.byte()) + 1;
         let sliced = u32::from(choices.byte() & 1);
         let mut bytes = vec![0];
         // The token, as a vInt of two bytes.
-        let token = doc_count << if version == 3 { 1 } else { 2 } | sliced;
+        let token = match codec {
+            "Lucene41StoredFieldsData" => doc_count,
+            "Lucene50StoredFieldsFastData" | "Lucene50StoredFieldsHighData" => doc_count << 1 | sliced,
+            _ => doc_count << if version == 3 { 1 } else { 2 } | sliced,
+        };
         bytes.extend([token as u8 & 0x7f | 0x80, (token >> 7) as u8]);
         bytes.extend(if last { choices.0 } else { choices.part() });
         let block = Block { first_doc: 0, doc_count, offset: 77, length: bytes.len() as u64 };

@@ -1,20 +1,37 @@
-//! `.fdm` and `.fdx` of both formats: blocks that are accepted follow each other, from the first document to the last.
+//! `.fdx`, with `.fdm` or alone, of every format: blocks that are accepted follow each other, from the first document to the last.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, file};
+use fuzz::{Choices, file, plain_file};
 use lucene::stored_fields::BlockIndex;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (name, version) =
-        *choices.one(&[("Lucene90FieldsIndex", 1), ("Lucene85FieldsIndex", 4), ("Lucene85FieldsIndex", 3)]);
+    let (name, version) = *choices.one(&[
+        ("Lucene90FieldsIndex", 1),
+        ("Lucene85FieldsIndex", 4),
+        ("Lucene85FieldsIndex", 3),
+        ("Lucene85FieldsIndex", 0),
+        ("Lucene50StoredFieldsFastIndex", 1),
+        ("Lucene50StoredFieldsHighIndex", 0),
+        ("Lucene41StoredFieldsIndex", 2),
+        ("Lucene41StoredFieldsIndex", 0),
+    ]);
     let (max_doc, data_len) = (choices.u32(), u64::from(choices.u32()));
-    let packed = choices.part();
-    let meta = file(&format!("{name}Meta"), version, "", choices.0);
-    let index = file(&format!("{name}Idx"), 0, "", packed);
-    let Ok(index) = BlockIndex::parse("_0.fdm", &meta, "_0.fdx", &index, max_doc, data_len) else {
+    let parsed = if !name.contains("Stored") {
+        let packed = choices.part();
+        let meta = file(&format!("{name}Meta"), version, "", choices.0);
+        let index = file(&format!("{name}Idx"), 0, "", packed);
+        BlockIndex::parse("_0.fdm", &meta, "_0.fdx", &index, max_doc, data_len)
+    } else {
+        let index = match name {
+            "Lucene41StoredFieldsIndex" => plain_file(name, version, choices.0, version >= 2),
+            _ => file(name, version, "", choices.0),
+        };
+        BlockIndex::parse_without_meta("_0.fdx", &index, max_doc, data_len)
+    };
+    let Ok(index) = parsed else {
         return;
     };
     let mut before = None;

@@ -60,10 +60,27 @@ pub fn header(codec: &str, version: u8, suffix: &str) -> Vec<u8> {
 pub fn file(codec: &str, version: u8, suffix: &str, body: &[u8]) -> Vec<u8> {
     let mut file = header(codec, version, suffix);
     file.extend(body);
-    file.extend([0xc0, 0x28, 0x93, 0xe8, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let crc = crc32fast::hash(&file[..file.len() - 4]);
-    file.extend(crc.to_be_bytes());
+    with_footer(file)
+}
+
+/// A file as Lucene 4 wrote it: a plain header, the body, and from some version on a footer.
+pub fn plain_file(codec: &str, version: u8, body: &[u8], footer: bool) -> Vec<u8> {
+    let mut file = plain_header(codec, version);
+    file.extend(body);
+    if footer { with_footer(file) } else { file }
+}
+
+/// A plain header of this format and version.
+pub fn plain_header(codec: &str, version: u8) -> Vec<u8> {
+    let mut file = vec![0x3f, 0xd7, 0x6c, 0x17, codec.len() as u8];
+    file.extend(codec.as_bytes());
+    file.extend([0, 0, 0, version]);
     file
+}
+
+/// A segment of Lucene 4: without an id.
+pub fn old_commit() -> SegmentCommit {
+    SegmentCommit { id: None, codec: "Lucene410".to_owned(), ..commit() }
 }
 
 /// A segment of that id, without anything in generations.
@@ -84,12 +101,13 @@ pub fn commit() -> SegmentCommit {
 
 /// A metadata blob of a repository: a plain header of this codec, the body, a right footer.
 pub fn container(codec: &str, body: &[u8]) -> Vec<u8> {
-    let mut file = vec![0x3f, 0xd7, 0x6c, 0x17, codec.len() as u8];
-    file.extend(codec.as_bytes());
-    file.extend([0, 0, 0, 1]);
-    file.extend(body);
+    plain_file(codec, 1, body, true)
+}
+
+/// A file with a right footer added.
+pub fn with_footer(mut file: Vec<u8>) -> Vec<u8> {
     file.extend([0xc0, 0x28, 0x93, 0xe8, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let crc = crc32fast::hash(&file);
+    let crc = crc32fast::hash(&file[..file.len() - 4]);
     file.extend(crc.to_be_bytes());
     file
 }

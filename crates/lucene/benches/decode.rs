@@ -18,11 +18,13 @@ fn main() {
         (Codec::ZstdFrame, 240 * 1024),
         (Codec::ZstdDict, 480 * 1024),
         (Codec::ZstdPieces, 480 * 1024),
+        (Codec::Lz4Stream, 16 * 1024),
+        (Codec::DeflateAlone, 60 * 1024),
     ] {
         let blocks = blocks(codec, chunk_size);
         let size: usize = blocks.iter().map(|b| b.2).sum();
-        let header = DataHeader::parse("data", &header(codec), Some(&ID)).unwrap();
-        let mut decoder = BlockDecoder::with_chunk_size("data", &header, chunk_size as u32);
+        let header = DataHeader::parse("data", &header(codec, chunk_size), Some(&ID)).unwrap();
+        let mut decoder = BlockDecoder::with_chunk_size("data", &header, Some(chunk_size as u32));
         let decode = || {
             for (block, bytes, _, _) in &blocks {
                 let documents = decoder.decode(block, bytes).unwrap();
@@ -70,10 +72,10 @@ impl Bare {
             let room = &mut rest[..piece.range.len()];
             let dictionary = &before[piece.dictionary.clone()];
             match codec {
-                Codec::Lz4 => {
+                Codec::Lz4 | Codec::Lz4Stream | Codec::Lucene41 | Codec::Lucene41First => {
                     lz4_flex::block::decompress_into_with_dict(&piece.compressed, room, dictionary).unwrap();
                 }
-                Codec::Deflate => {
+                Codec::Deflate | Codec::DeflateAlone => {
                     self.inflater.reset(false);
                     if !dictionary.is_empty() {
                         self.inflater.set_dictionary(dictionary).unwrap();
@@ -121,7 +123,7 @@ fn blocks(codec: Codec, chunk_size: usize) -> Vec<Encoded> {
         let doc = document(&[(0, format!("\u{ff}{id}").as_bytes()), (2, source.as_bytes())]);
         size += doc.1.len();
         docs.push(doc);
-        if size >= chunk_size {
+        if size >= chunk_size || docs.len() == codec.max_docs() {
             let (bytes, pieces) = block(codec, first_doc, &docs, chunk_size);
             let at = Block { first_doc, doc_count: docs.len() as u32, offset: 0, length: bytes.len() as u64 };
             blocks.push((at, bytes, size, pieces));

@@ -3,6 +3,8 @@
 //! A header is a magic number, a codec name and a version; an index header adds the segment's id and a suffix. A footer is
 //! another magic number, the number of the checksum algorithm (0), and a CRC-32 of all bytes before it. All are
 //! big-endian in every version.
+//!
+//! Lucene 4 has plain headers only, and footers from 4.8 on.
 
 use crate::input::{Endian, Input};
 use crate::{Error, ErrorKind, Result, SegmentId};
@@ -22,16 +24,17 @@ pub struct Header<'a> {
     pub version: u32,
 }
 
-/// An index header: that of a file which belongs to a segment.
+/// An index header: that of a file which belongs to a segment. Those of Lucene 4 are plain: without id and suffix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IndexHeader<'a> {
     /// The name of the format.
     pub codec: &'a str,
     /// The version of the format.
     pub version: u32,
-    /// The id of the segment (of `segments_N`: of the commit).
-    pub id: SegmentId,
-    /// What the file's name has between segment and extension: a generation, a per-field format, or nothing.
+    /// The id of the segment (of `segments_N`: of the commit); none before Lucene 5.
+    pub id: Option<SegmentId>,
+    /// What the file's name has between segment and extension: a generation, a per-field format, or nothing. Always
+    /// nothing before Lucene 5.
     pub suffix: &'a str,
     /// The length of the header, in bytes.
     pub len: usize,
@@ -42,6 +45,49 @@ pub(crate) struct Known {
     pub(crate) codec: &'static str,
     pub(crate) versions: std::ops::RangeInclusive<u32>,
     pub(crate) endian: Endian,
+}
+
+impl Known {
+    /// A format of Lucene 8 or before.
+    pub(crate) const fn big(codec: &'static str, versions: std::ops::RangeInclusive<u32>) -> Self {
+        Self { codec, versions, endian: Endian::Big }
+    }
+
+    /// A format of Lucene 9 or later.
+    pub(crate) const fn little(codec: &'static str, versions: std::ops::RangeInclusive<u32>) -> Self {
+        Self { codec, versions, endian: Endian::Little }
+    }
+}
+
+/// The formats of Lucene 4, whose headers are plain, each with the first version that has a footer.
+const PLAIN: &[(&str, u32)] = &[
+    ("BitVector", 2),
+    ("CompoundFileWriterData", 1),
+    ("CompoundFileWriterEntries", 1),
+    ("Lucene40FieldInfos", 1),
+    ("Lucene40SegmentInfo", 1),
+    ("Lucene41StoredFieldsData", 2),
+    ("Lucene41StoredFieldsIndex", 2),
+    ("Lucene42FieldInfos", 1),
+    ("Lucene46FieldInfos", 1),
+    ("Lucene46SegmentInfo", 1),
+    ("segments", 2),
+];
+/// The first version of `segments` that has an index header.
+const SEGMENTS_V50: u32 = 4;
+/// What a `.del` file has before its header.
+const BEFORE_BIT_VECTOR: [u8; 4] = (-2i32).to_be_bytes();
+
+/// The first version of a format of Lucene 4 that has a footer; none of formats with an index header.
+fn plain(header: &Header<'_>) -> Option<u32> {
+    let (codec, first) = PLAIN.iter().find(|(codec, _)| *codec == header.codec)?;
+    (*codec != "segments" || header.version < SEGMENTS_V50).then_some(*first)
+}
+
+/// Whether a file was written without a footer, as Lucene did before 4.8: then there is no checksum in it.
+pub fn is_without_footer(file: &str, first_bytes: &[u8]) -> bool {
+    let mut input = Input::new(file, first_bytes.strip_prefix(&BEFORE_BIT_VECTOR).unwrap_or(first_bytes));
+    header(&mut input).is_ok_and(|h| plain(&h).is_some_and(|first| h.version < first))
 }
 
 /// Reads a plain header at the cursor.
@@ -61,20 +107,24 @@ pub fn header<'a>(input: &mut Input<'a>) -> Result<Header<'a>> {
     Ok(Header { codec, version })
 }
 
-/// Reads an index header at the cursor.
+/// Reads an index header at the cursor, or the plain one of a format that has such.
 ///
 /// # Errors
 /// [`ErrorKind::Truncated`], or [`ErrorKind::Corrupt`] when the magic number is not there.
 pub fn index_header<'a>(input: &mut Input<'a>) -> Result<IndexHeader<'a>> {
     let start = input.pos();
-    let Header { codec, version } = header(input)?;
+    let plain_header = header(input)?;
+    let Header { codec, version } = plain_header;
+    if plain(&plain_header).is_some() {
+        return Ok(IndexHeader { codec, version, id: None, suffix: "", len: input.pos() - start });
+    }
     let at = input.offset();
     let mut id = [0; 16];
     id.copy_from_slice(input.bytes(16)?);
     let length = input.u8()?;
     let suffix = std::str::from_utf8(input.bytes(length.into())?)
         .map_err(|e| Error::corrupt(input.file(), at.saturating_add(17), "a suffix in UTF-8", e))?;
-    Ok(IndexHeader { codec, version, id, suffix, len: input.pos() - start })
+    Ok(IndexHeader { codec, version, id: Some(id), suffix, len: input.pos() - start })
 }
 
 /// The checksum that a file's footer states, from the last 16 bytes of the file.
@@ -103,6 +153,23 @@ pub fn parse_footer(file: &str, last16: &[u8]) -> Result<u32> {
 /// As [`parse_footer`]; [`ErrorKind::ChecksumMismatch`] when the bytes are others than those written.
 pub fn verify_checksum(file: &str, bytes: &[u8]) -> Result<u32> {
     Ok(verified(file, bytes)?.1)
+}
+
+/// [`verify_checksum`], but none for a file that [has no footer](is_without_footer).
+///
+/// # Errors
+/// As [`verify_checksum`].
+pub fn verify_checksum_if_any(file: &str, bytes: &[u8]) -> Result<Option<u32>> {
+    match verified(file, bytes) {
+        Ok((_, crc)) => Ok(Some(crc)),
+        Err(_) if is_without_footer(file, bytes) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// All bytes before the footer, checked against it; all bytes of a file that has none.
+pub(crate) fn body<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
+    if is_without_footer(file, bytes) { Ok(bytes) } else { Ok(verified(file, bytes)?.0) }
 }
 
 /// [`verify_checksum`], returning the bytes before the footer too.
@@ -134,8 +201,17 @@ pub(crate) fn open<'a, 'k>(
     id: Option<&SegmentId>,
     suffix: Option<&str>,
 ) -> Result<(IndexHeader<'a>, Input<'a>, &'k Known)> {
-    let (body, _) = verified(file, bytes)?;
-    let mut input = Input::new(file, body);
+    open_from(Input::new(file, body(file, bytes)?), known, id, suffix)
+}
+
+/// [`open`] of a file from behind what it has before its header.
+pub(crate) fn open_from<'a, 'k>(
+    mut input: Input<'a>,
+    known: &'k [Known],
+    id: Option<&SegmentId>,
+    suffix: Option<&str>,
+) -> Result<(IndexHeader<'a>, Input<'a>, &'k Known)> {
+    let file = input.file();
     let header = index_header(&mut input)?;
     let format = identify(file, &header, known, |k| (k.codec, &k.versions))?;
     check_identity(file, &header, id, suffix)?;
@@ -171,9 +247,12 @@ pub(crate) fn check_identity(
     id: Option<&SegmentId>,
     suffix: Option<&str>,
 ) -> Result<()> {
-    if let Some(id) = id.filter(|id| **id != header.id) {
+    let Some(found) = header.id else {
+        return Ok(()); // a plain header says of no segment or file
+    };
+    if let Some(id) = id.filter(|id| **id != found) {
         let expected = format_args!("segment id {}", hex(id));
-        return Err(Error::corrupt(file, 0, expected, hex(&header.id)));
+        return Err(Error::corrupt(file, 0, expected, hex(&found)));
     }
     if let Some(suffix) = suffix.filter(|suffix| *suffix != header.suffix) {
         return Err(Error::corrupt(

@@ -1,14 +1,14 @@
 //! `.cfe`: where in a segment's compound file `.cfs` its files lie. Lucene's `Lucene50CompoundFormat` and
-//! `Lucene90CompoundFormat`.
+//! `Lucene90CompoundFormat`, and `CompoundFileWriter` of Lucene 4.
 
 use crate::codec::{self, FOOTER_LEN, Known};
-use crate::input::Endian;
 use crate::{Error, Result, SegmentId};
 use std::collections::BTreeMap;
 
 const KNOWN: &[Known] = &[
-    Known { codec: "Lucene90CompoundEntries", versions: 0..=0, endian: Endian::Little },
-    Known { codec: "Lucene50CompoundEntries", versions: 0..=0, endian: Endian::Big },
+    Known::little("Lucene90CompoundEntries", 0..=0),
+    Known::big("Lucene50CompoundEntries", 0..=0),
+    Known::big("CompoundFileWriterEntries", 0..=1),
 ];
 
 /// The files in a compound file.
@@ -25,6 +25,8 @@ impl CompoundEntries {
     /// not end where the `.cfs` file's footer begins.
     pub fn parse(file: &str, bytes: &[u8], id: Option<&SegmentId>, cfs_len: u64) -> Result<Self> {
         let (_, mut input, _) = codec::open(file, bytes, KNOWN, id, Some(""))?;
+        // Both files of a segment have a footer, or none of them.
+        let footer = if codec::is_without_footer(file, bytes) { 0 } else { FOOTER_LEN as u64 };
         let count = input.counted("a number of files", 17)?;
         let mut entries = BTreeMap::new();
         let mut last_end = None;
@@ -49,8 +51,8 @@ impl CompoundEntries {
             }
         }
         input.end()?;
-        if let Some(end) = last_end.filter(|end| end.checked_add(FOOTER_LEN as u64) != Some(cfs_len)) {
-            let expected = format_args!("a .cfs file of {end} bytes and a footer");
+        if let Some(end) = last_end.filter(|end| end.checked_add(footer) != Some(cfs_len)) {
+            let expected = format_args!("a .cfs file of {end} bytes and a footer of {footer}");
             return Err(Error::corrupt(file, None, expected, format_args!("{cfs_len} bytes")));
         }
         Ok(Self { entries })

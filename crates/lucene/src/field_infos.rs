@@ -1,16 +1,26 @@
-//! `.fnm`: the fields of a segment. Lucene's `Lucene60FieldInfosFormat`, `Lucene90…` and `Lucene94…`.
+//! `.fnm`: the fields of a segment. Lucene's `Lucene60FieldInfosFormat`, `Lucene90…` and `Lucene94…`, and older ones.
+
+mod old;
 
 use crate::codec::{self, Known};
-use crate::input::{Endian, Input};
+use crate::input::Input;
 use crate::segments::{SegmentCommit, base36};
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
 const KNOWN: &[Known] = &[
-    Known { codec: LUCENE94, versions: 0..=2, endian: Endian::Little },
-    Known { codec: LUCENE90, versions: 0..=0, endian: Endian::Little },
-    Known { codec: LUCENE60, versions: 0..=2, endian: Endian::Big },
+    Known::little(LUCENE94, 0..=2),
+    Known::little(LUCENE90, 0..=0),
+    Known::big(LUCENE60, 0..=2),
+    Known::big(LUCENE50, 0..=1),
+    Known::big(LUCENE46, 0..=2),
+    Known::big(LUCENE42, 0..=0),
+    Known::big(LUCENE40, 0..=0),
 ];
+const LUCENE40: &str = "Lucene40FieldInfos";
+const LUCENE42: &str = "Lucene42FieldInfos";
+const LUCENE46: &str = "Lucene46FieldInfos";
+const LUCENE50: &str = "Lucene50FieldInfos";
 const LUCENE60: &str = "Lucene60FieldInfos";
 const LUCENE90: &str = "Lucene90FieldInfos";
 const LUCENE94: &str = "Lucene94FieldInfos";
@@ -84,7 +94,11 @@ impl FieldInfos {
     pub fn parse(file: &str, bytes: &[u8], commit: &SegmentCommit) -> Result<Self> {
         let suffix = commit.field_infos_suffix();
         let (header, mut input, _) = codec::open(file, bytes, KNOWN, commit.id.as_ref(), Some(&suffix))?;
-        let count = input.counted("a number of fields", 14)?;
+        let count = input.counted("a number of fields", 8)?;
+        let read_field = match header.codec {
+            LUCENE40 | LUCENE42 | LUCENE46 | LUCENE50 => old::read_field,
+            _ => read_field,
+        };
         let mut by_number = BTreeMap::new();
         for _ in 0..count {
             let at = input.offset();
@@ -123,12 +137,8 @@ impl FieldInfos {
     }
 }
 
-fn read_field(input: &mut Input<'_>, codec: &str, version: u32) -> Result<FieldInfo> {
-    let name = input.string()?.to_owned();
-    let number = input.vint()?;
-    let bits = input.u8()?;
-    input.u8()?; // what is indexed
-    let doc_values = match input.u8()? {
+fn doc_values_type(input: &Input<'_>, kind: u8) -> Result<DocValuesType> {
+    Ok(match kind {
         0 => DocValuesType::None,
         1 => DocValuesType::Numeric,
         2 => DocValuesType::Binary,
@@ -136,7 +146,15 @@ fn read_field(input: &mut Input<'_>, codec: &str, version: u32) -> Result<FieldI
         4 => DocValuesType::SortedSet,
         5 => DocValuesType::SortedNumeric,
         other => return Err(input.corrupt("a doc-values type of 0 to 5", other)),
-    };
+    })
+}
+
+fn read_field(input: &mut Input<'_>, codec: &str, version: u32) -> Result<FieldInfo> {
+    let name = input.string()?.to_owned();
+    let number = input.vint()?;
+    let bits = input.u8()?;
+    input.u8()?; // what is indexed
+    let doc_values = input.u8().and_then(|kind| doc_values_type(input, kind))?;
     let doc_values_skip_index = if codec == LUCENE94 && version >= V94_SKIP_INDEX {
         match input.u8()? {
             0 => false,

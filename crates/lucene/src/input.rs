@@ -244,6 +244,16 @@ impl<'a> Input<'a> {
         self.bounded(at, u64::from(n), what, each)
     }
 
+    /// The same for a count of four bytes.
+    ///
+    /// # Errors
+    /// As [`Self::count32`]; [`ErrorKind::Corrupt`] when so many can not follow.
+    pub fn counted32(&mut self, what: &str, each: usize) -> Result<usize> {
+        let at = self.offset();
+        let n = self.count32(what)?;
+        self.bounded(at, u64::from(n), what, each)
+    }
+
     /// Checks that `n` things of at least `each` bytes can follow; `at` is where the number was read.
     pub(crate) fn bounded(&self, at: u64, n: u64, what: &str, each: usize) -> Result<usize> {
         let most = self.remaining() / each.max(1);
@@ -279,6 +289,24 @@ impl<'a> Input<'a> {
     /// As [`Self::string`].
     pub fn string_map(&mut self) -> Result<BTreeMap<String, String>> {
         let n = self.counted("a number of pairs", 2)?;
+        (0..n).map(|_| Ok((self.string()?.to_owned(), self.string()?.to_owned()))).collect()
+    }
+
+    /// A set of strings as Lucene wrote it before 5.1: with a count of four bytes.
+    ///
+    /// # Errors
+    /// As [`Self::string`].
+    pub fn old_string_set(&mut self) -> Result<BTreeSet<String>> {
+        let n = self.counted32("a number of strings", 1)?;
+        (0..n).map(|_| self.string().map(str::to_owned)).collect()
+    }
+
+    /// A map from strings to strings as Lucene wrote it before 5.1: with a count of four bytes.
+    ///
+    /// # Errors
+    /// As [`Self::string`].
+    pub fn old_string_map(&mut self) -> Result<BTreeMap<String, String>> {
+        let n = self.counted32("a number of pairs", 2)?;
         (0..n).map(|_| Ok((self.string()?.to_owned(), self.string()?.to_owned()))).collect()
     }
 

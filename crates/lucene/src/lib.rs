@@ -2,8 +2,8 @@
 //!
 //! What is read is what a copy of an index needs: which segments there are ([`segments`], [`segment_info`],
 //! [`field_infos`]), where their files lie ([`compound`]), which documents are alive ([`live_docs`], [`doc_values`] for
-//! soft deletes), and the stored fields of each document ([`stored_fields`]). Formats of Lucene 7.0 to 10 are read where
-//! they are the same file format; stored fields from 8.7 on. What is not understood is refused with an [`Error`] that
+//! soft deletes), and the stored fields of each document ([`stored_fields`]). Formats of Lucene 4.0 to 10 are read, stored
+//! fields from 4.1 on. What is not understood is refused with an [`Error`] that
 //! names the file, the offset, and what was expected there.
 //!
 //! Nothing here panics, loops without bound, or allocates by a length that the input merely states: input is taken to be

@@ -37,6 +37,12 @@ pub(crate) fn get(packed: &[u8], endian: Endian, bits: u32, index: u64) -> Optio
     u64::try_from(number & mask).ok()
 }
 
+/// The length of `count` numbers of so many bits, padded to a multiple of `padded` bytes.
+pub(crate) fn len(count: u64, bits: u32, padded: usize) -> Option<usize> {
+    let bytes = count.checked_mul(bits.into())?.div_ceil(8);
+    usize::try_from(bytes).ok()?.checked_next_multiple_of(padded)
+}
+
 /// The length of a block's record in the metadata of a monotonic sequence, in bytes.
 const META_LEN: usize = 21;
 

@@ -1,21 +1,34 @@
-//! `.si`: what a segment is. Lucene's `Lucene70SegmentInfoFormat`, `Lucene86…`, `Lucene90…` and `Lucene99…`.
+//! `.si`: what a segment is. Lucene's `Lucene62SegmentInfoFormat`, `Lucene70…`, `Lucene86…`, `Lucene90…` and `Lucene99…`, and
+//! older ones.
 //!
-//! All have the same beginning, which is what is read; the sort order at the end is checked for plausibility only.
+//! All these have the same beginning, which is what is read; the sort order at the end is checked for plausibility only.
 //! `Lucene99SegmentInfoFormat` inserted a byte without a new codec name or version. The segment's codec can not tell the
 //! two apart either, since applications give their codecs other names. So both layouts are tried, and the one that makes
 //! sense to its very end is taken.
 
+mod old;
+
 use crate::codec::{self, Known};
-use crate::input::{Endian, Input};
+use crate::input::Input;
 use crate::segments::{SegmentCommit, Version};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::collections::{BTreeMap, BTreeSet};
 
 const KNOWN: &[Known] = &[
-    Known { codec: "Lucene90SegmentInfo", versions: 0..=0, endian: Endian::Little },
-    Known { codec: "Lucene86SegmentInfo", versions: 0..=0, endian: Endian::Big },
-    Known { codec: "Lucene70SegmentInfo", versions: 0..=0, endian: Endian::Big },
+    Known::little("Lucene90SegmentInfo", 0..=0),
+    Known::big("Lucene86SegmentInfo", 0..=0),
+    Known::big("Lucene70SegmentInfo", 0..=0),
+    Known::big(LUCENE62, 0..=1),
+    Known::big(LUCENE50, 0..=1),
+    Known::big(LUCENE46, 0..=1),
+    Known::big(LUCENE40, 0..=0),
 ];
+const LUCENE40: &str = "Lucene40SegmentInfo";
+const LUCENE46: &str = "Lucene46SegmentInfo";
+const LUCENE50: &str = "Lucene50SegmentInfo";
+const LUCENE62: &str = "Lucene62SegmentInfo";
+/// The codec of segments that Lucene 3 wrote, in a commit of Lucene 4.
+const LUCENE_3: &str = "Lucene3x";
 /// How [`KNOWN`] formats say yes and no.
 const YES: u8 = 1;
 const NO: u8 = 0xff;
@@ -42,24 +55,23 @@ impl SegmentInfo {
     /// When the checksum or the segment's id does not match, the format is not known, or the content is corrupt; also when
     /// `commit` counts more deleted documents than there are.
     pub fn parse(file: &str, bytes: &[u8], commit: &SegmentCommit) -> Result<Self> {
+        if commit.codec == LUCENE_3 {
+            let message = "expected a segment of Lucene 4 or later, found one of Lucene 3 (codec Lucene3x)";
+            return Err(Error::new(ErrorKind::UnsupportedCodec, file, None, message));
+        }
         let (header, mut input, _) = codec::open(file, bytes, KNOWN, commit.id.as_ref(), Some(""))?;
+        if [LUCENE40, LUCENE46, LUCENE50].contains(&header.codec) {
+            return old::read(input, &header, commit);
+        }
         let lucene_version = version(&mut input)?;
-        match input.u8()? {
-            0 => {}
-            1 => drop(version(&mut input)?),
-            other => return Err(input.corrupt("0 or 1 for whether a minimum version follows", other)),
+        if header.codec != LUCENE62 {
+            match input.u8()? {
+                0 => {}
+                1 => drop(version(&mut input)?),
+                other => return Err(input.corrupt("0 or 1 for whether a minimum version follows", other)),
+            }
         }
-        let at = input.offset();
-        let doc_count = input.count32("a number of documents")?;
-        if commit.live_count(doc_count).is_none() {
-            let deleted = u64::from(commit.del_count) + u64::from(commit.soft_del_count);
-            return Err(Error::corrupt(
-                file,
-                at,
-                format_args!("at least the {deleted} deleted documents"),
-                doc_count,
-            ));
-        }
+        let doc_count = doc_count(&mut input, commit)?;
         let compound = yes_or_no(&mut input)?;
         let plain = Rest::read(input.clone(), commit);
         let rest = if header.codec == "Lucene90SegmentInfo" {
@@ -75,6 +87,28 @@ impl SegmentInfo {
 fn version(input: &mut Input<'_>) -> Result<Version> {
     let mut part = || input.count32("a version");
     Ok(Version { major: part()?, minor: part()?, bugfix: part()? })
+}
+
+fn doc_count(input: &mut Input<'_>, commit: &SegmentCommit) -> Result<u32> {
+    let at = input.offset();
+    let count = input.count32("a number of documents")?;
+    if commit.live_count(count).is_none() {
+        let deleted = u64::from(commit.del_count) + u64::from(commit.soft_del_count);
+        let expected = format_args!("at least the {deleted} deleted documents");
+        return Err(Error::corrupt(input.file(), at, expected, count));
+    }
+    Ok(count)
+}
+
+/// Checks that the files are those of the segment; `at` is where they were read.
+fn check_files(input: &Input<'_>, at: u64, files: &BTreeSet<String>, commit: &SegmentCommit) -> Result<()> {
+    match files.iter().find(|f| !f.starts_with(&commit.name)) {
+        Some(other) => {
+            let expected = format_args!("files of segment {}", commit.name);
+            Err(Error::corrupt(input.file(), at, expected, other))
+        }
+        None => Ok(()),
+    }
 }
 
 fn yes_or_no(input: &mut Input<'_>) -> Result<bool> {
@@ -97,10 +131,7 @@ impl Rest {
         let at = input.offset();
         let files = input.string_set()?;
         let attributes = input.string_map()?;
-        if let Some(other) = files.iter().find(|f| !f.starts_with(&commit.name)) {
-            let expected = format_args!("files of segment {}", commit.name);
-            return Err(Error::corrupt(input.file(), at, expected, other));
-        }
+        check_files(&input, at, &files, commit)?;
         // The sort order: none, or names of kinds of sort fields, each followed by what that kind wrote.
         if input.vint()? == 0 {
             input.end()?;

@@ -1,14 +1,17 @@
-//! `segments_N`: the segments of a commit. Lucene's `SegmentInfos`, formats 7 to 10 (Lucene 7.0 to 10).
+//! `segments_N`: the segments of a commit. Lucene's `SegmentInfos`, formats 0 to 10 (Lucene 4.0 to 10).
+
+mod old;
 
 use crate::codec::{self, Known};
 use crate::field_infos::FieldInfo;
-use crate::input::{Endian, Input};
+use crate::input::Input;
 use crate::{Error, Result, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The formats read. Their body is big-endian in every version.
-const KNOWN: &[Known] = &[Known { codec: "segments", versions: 7..=10, endian: Endian::Big }];
+const KNOWN: &[Known] = &[Known::big("segments", 0..=10)];
+const V70: u32 = 7;
 const V72_COUNTER_IS_VLONG: u32 = 8;
 const V74_SOFT_DELETES: u32 = 9;
 const V86_COMMIT_IDS: u32 = 10;
@@ -35,9 +38,9 @@ impl fmt::Display for Version {
 pub struct SegmentInfos {
     /// The N of `segments_N`, which is written in base 36.
     pub generation: u64,
-    /// The version of Lucene that wrote the commit.
-    pub lucene_version: Version,
-    /// The major version of Lucene that created the index.
+    /// The version of Lucene that wrote the commit; stated from 5.3 on.
+    pub lucene_version: Option<Version>,
+    /// The major version of Lucene that created the index; stated from 7.0 on.
     pub index_created_major: Option<u32>,
     /// The segments, in the order of the commit.
     pub segments: Vec<SegmentCommit>,
@@ -74,13 +77,17 @@ impl SegmentInfos {
     /// Reads a whole `segments_N` file.
     ///
     /// # Errors
-    /// When the checksum does not match, the format's version is not 7 to 10, or the content is corrupt.
+    /// When the checksum does not match, the format's version is not 0 to 10, or the content is corrupt.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+        old::refuse_lucene_3(file, bytes)?;
         let (header, mut input, _) = codec::open(file, bytes, KNOWN, None, None)?;
+        if header.version < V70 {
+            return old::read(file, bytes, &header, input);
+        }
         let generation = u64::from_str_radix(header.suffix, 36).map_err(|_| {
             Error::corrupt(file, 0, "a generation in base 36", format_args!("{:?}", header.suffix))
         })?;
-        let lucene_version = version(&mut input)?;
+        let lucene_version = Some(version(&mut input)?);
         let index_created_major = Some(input.vint()?);
         input.i64()?; // the number of changes so far
         if header.version >= V72_COUNTER_IS_VLONG {
@@ -88,9 +95,7 @@ impl SegmentInfos {
         } else {
             input.i32()?;
         }
-        let at = input.offset();
-        let count = input.count32("a number of segments")?;
-        let count = input.bounded(at, count.into(), "a number of segments", 32)?;
+        let count = input.counted32("a number of segments", 32)?;
         if count > 0 {
             version(&mut input)?; // of the oldest segment
         }
@@ -131,9 +136,7 @@ impl SegmentCommit {
             }
         }
         let field_infos_files = input.string_set()?;
-        let at = input.offset();
-        let fields = input.count32("a number of fields")?;
-        let fields = input.bounded(at, fields.into(), "a number of fields", 5)?;
+        let fields = input.counted32("a number of fields", 5)?;
         let mut doc_values_files = BTreeMap::new();
         for _ in 0..fields {
             let number = input.count32("a field number")?;
@@ -163,9 +166,11 @@ impl SegmentCommit {
         self.file(".si")
     }
 
-    /// The name of the live-docs file, such as `_a_1.liv`, if the segment has one. It is never in the compound file.
+    /// The name of the live-docs file, such as `_a_1.liv` (`_a_1.del` before Lucene 5), if the segment has one. It is never
+    /// in the compound file.
     pub fn live_docs_file(&self) -> Option<String> {
-        self.del_gen.map(|g| format!("{}_{}.liv", self.name, base36(g)))
+        let extension = if self.id.is_some() { "liv" } else { "del" };
+        self.del_gen.map(|g| format!("{}_{}.{extension}", self.name, base36(g)))
     }
 
     /// The suffix in the header of the field-infos file: its generation in base 36, or nothing.

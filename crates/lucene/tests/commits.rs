@@ -52,7 +52,7 @@ fn segments(version: u8) -> Vec<u8> {
 fn commits_of_every_version_are_read() {
     for version in 7..=10 {
         let infos = SegmentInfos::parse("segments_a", &segments(version)).unwrap();
-        assert_eq!((infos.generation, infos.lucene_version.to_string()), (10, "8.7.1".to_owned()));
+        assert_eq!((infos.generation, infos.lucene_version.unwrap().to_string()), (10, "8.7.1".to_owned()));
         assert_eq!((infos.index_created_major, infos.user_data["k"].as_str()), (Some(7), "v"));
         let [commit] = &infos.segments[..] else { panic!("one segment") };
         assert_eq!((commit.name.as_str(), commit.codec.as_str(), commit.id), ("_a", "Lucene87", Some(ID)));
@@ -74,11 +74,11 @@ fn commits_of_every_version_are_read() {
 
 #[test]
 fn commits_of_other_versions_are_refused_by_number() {
-    for version in [0, 6, 11, 12] {
+    for version in [11, 12] {
         let error = SegmentInfos::parse("segments_a", &segments(version)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::UnsupportedVersion);
         let expected =
-            format!("segments_a: at offset 0: expected segments in version 7 to 10, found version {version}");
+            format!("segments_a: at offset 0: expected segments in version 0 to 10, found version {version}");
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -70,8 +70,8 @@ fn decode_deflate(blocks: &[Encoded]) -> usize {
 }
 
 fn decode(codec: Codec, blocks: &[Encoded]) -> usize {
-    let header = DataHeader::parse("data", &header(codec), Some(&ID)).unwrap();
-    let mut decoder = BlockDecoder::with_chunk_size("data", &header, CHUNK as u32);
+    let header = DataHeader::parse("data", &header(codec, CHUNK), Some(&ID)).unwrap();
+    let mut decoder = BlockDecoder::with_chunk_size("data", &header, Some(CHUNK as u32));
     let mut count = 0;
     for (block, bytes, _) in blocks {
         for document in decoder.decode(block, bytes).unwrap().iter() {

@@ -1,9 +1,11 @@
 //! A segment of a shard: where its stored fields lie, and which of its documents are alive.
 
 use super::{ShardSource, SourceError};
+use crate::model::RangeCrc;
+use crate::model::crc::CHECKSUM_FIELD;
 use bytes::Bytes;
 use lucene::bits::Bits;
-use lucene::codec::{FOOTER_LEN, parse_footer};
+use lucene::codec::{FOOTER_LEN, is_without_footer, parse_footer};
 use lucene::compound::CompoundEntries;
 use lucene::doc_values::{DocsWithField, docs_with_field};
 use lucene::field_infos::{FieldInfo, FieldInfos};
@@ -16,6 +18,8 @@ use std::sync::Arc;
 
 /// Enough for the header of a stored-fields data file.
 const HEADER_PROBE: u64 = 128;
+/// Bytes read at once of a file that has to be read whole.
+const PIECE: u64 = 8 << 20;
 /// A doc-values file up to this size is checked against its checksum before a set of documents in it is trusted.
 const MAX_CHECKED_DOC_VALUES: u64 = 256 << 20;
 
@@ -108,9 +112,17 @@ impl Segment {
     }
 
     /// The CRC-32 that the footer of the stored-fields data file states; for files of the snapshot's list it is
-    /// compared with that list, and so is that of a compound file.
+    /// compared with that list, and so is that of a compound file. Where the file has no footer, as before Lucene 4.8, it is
+    /// that of all bytes but the last ones, as many as the checksum of a footer takes: so it has to be read once.
     pub async fn data_crc(&self) -> Result<u32, SourceError> {
         let slice = self.files.locate(&self.data_file())?;
+        // Only segments of Lucene 4 have no id: with all others, nothing needs to be fetched to know.
+        if self.files.commit.id.is_none() {
+            let first = self.files.read_slice(&slice, 0..HEADER_PROBE.min(slice.len())).await?;
+            if is_without_footer(&slice.name, &first) {
+                return self.whole_data_crc(&slice).await;
+            }
+        }
         let crc = self.files.footer(&slice).await?;
         if slice.physical == slice.name {
             self.files.shard.store.compare_checksum(&slice.physical, crc)?;
@@ -125,13 +137,31 @@ impl Segment {
         Ok(crc)
     }
 
+    async fn whole_data_crc(&self, slice: &FileSlice) -> Result<u32, SourceError> {
+        let (mut crc, end) = (RangeCrc::default(), slice.len().saturating_sub(CHECKSUM_FIELD));
+        while crc.len < end {
+            let piece = self.files.read_slice(slice, crc.len..end.min(crc.len + PIECE)).await?;
+            if piece.is_empty() {
+                return Err(self.files.shard.store.inconsistent(&slice.name, "it ends before its length"));
+            }
+            crc = crc.update(&piece);
+        }
+        Ok(crc.crc)
+    }
+
     /// The index of the stored fields: where each block begins.
     pub async fn block_index(&self) -> Result<BlockIndex, SourceError> {
         let (meta_file, index_file) = (self.files.commit.file(".fdm"), self.files.commit.file(".fdx"));
-        let meta = self.files.read(&meta_file).await?;
         let index = self.files.read(&index_file).await?;
-        BlockIndex::parse(&meta_file, &meta, &index_file, &index, self.info.doc_count, self.data_len()?)
-            .map_err(|e| self.damage(e))
+        let (max_doc, data_len) = (self.info.doc_count, self.data_len()?);
+        let parsed = if self.files.locate(&meta_file).is_ok() {
+            let meta = self.files.read(&meta_file).await?;
+            BlockIndex::parse(&meta_file, &meta, &index_file, &index, max_doc, data_len)
+        } else {
+            // Lucene 8.4 and before had everything in one file.
+            BlockIndex::parse_without_meta(&index_file, &index, max_doc, data_len)
+        };
+        parsed.map_err(|e| self.damage(e))
     }
 
     /// Which documents are alive: not deleted, not soft-deleted. Nested children count.
@@ -239,7 +269,7 @@ impl SegmentFiles {
             return self.shard.store.read(file).await;
         }
         let bytes = self.read_slice(&slice, 0..slice.len()).await?;
-        lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.shard.store.lucene(e))?;
+        lucene::codec::verify_checksum_if_any(file, &bytes).map_err(|e| self.shard.store.lucene(e))?;
         Ok(bytes)
     }
 

@@ -3,18 +3,15 @@
 use super::{DocsWithField, Sparse};
 use crate::codec::{self, Known};
 use crate::field_infos::{FieldInfo, FieldInfos};
-use crate::input::{Endian, Input};
+use crate::input::Input;
 use crate::packed::skip_monotonic;
 use crate::{Error, Result, SegmentId};
 
 const LUCENE70: &str = "Lucene70DocValuesMetadata";
 const LUCENE80: &str = "Lucene80DocValuesMetadata";
 const LUCENE90: &str = "Lucene90DocValuesMetadata";
-const KNOWN: &[Known] = &[
-    Known { codec: LUCENE90, versions: 0..=0, endian: Endian::Little },
-    Known { codec: LUCENE80, versions: 0..=2, endian: Endian::Big },
-    Known { codec: LUCENE70, versions: 0..=0, endian: Endian::Big },
-];
+const KNOWN: &[Known] =
+    &[Known::little(LUCENE90, 0..=0), Known::big(LUCENE80, 0..=2), Known::big(LUCENE70, 0..=0)];
 /// Versions of [`LUCENE80`]: binary values are compressed; they are where the field's attribute says so.
 const V80_COMPRESSED: u32 = 1;
 const V80_COMPRESSED_BY_MODE: u32 = 2;

@@ -1,17 +1,19 @@
 //! A block: a head with the number of fields and the length of each document, then all documents, compressed together.
 
 use super::compression::{Decompressor, Output};
-use super::document::StoredDocument;
-use super::format::Format;
+use super::document::{Numbers, StoredDocument};
+use super::format::{Format, SLICED};
+use super::ints::{IntsLayout, padding};
 use super::{Block, BlockIndex, DataHeader};
-use crate::input::{Endian, Input};
+use crate::input::Input;
 use crate::{Error, ErrorKind, Result};
 
 /// Decodes blocks of one `.fdt` file, one after another, reusing its memory.
 pub struct BlockDecoder {
     file: String,
     format: &'static Format,
-    two_flags: bool,
+    flags: u32,
+    ints: IntsLayout,
     chunk_size: usize,
     decompressor: Box<dyn Decompressor>,
     field_counts: Vec<u32>,
@@ -34,21 +36,26 @@ impl BlockDecoder {
     /// # Errors
     /// When header and index are of different segments or formats.
     pub fn new(file: &str, header: &DataHeader, index: &BlockIndex) -> Result<Self> {
-        if header.id != *index.id() {
-            let expected = format_args!("the segment id of its index, {}", crate::codec::hex(index.id()));
-            return Err(Error::corrupt(file, 0, expected, crate::codec::hex(&header.id)));
+        if header.id != index.id() {
+            let text =
+                |id: Option<crate::SegmentId>| id.map_or("none".to_owned(), |id| crate::codec::hex(&id));
+            let expected = format_args!("the segment id of its index, {}", text(index.id()));
+            return Err(Error::corrupt(file, 0, expected, text(header.id)));
         }
         Ok(Self::with_chunk_size(file, header, index.chunk_size()))
     }
 
     /// A decoder for the `.fdt` file that has this header and an index of this [`BlockIndex::chunk_size`]: for workers that
     /// are told where blocks are and have not read the index.
-    pub fn with_chunk_size(file: &str, header: &DataHeader, chunk_size: u32) -> Self {
+    pub fn with_chunk_size(file: &str, header: &DataHeader, chunk_size: Option<u32>) -> Self {
+        let padded = padding(header.packed_version.unwrap_or(1)) > 1;
         Self {
             file: file.to_owned(),
             format: header.format,
-            two_flags: header.version >= header.format.two_flags_from,
-            chunk_size: (chunk_size as usize).max(1),
+            flags: (header.format.flags)(header.version),
+            ints: if padded { IntsLayout::PackedInWords } else { header.format.ints },
+            // Without one, nothing is sliced.
+            chunk_size: header.chunk_size.or(chunk_size).map_or(usize::MAX, |size| (size as usize).max(1)),
             decompressor: (header.format.decompressor)(),
             field_counts: Vec::new(),
             ends: Vec::new(),
@@ -73,7 +80,7 @@ impl BlockDecoder {
         Ok(Documents {
             file: &self.file,
             first_doc: block.first_doc,
-            endian: self.format.endian,
+            numbers: self.format.numbers(),
             field_counts: &self.field_counts,
             ends: &self.ends,
             bytes: self.output.written(),
@@ -103,7 +110,7 @@ impl BlockDecoder {
         let start = input.offset();
         let first_doc = input.vint()?;
         let token = input.vint()?;
-        let doc_count = token >> if self.two_flags { 2 } else { 1 };
+        let doc_count = token >> self.flags;
         if (first_doc, doc_count) != (block.first_doc, block.doc_count) {
             let expected =
                 format_args!("a block of {} documents from {} on", block.doc_count, block.first_doc);
@@ -120,9 +127,9 @@ impl BlockDecoder {
         }
         let count = doc_count as usize;
         self.field_counts.clear();
-        self.format.ints.read(input, count, &mut self.field_counts)?;
+        self.ints.read(input, count, &mut self.field_counts)?;
         self.ends.clear();
-        self.format.ints.read(input, count, &mut self.ends)?;
+        self.ints.read(input, count, &mut self.ends)?;
         let mut end = 0u32;
         for (i, (fields, length)) in self.field_counts.iter().zip(&mut self.ends).enumerate() {
             let next = end.checked_add(*length).filter(|n| *n <= i32::MAX.cast_unsigned());
@@ -139,7 +146,13 @@ impl BlockDecoder {
             end = next;
             *length = next;
         }
-        Ok((token & 1 != 0, end as usize))
+        let len = end as usize;
+        let sliced = match self.flags {
+            // Where no flag says so, the length does.
+            0 => len / 2 >= self.chunk_size,
+            _ => token & SLICED != 0,
+        };
+        Ok((sliced, len))
     }
 }
 
@@ -148,7 +161,7 @@ impl BlockDecoder {
 pub struct Documents<'a> {
     file: &'a str,
     first_doc: u32,
-    endian: Endian,
+    numbers: Numbers,
     field_counts: &'a [u32],
     ends: &'a [u32],
     bytes: &'a [u8],
@@ -184,7 +197,7 @@ impl<'a> Documents<'a> {
         let found = (|| {
             let bytes = self.bytes.get(start? as usize..*self.ends.get(i)? as usize)?;
             let doc = self.first_doc.checked_add(u32::try_from(i).ok()?)?;
-            Some(StoredDocument::new(self.file, doc, *self.field_counts.get(i)?, self.endian, bytes))
+            Some(StoredDocument::new(self.file, doc, *self.field_counts.get(i)?, self.numbers, bytes))
         })();
         found.ok_or_else(|| {
             let expected = format_args!("a document below {} of a block", self.len());

@@ -10,8 +10,17 @@ pub struct StoredDocument<'a> {
     pub doc: u32,
     file: &'a str,
     field_count: u32,
-    endian: Endian,
+    numbers: Numbers,
     bytes: &'a [u8],
+}
+
+/// How a format stores numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Numbers {
+    /// In as few bytes as each needs; those of fixed width in this order.
+    Variable(Endian),
+    /// All in their full width, big-endian; Lucene 4.
+    Fixed,
 }
 
 /// The value of a stored field.
@@ -50,8 +59,8 @@ impl<'a> Value<'a> {
 }
 
 impl<'a> StoredDocument<'a> {
-    pub(crate) fn new(file: &'a str, doc: u32, field_count: u32, endian: Endian, bytes: &'a [u8]) -> Self {
-        Self { doc, file, field_count, endian, bytes }
+    pub(crate) fn new(file: &'a str, doc: u32, field_count: u32, numbers: Numbers, bytes: &'a [u8]) -> Self {
+        Self { doc, file, field_count, numbers, bytes }
     }
 
     /// How many fields are stored.
@@ -67,8 +76,12 @@ impl<'a> StoredDocument<'a> {
     /// Its fields in stored order: the number of each and its value. Values borrow from the block. After the last field,
     /// an error when the document does not end there; after an error, nothing more.
     pub fn fields(&self) -> Fields<'a> {
-        let input = Input::new(self.file, self.bytes).with_endian(self.endian);
-        Fields { doc: self.doc, input, left: self.field_count }
+        let (endian, fixed) = match self.numbers {
+            Numbers::Variable(endian) => (endian, false),
+            Numbers::Fixed => (Endian::Big, true),
+        };
+        let input = Input::new(self.file, self.bytes).with_endian(endian);
+        Fields { doc: self.doc, input, fixed, left: self.field_count }
     }
 }
 
@@ -77,6 +90,7 @@ impl<'a> StoredDocument<'a> {
 pub struct Fields<'a> {
     doc: u32,
     input: Input<'a>,
+    fixed: bool,
     left: u32,
 }
 
@@ -86,7 +100,7 @@ impl<'a> Iterator for Fields<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        let field = field(&mut self.input).and_then(|field| {
+        let field = field(&mut self.input, self.fixed).and_then(|field| {
             if self.left == 0 {
                 self.input.end()?;
             }
@@ -111,13 +125,17 @@ impl Fields<'_> {
 }
 
 #[inline]
-fn field<'a>(input: &mut Input<'a>) -> Result<(u32, Value<'a>)> {
+fn field<'a>(input: &mut Input<'a>, fixed: bool) -> Result<(u32, Value<'a>)> {
     let number_and_kind = input.vlong()?;
     let number = u32::try_from(number_and_kind >> 3)
         .map_err(|_| input.corrupt("a field number of 32 bits", number_and_kind >> 3))?;
     let value = match number_and_kind & 7 {
         0 => Value::String(bytes(input)?),
         1 => Value::Bytes(bytes(input)?),
+        2 if fixed => Value::Int(input.i32()?),
+        3 if fixed => Value::Float(f32::from_bits(input.i32()?.cast_unsigned())),
+        4 if fixed => Value::Long(input.i64()?),
+        5 if fixed => Value::Double(f64::from_bits(input.i64()?.cast_unsigned())),
         2 => Value::Int(zigzag32(input.vint()?)),
         3 => Value::Float(float(input)?),
         4 => Value::Long(long(input)?),

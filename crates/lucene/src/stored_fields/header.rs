@@ -1,6 +1,7 @@
 //! The header of a `.fdt` file.
 
-use super::format::{FORMATS, Format};
+use super::format::{FORMATS, Format, Preamble};
+use super::ints::packed_version;
 use crate::codec;
 use crate::input::Input;
 use crate::{Result, SegmentId};
@@ -15,10 +16,14 @@ pub struct DataHeader {
     pub format: &'static Format,
     /// The format's version.
     pub version: u32,
-    /// The id of the segment.
-    pub id: SegmentId,
-    /// The length of the header, in bytes: the first block follows.
+    /// The id of the segment; none before Lucene 5.
+    pub id: Option<SegmentId>,
+    /// The length of the header and of what stands before the first block, in bytes.
     pub header_len: usize,
+    /// The uncompressed size of a slice of blocks with large documents, in bytes, where it stands here and not in the index.
+    pub(crate) chunk_size: Option<u32>,
+    /// The version of packed numbers in the heads of blocks, where it stands here.
+    pub(crate) packed_version: Option<u32>,
 }
 
 impl DataHeader {
@@ -29,9 +34,22 @@ impl DataHeader {
     /// [`UnsupportedCodec`](crate::ErrorKind::UnsupportedCodec) naming the codec when the format is not known,
     /// [`UnsupportedVersion`](crate::ErrorKind::UnsupportedVersion) when its version is not, and as for any header.
     pub fn parse(file: &str, first_bytes: &[u8], id: Option<&SegmentId>) -> Result<Self> {
-        let header = codec::index_header(&mut Input::new(file, first_bytes))?;
+        let mut input = Input::new(file, first_bytes);
+        let header = codec::index_header(&mut input)?;
         let format = codec::identify(file, &header, FORMATS, |f| (f.codec, &f.versions))?;
         codec::check_identity(file, &header, id, None)?;
-        Ok(Self { format, version: header.version, id: header.id, header_len: header.len })
+        let preamble = (format.preamble)(header.version);
+        let chunk_size =
+            if preamble == Preamble::ChunkSize { Some(super::chunk_size(&mut input)?) } else { None };
+        let packed_version =
+            if preamble == Preamble::None { None } else { Some(packed_version(&mut input)?) };
+        Ok(Self {
+            format,
+            version: header.version,
+            id: header.id,
+            header_len: input.pos(),
+            chunk_size,
+            packed_version,
+        })
     }
 }

@@ -1,20 +1,11 @@
-//! `.fdm` and `.fdx`: the first document and the place of each block. Lucene's `FieldsIndexReader`, of Lucene 8.7 on.
+//! `.fdx`, and from Lucene 8.5 on `.fdm`: the first document and the place of each block.
 
-use crate::codec::{self, FOOTER_LEN, Known};
-use crate::input::Endian;
+mod averages;
+mod monotonic;
+
 use crate::packed::Monotonic;
 use crate::{Error, Result, SegmentId};
-
-const META: &[Known] = &[
-    Known { codec: "Lucene90FieldsIndexMeta", versions: 0..=1, endian: Endian::Little },
-    Known { codec: "Lucene85FieldsIndexMeta", versions: 3..=4, endian: Endian::Big },
-];
-const INDEX: &[Known] = &[
-    Known { codec: "Lucene90FieldsIndexIdx", versions: 0..=0, endian: Endian::Little },
-    Known { codec: "Lucene85FieldsIndexIdx", versions: 0..=0, endian: Endian::Big },
-];
-/// The version of `Lucene85FieldsIndexMeta` that states the number of blocks.
-const V85_BLOCK_COUNT: u32 = 4;
+use averages::Averages;
 
 /// A block of documents in a `.fdt` file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,16 +22,39 @@ pub struct Block {
 
 /// Where each block of a `.fdt` file is.
 ///
-/// Takes about as much memory as the two files: blocks are looked up in the packed form.
+/// Takes about as much memory as the files: blocks are looked up in the packed form.
 #[derive(Debug, Clone)]
 pub struct BlockIndex {
     file: String,
-    id: SegmentId,
-    chunk_size: u32,
+    id: Option<SegmentId>,
+    chunk_size: Option<u32>,
     max_doc: u32,
     data_end: u64,
-    first_docs: Monotonic,
-    offsets: Monotonic,
+    first_docs: Sequence,
+    offsets: Sequence,
+}
+
+/// A number for each block, and one for the end.
+#[derive(Debug, Clone)]
+enum Sequence {
+    Monotonic(Monotonic),
+    Averages(Averages),
+}
+
+impl Sequence {
+    fn len(&self) -> u64 {
+        match self {
+            Self::Monotonic(all) => all.len(),
+            Self::Averages(all) => all.len(),
+        }
+    }
+
+    fn get(&self, i: u64) -> Option<i64> {
+        match self {
+            Self::Monotonic(all) => all.get(i),
+            Self::Averages(all) => all.get(i),
+        }
+    }
 }
 
 impl BlockIndex {
@@ -58,81 +72,21 @@ impl BlockIndex {
         max_doc: u32,
         data_len: u64,
     ) -> Result<Self> {
-        let (header, mut input, known) = codec::open(meta_file, meta, META, None, None)?;
-        let (index_header, _, index_known) =
-            codec::open(index_file, index, INDEX, Some(&header.id), Some(header.suffix))?;
-        if index_known.endian != known.endian {
-            let expected = format_args!("the index that goes with {}", header.codec);
-            return Err(Error::corrupt(index_file, 0, expected, index_header.codec));
-        }
-        let old = known.endian == Endian::Big;
-        let at = input.offset();
-        let chunk_size = input.vint()?;
-        if chunk_size == 0 || chunk_size > i32::MAX.cast_unsigned() {
-            return Err(Error::corrupt(meta_file, at, "a positive chunk size", chunk_size));
-        }
-        if old {
-            match input.vint()? {
-                1 | 2 => {}
-                other => return Err(input.corrupt("packed integers of version 1 or 2", other)),
-            }
-        }
-        let at = input.offset();
-        let docs = input.count32("a number of documents")?;
-        if docs != max_doc {
-            return Err(Error::corrupt(
-                meta_file,
-                at,
-                format_args!("the segment's {max_doc} documents"),
-                docs,
-            ));
-        }
-        let shift = input.count32("a block shift")?;
-        let at = input.offset();
-        let entries = u64::from(input.count32("a number of blocks")?);
-        if entries == 0 {
-            return Err(Error::corrupt(meta_file, at, "at least the entry for the end", "none"));
-        }
-        let docs_start = input.count64("an offset")?;
-        let mut first_docs = Monotonic::read(&mut input, entries, shift)?;
-        let docs_end = input.count64("an offset")?;
-        let mut offsets = Monotonic::read(&mut input, entries, shift)?;
-        let offsets_end = input.count64("an offset")?;
-        let at = input.offset();
-        let data_end = input.count64("an offset")?;
-        if data_end.checked_add(FOOTER_LEN as u64) != Some(data_len) {
-            let expected =
-                format_args!("blocks that end {FOOTER_LEN} bytes before the end of {data_len} bytes");
-            return Err(Error::corrupt(meta_file, at, expected, format_args!("{data_end} as their end")));
-        }
-        if !old || header.version >= V85_BLOCK_COUNT {
-            let at = input.offset();
-            let blocks = input.vlong()?;
-            if blocks != entries - 1 {
-                return Err(Error::corrupt(meta_file, at, format_args!("{} blocks", entries - 1), blocks));
-            }
-        }
-        input.vlong()?; // blocks that were flushed before they were full
-        input.vlong()?; // their documents
-        input.end()?;
+        monotonic::parse(meta_file, meta, index_file, index, max_doc, data_len)?.checked()
+    }
 
-        let body_end = index.len().saturating_sub(FOOTER_LEN) as u64;
-        let range = |start: u64, end: u64| {
-            let inside = start >= index_header.len as u64 && end <= body_end;
-            let bytes = (usize::try_from(start).ok())
-                .zip(usize::try_from(end).ok())
-                .and_then(|(s, e)| index.get(s..e));
-            bytes.filter(|_| inside).ok_or_else(|| {
-                let expected = format_args!("packed values within the {body_end} bytes before the footer");
-                Error::corrupt(index_file, None, expected, format_args!("{start} to {end}"))
-            })
-        };
-        first_docs.fill(range(docs_start, docs_end)?);
-        offsets.fill(range(docs_end, offsets_end)?);
-        let file = index_file.to_owned();
-        let this = Self { file, id: header.id, chunk_size, max_doc, data_end, first_docs, offsets };
-        this.check_ends()?;
-        Ok(this)
+    /// Reads a whole `.fdx` file of a segment that has no `.fdm` file, which are those of Lucene 8.4 and before; for the rest
+    /// as [`Self::parse`].
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_without_meta(index_file: &str, index: &[u8], max_doc: u32, data_len: u64) -> Result<Self> {
+        averages::parse(index_file, index, max_doc, data_len)?.checked()
+    }
+
+    fn checked(self) -> Result<Self> {
+        self.check_ends()?;
+        Ok(self)
     }
 
     /// Checks that the blocks are of all documents and bytes.
@@ -171,7 +125,7 @@ impl BlockIndex {
     /// # Errors
     /// When there is none, or what the index says of it does not lie between the one before and the one after.
     pub fn block(&self, i: usize) -> Result<Block> {
-        let range = |sequence: &Monotonic, end: u64| {
+        let range = |sequence: &Sequence, end: u64| {
             let start = u64::try_from(sequence.get(i as u64)?).ok()?;
             let next = u64::try_from(sequence.get((i as u64).checked_add(1)?)?).ok()?;
             let length = next.checked_sub(start).filter(|length| *length > 0 && next <= end)?;
@@ -225,18 +179,36 @@ impl BlockIndex {
         self.data_end
     }
 
-    /// The uncompressed size of a slice of blocks with large documents, in bytes.
-    pub fn chunk_size(&self) -> u32 {
+    /// The uncompressed size of a slice of blocks with large documents, in bytes, where it is not in the `.fdt` file itself.
+    pub fn chunk_size(&self) -> Option<u32> {
         self.chunk_size
     }
 
-    /// The id of the segment.
-    pub fn id(&self) -> &SegmentId {
-        &self.id
+    /// The id of the segment; none before Lucene 5.
+    pub fn id(&self) -> Option<SegmentId> {
+        self.id
     }
 
     /// The number of documents in all blocks.
     pub fn max_doc(&self) -> u32 {
         self.max_doc
     }
+}
+
+/// Checks that blocks that end at `data_end` are followed by as many bytes as `after` allows, in a `.fdt` file of `data_len`
+/// bytes; `at` is where their end was read.
+fn check_data_end(
+    file: &str,
+    at: u64,
+    data_end: u64,
+    after: std::ops::RangeInclusive<u64>,
+    data_len: u64,
+) -> Result<()> {
+    if data_len.checked_sub(data_end).is_some_and(|n| after.contains(&n)) {
+        return Ok(());
+    }
+    let (least, most) = (after.start(), after.end());
+    let to = if least == most { String::new() } else { format!(" to {most}") };
+    let expected = format_args!("blocks that end {least}{to} bytes before the end of {data_len} bytes");
+    Err(Error::corrupt(file, at, expected, format_args!("{data_end} as their end")))
 }

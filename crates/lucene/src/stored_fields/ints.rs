@@ -9,6 +9,8 @@ use crate::{Error, Result};
 pub(crate) enum IntsLayout {
     /// A vInt of the bits each takes, then all packed; Lucene 8 and before.
     Packed,
+    /// The same, padded to whole words of 64 bits; in the first versions of Lucene 4.
+    PackedInWords,
     /// A byte of the bits each takes (8, 16 or 32), then groups of 128 interleaved in words; Lucene's `StoredFieldsInts`.
     Interleaved,
 }
@@ -25,7 +27,7 @@ impl IntsLayout {
         }
         let at = input.offset();
         let bits = match self {
-            Self::Packed => input.vint()?,
+            Self::Packed | Self::PackedInWords => input.vint()?,
             Self::Interleaved => input.u8()?.into(),
         };
         match (self, bits) {
@@ -33,8 +35,10 @@ impl IntsLayout {
                 let same = number(input)?;
                 out.resize(out.len() + count, same);
             }
-            (Self::Packed, 1..=31) => {
-                let bytes = input.bytes((count * bits as usize).div_ceil(8))?;
+            (Self::Packed | Self::PackedInWords, 1..=31) => {
+                let padded = if self == Self::Packed { 1 } else { 8 };
+                let len = packed::len(count as u64, bits, padded).unwrap_or(usize::MAX);
+                let bytes = input.bytes(len)?;
                 for i in 0..count as u64 {
                     let n = packed::get(bytes, Endian::Big, bits, i).and_then(|n| u32::try_from(n).ok());
                     out.push(n.ok_or_else(|| input.corrupt("a packed number", "none"))?);
@@ -51,6 +55,20 @@ impl IntsLayout {
         }
         Ok(())
     }
+}
+
+/// Reads the version of packed numbers.
+pub(crate) fn packed_version(input: &mut Input<'_>) -> Result<u32> {
+    let at = input.offset();
+    match input.vint()? {
+        version @ 0..=2 => Ok(version),
+        other => Err(Error::corrupt(input.file(), at, "packed integers of version 0 to 2", other)),
+    }
+}
+
+/// The bytes that packed numbers of this version are padded to.
+pub(crate) fn padding(packed_version: u32) -> usize {
+    if packed_version == 0 { 8 } else { 1 }
 }
 
 /// A vInt that is not negative.

@@ -7,7 +7,7 @@ use lucene::compound::CompoundEntries;
 use lucene::doc_values::{self, DocsWithField};
 use lucene::field_infos::FieldInfos;
 use lucene::segment_info::SegmentInfo;
-use lucene::segments::{SegmentCommit, SegmentInfos};
+use lucene::segments::{SegmentCommit, SegmentInfos, Version};
 use lucene::stored_fields::{BlockDecoder, BlockIndex, DataHeader, MAX_HEADER_LEN, StoredDocument};
 use lucene::{ErrorKind, Result, live_docs};
 use std::collections::BTreeMap;
@@ -165,6 +165,9 @@ pub(crate) fn live(segment: &SegmentFiles<'_>, info: &SegmentInfo, fields: &Fiel
     Err(lucene::Error::new(ErrorKind::Corrupt, &commit.name, None, message))
 }
 
+/// The version of Lucene from which on there is a `.fdm` file.
+const BLOCKS_IN_TWO_FILES: Version = Version { major: 8, minor: 5, bugfix: 0 };
+
 pub(crate) fn stored_fields(
     segment: &SegmentFiles<'_>,
     info: &SegmentInfo,
@@ -173,8 +176,12 @@ pub(crate) fn stored_fields(
     let data = segment.get(&fdt)?;
     let header =
         DataHeader::parse(&fdt, &data[..data.len().min(MAX_HEADER_LEN)], segment.commit.id.as_ref())?;
-    let (meta, index) = (segment.get(&fdm)?, segment.get(&fdx)?);
-    let index = BlockIndex::parse(&fdm, meta, &fdx, index, info.doc_count, data.len() as u64)?;
+    let (index, data_len) = (segment.get(&fdx)?, data.len() as u64);
+    let index = if header.id.is_none() || info.lucene_version < BLOCKS_IN_TWO_FILES {
+        BlockIndex::parse_without_meta(&fdx, index, info.doc_count, data_len)?
+    } else {
+        BlockIndex::parse(&fdm, segment.get(&fdm)?, &fdx, index, info.doc_count, data_len)?
+    };
     Ok((header, index))
 }
 
@@ -210,6 +217,10 @@ pub(crate) fn found(fields: &FieldInfos, document: StoredDocument<'_>) -> Result
         let name = fields.by_number(number).map_or("", |f| f.name.as_str());
         match (name, value) {
             ("_id", Value::Bytes(bytes)) => id = bytes.to_vec(),
+            // Before ids had a field of their own: the type, a hash, and the id as text.
+            ("_uid", Value::String(text)) => {
+                id = [b"\xff", text.strip_prefix(b"doc#").unwrap_or(text)].concat()
+            }
             ("_source", Value::Bytes(bytes)) => crc = crc32fast::hash(bytes),
             ("i", Value::Int(n)) => i = Some(n),
             ("l", Value::Long(n)) => l = Some(n),

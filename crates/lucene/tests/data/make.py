@@ -10,7 +10,7 @@ goes beside OUT_DIR. See README.md for the cases. Standard library only.
 import glob, json, os, shutil, struct, sys, urllib.error, urllib.request, zlib
 
 URL, DATA, OUT = sys.argv[1:4]
-WANTED = (".si", ".fnm", ".fdt", ".fdx", ".fdm", ".liv", ".cfs", ".cfe", ".dvd", ".dvm")
+WANTED = (".si", ".fnm", ".fdt", ".fdx", ".fdm", ".liv", ".del", ".cfs", ".cfe", ".dvd", ".dvm")
 
 
 def request(method, path, body=None, kind="application/json"):

@@ -1,7 +1,9 @@
 //! Compressions of blocks. Another one is another module here, and a row in the table of formats that names it.
 
+pub(crate) mod deflate;
 pub(crate) mod deflate_dict;
 pub(crate) mod lz4_dict;
+pub(crate) mod lz4_stream;
 pub(crate) mod zstd;
 
 use crate::Result;

@@ -2,8 +2,12 @@ use super::*;
 
 /// The one field of a document, its number and kind left out.
 fn value(kind: u8, bytes: &[u8], endian: Endian) -> Result<Value<'static>> {
+    value_of(kind, bytes, Numbers::Variable(endian))
+}
+
+fn value_of(kind: u8, bytes: &[u8], numbers: Numbers) -> Result<Value<'static>> {
     let bytes: &'static [u8] = [&[7 << 3 | kind], bytes].concat().leak();
-    let mut fields = StoredDocument::new("blocks", 4, 1, endian, bytes).fields();
+    let mut fields = StoredDocument::new("blocks", 4, 1, numbers, bytes).fields();
     let (number, value) = fields.next().unwrap()?;
     assert_eq!((number, fields.next()), (7, None));
     Ok(value)
@@ -45,6 +49,20 @@ fn numbers_of_every_form_are_read() {
 }
 
 #[test]
+fn numbers_of_full_width_are_read() {
+    for (kind, bytes, expected) in [
+        (2, &[0xff, 0xff, 0xff, 0xfe][..], Value::Int(-2)),
+        (3, &[0xc0, 0, 0, 0], Value::Float(-2.0)),
+        (4, &[0, 0, 0, 0, 0, 0, 1, 0], Value::Long(256)),
+        (5, &[0x3f, 0xf0, 0, 0, 0, 0, 0, 0], Value::Double(1.0)),
+        (0, b"\x02hi", Value::String(b"hi")),
+    ] {
+        assert_eq!(value_of(kind, bytes, Numbers::Fixed).unwrap(), expected);
+        assert!(value_of(kind, &bytes[..bytes.len() - 1], Numbers::Fixed).is_err());
+    }
+}
+
+#[test]
 fn strings_and_bytes_borrow() {
     let text = value(0, b"\x02hi", Endian::Big).unwrap();
     assert_eq!((text.as_str(), text.as_bytes()), (Some("hi"), Some(&b"hi"[..])));
@@ -64,7 +82,7 @@ fn a_document_is_all_of_its_bytes_and_no_more() {
         (&kind_6, 1, Some("a kind of field of 0 to 5, found 6")),
         (&too_much, 1, Some("expected 127 more bytes, found 1")),
     ] {
-        let document = StoredDocument::new("blocks", 4, count, Endian::Big, bytes);
+        let document = StoredDocument::new("blocks", 4, count, Numbers::Variable(Endian::Big), bytes);
         let errors: Vec<_> = document.fields().filter_map(Result::err).map(|e| e.to_string()).collect();
         match expected {
             None => assert_eq!(errors, [] as [&str; 0]),

@@ -20,12 +20,13 @@ fn write(layout: IntsLayout, values: &[u32]) -> Vec<u8> {
             out.push(0);
             vint(values[0], &mut out);
         }
-        IntsLayout::Packed => {
+        IntsLayout::Packed | IntsLayout::PackedInWords => {
+            let padded_to = if layout == IntsLayout::Packed { 8 } else { 64 };
             let bits = 32 - max.leading_zeros();
             out.push(bits as u8);
             let text: String =
                 values.iter().map(|v| format!("{v:0width$b}", width = bits as usize)).collect();
-            let padded = format!("{text}{}", "0".repeat((8 - text.len() % 8) % 8));
+            let padded = format!("{text}{}", "0".repeat(text.len().next_multiple_of(padded_to) - text.len()));
             out.extend(
                 (0..padded.len() / 8).map(|i| u8::from_str_radix(&padded[i * 8..i * 8 + 8], 2).unwrap()),
             );
@@ -58,7 +59,7 @@ proptest! {
     #[test]
     fn numbers_are_read_back(values in prop::collection::vec(any::<u32>(), 1..400), bits in 1u32..=31, equal in any::<bool>()) {
         let values: Vec<u32> = values.iter().map(|v| if equal { values[0] } else { *v } & (u32::MAX >> (32 - bits))).collect();
-        for layout in [IntsLayout::Packed, IntsLayout::Interleaved] {
+        for layout in [IntsLayout::Packed, IntsLayout::PackedInWords, IntsLayout::Interleaved] {
             let bytes = write(layout, &values);
             let mut out = Vec::new();
             let mut input = Input::new("block", &bytes);

@@ -1,0 +1,15 @@
+//! DEFLATE: Lucene's `CompressionMode.HIGH_COMPRESSION`. The compressed length, then a raw DEFLATE stream.
+
+use super::deflate_dict::Inflater;
+use super::{Decompressor, Output};
+use crate::Result;
+use crate::input::Input;
+
+#[derive(Debug, Default)]
+pub(crate) struct Deflate(Inflater);
+
+impl Decompressor for Deflate {
+    fn decompress(&mut self, input: &mut Input<'_>, len: usize, out: &mut Output) -> Result<()> {
+        self.0.piece(input, len, 0..0, out)
+    }
+}
