@@ -109,7 +109,7 @@ impl Loaded {
         let mut all = Vec::new();
         for (block, bytes) in &self.blocks {
             let length = decoder.decode(block, bytes)?.size();
-            let chunk_size = self.chunk_size as usize;
+            let chunk_size = self.chunk_size.map_or(usize::MAX, |size| size as usize);
             all.push((pieces(bytes, codec, interleaved, block.doc_count, chunk_size, length)?, length));
         }
         Ok(all)

@@ -87,7 +87,8 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
     let repository = Repository::open(blobs.clone()).await.map_err(|e| text(&e))?;
     let opened = repository.snapshot("latest", false).await.map_err(|e| text(&e))?;
     let selection = Selection { patterns: "*".to_owned(), include_hidden: false };
-    let outline = outline(&repository, &opened, &selection, &Handling::default()).await.map_err(|e| text(&e))?;
+    let outline =
+        outline(&repository, &opened, &selection, &Handling::default()).await.map_err(|e| text(&e))?;
     let spec = RunSpec {
         repository: String::new(),
         snapshot: outline.snapshot.clone(),
@@ -95,6 +96,8 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
         selection,
         target: String::new(),
         allow_partial: false,
+        types: None,
+        allow_partial_source: false,
         chunk_bytes: 1 << 30,
     };
     let run = outline.run(RunId("run".to_owned()), spec, 1, 0);

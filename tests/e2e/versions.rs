@@ -1,7 +1,7 @@
 //! Every version of a source: each document that its fixture holds arrives as the server returned it, in an export and
 //! in a real cluster of either major version. Only documents of which the server stored no whole source may fail.
 
-use crate::support::{Desk, Documents, Key, Target, create_indices, fixture, repo, visible};
+use crate::support::{Desk, Documents, Ended, Key, Target, create_indices, fixture, repo, visible};
 use serde_json::Value;
 use servers::{ExpectedDoc, Fixture};
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,6 +34,12 @@ macro_rules! versions {
 }
 
 versions! {
+    elasticsearch_1_7: "es-1.7.6",
+    elasticsearch_2_4: "es-2.4.6",
+    elasticsearch_5_6: "es-5.6.16",
+    elasticsearch_6_8: "es-6.8.23",
+    elasticsearch_6_8_from_5_6: "es-6.8.23-from-5.6",
+    elasticsearch_7_10_from_6_8: "es-7.10.2-from-6.8",
     elasticsearch_7_10: "es-7.10.2",
     elasticsearch_7_17: "es-7.17.29",
     elasticsearch_8_19: "es-8.19.9",
@@ -86,14 +92,10 @@ impl Wanted {
         Wanted { whole, withheld, patterns }
     }
 
-    fn exit_code(&self) -> i32 {
-        if self.withheld.is_empty() { 0 } else { 3 }
-    }
-
     /// Fails unless all whole documents are there, and each of the others either with the source that was sent or
-    /// among those that failed.
+    /// among those that failed, of which the exit code tells.
     #[track_caller]
-    fn assert_arrived(&self, desk: &Desk, mut found: Documents) {
+    fn assert_arrived(&self, desk: &Desk, ended: &Ended, mut found: Documents) {
         let listed =
             desk.backfill(&["failed-documents", "list", "--limit", "100000", "--json"]).expect(0).stdout;
         let failed: BTreeSet<(String, String)> = listed
@@ -105,6 +107,8 @@ impl Wanted {
                 (text("index"), text("id"))
             })
             .collect();
+        let code = if failed.is_empty() { 0 } else { 3 };
+        assert_eq!(ended.code, code, "stdout:\n{}\nstderr:\n{}", ended.stdout, ended.stderr);
         for (key, doc) in &self.withheld {
             match (found.0.remove(key), &doc.sent) {
                 (Some(source), Some(sent)) => {
@@ -147,11 +151,11 @@ fn every_document_is_exported(name: &str) {
     let (repo, snapshot) = (repo(&fixture), fixture.about.snapshots.last().unwrap());
     let args = ["start", "--local", "--repo", &repo, "--snapshot", snapshot, "--index", &wanted.patterns];
     let args = [&args[..], &["--target", "ndjson:out"]].concat();
-    let ended = desk.backfill(&args).expect(wanted.exit_code());
-    wanted.assert_arrived(&desk, desk.exported("out"));
+    let ended = desk.backfill(&args);
+    wanted.assert_arrived(&desk, &ended, desk.exported("out"));
     assert!(ended.stdout.contains("indexed"), "{}", ended.stdout);
     // Once more does nothing, and says the same.
-    let again = desk.backfill(&args).expect(wanted.exit_code());
+    let again = desk.backfill(&args).expect(ended.code);
     assert_eq!(again.stdout, ended.stdout);
 }
 
@@ -177,6 +181,6 @@ fn every_document_arrives(name: &str, target: Target) {
     if fixture.expected.iter().any(|doc| doc.kind.is_some()) {
         args.extend(["--types", "split"]);
     }
-    desk.backfill(&args).expect(wanted.exit_code());
-    wanted.assert_arrived(&desk, Documents::in_cluster(&url));
+    let ended = desk.backfill(&args);
+    wanted.assert_arrived(&desk, &ended, Documents::in_cluster(&url));
 }

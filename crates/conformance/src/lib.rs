@@ -16,7 +16,11 @@ pub use queue::queue;
 
 use backfill::chunking::queue_rank;
 use backfill::model::chunk::ClaimRefused;
-use backfill::model::{AttemptError, Cause, Chunk, ChunkId, Counters, DocumentPlan, IndexPlan, Millis, Planning, Position, Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId, Types, TypesChoice};
+use backfill::model::{
+    AttemptError, Cause, Chunk, ChunkId, Counters, DocumentPlan, IndexPlan, Millis, Planning, Position,
+    Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
+    Types, TypesChoice,
+};
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation};
 
 /// Documents of each chunk of [`plan`].

@@ -3,7 +3,7 @@
 //!
 //! The counts are those of the test profile, with its checks, on a processor with AVX2 (which the decompressors look for).
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "common/encode.rs"]
 mod encode;
