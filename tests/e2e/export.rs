@@ -13,6 +13,8 @@ fn small_chunks_several_workers_and_compression_change_nothing() {
             "--local",
             "--repo",
             &repo(&fixture),
+            "--index",
+            "*,-no_source,-filtered",
             "--target",
             "ndjson:out",
             "--chunk-size",
@@ -24,7 +26,7 @@ fn small_chunks_several_workers_and_compression_change_nothing() {
             "--bulk-size",
             "5kb",
         ])
-        .expect(3);
+        .expect(0);
         for file in files_below(&desk.path("out")) {
             assert_eq!(file.extension().unwrap(), extension);
             let unpacked = file.with_extension("");
@@ -41,7 +43,8 @@ fn small_chunks_several_workers_and_compression_change_nothing() {
 
 #[test]
 fn documents_without_source_are_kept_as_failed() {
-    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    // Later versions keep the sources of recent documents for recoveries, and then nothing fails.
+    let (desk, fixture) = (Desk::new(), fixture("es-6.8.23"));
     let args =
         ["start", "--local", "--repo", &repo(&fixture), "--index", "no_source", "--target", "ndjson:out"];
     desk.backfill(&args).expect(3);
