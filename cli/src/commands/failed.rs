@@ -4,6 +4,7 @@ use super::status::LocalState;
 use super::{Context, print_json, print_line};
 use crate::args::StateArgs;
 use crate::exit::{Exit, Result};
+use backfill::failed::Reader;
 use backfill::ports::FailedDocuments;
 use local::Mode;
 use std::collections::BTreeMap;
@@ -22,8 +23,10 @@ pub(super) async fn location(context: &Context<'_>, args: &StateArgs) -> Result<
 pub(super) async fn count(context: &Context<'_>, args: &StateArgs) -> Result<Exit> {
     let state = LocalState::open(args, context, Mode::ReadOnlyExisting)?;
     let mut kinds = BTreeMap::<String, u64>::new();
-    for record in state.failed().read(&state.run().await?.id)? {
-        *kinds.entry(record?.error_type).or_default() += 1;
+    let (failed, run) = (state.failed(), state.run().await?);
+    let mut reader = Reader::open(&state.store, &failed, &run.id, |_| true).await?;
+    while let Some(record) = reader.next().await? {
+        *kinds.entry(record.error_type).or_default() += 1;
     }
     let total: u64 = kinds.values().sum();
     if context.json {
@@ -39,8 +42,10 @@ pub(super) async fn count(context: &Context<'_>, args: &StateArgs) -> Result<Exi
 
 pub(super) async fn list(context: &Context<'_>, limit: usize, args: &StateArgs) -> Result<Exit> {
     let state = LocalState::open(args, context, Mode::ReadOnlyExisting)?;
-    for record in state.failed().read(&state.run().await?.id)?.take(limit) {
-        let record = record?;
+    let (failed, run) = (state.failed(), state.run().await?);
+    let mut reader = Reader::open(&state.store, &failed, &run.id, |_| true).await?;
+    for _ in 0..limit {
+        let Some(record) = reader.next().await? else { break };
         if context.json {
             print_json(&record)?;
         } else {

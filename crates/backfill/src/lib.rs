@@ -6,6 +6,7 @@
 
 pub mod chunking;
 pub mod encode;
+pub mod failed;
 pub mod finish;
 pub mod indices;
 pub mod model;

@@ -4,7 +4,7 @@ use super::{BYTES, DOCS, create, error, granted, plan, progress, refused, store_
 use backfill::model::chunk::{ClaimRefused, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
     AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Millis, Progress, Reason, Run,
-    RunId, RunState, Shard, ShardId,
+    RunId, RunState, Settled, Shard, ShardId,
 };
 use backfill::ports::{Checkpoints, Sample, ShardCounts, StoreError};
 
@@ -20,6 +20,8 @@ pub async fn checkpoints(store: &dyn Checkpoints) {
     what_is_not_there_is_not_found(store).await;
     a_summary_adds_up(store).await;
     shards_with_damage_do_not_complete(store).await;
+    failed_documents_are_settled_once(store).await;
+    a_deleted_run_is_gone(store).await;
 }
 
 async fn runs_are_stored_once(store: &dyn Checkpoints) {
@@ -149,7 +151,7 @@ async fn what_brings_nothing_is_given_up_until_it_is_retried(store: &dyn Checkpo
     assert_eq!(summary.given_up[1].1, AttemptError { cause: Cause::Snapshot, message: "no".to_owned() });
     assert_eq!(summary.given_up[0].1.cause, Cause::Worker);
     assert!(summary.last_errors.is_empty());
-    assert_eq!(summary.counters.indexed, 2);
+    assert_eq!(summary.counters.documents(), 2);
 
     assert_eq!(store.retry_failed(&run).await.unwrap(), [crash.clone(), poison.clone()]);
     let summary = store.summary(&run, 1000).await.unwrap();
@@ -232,7 +234,8 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
     assert_eq!(summary.run, run);
     assert_eq!(summary.shards, ShardCounts { total: 4, completed: 1, in_progress: 1, unclaimed: 2 });
     assert_eq!((summary.chunks_total, summary.chunks_done, summary.chunks_leased), (8, 2, 1));
-    assert_eq!(summary.counters.indexed, u64::from(2 * DOCS + 3 + 1));
+    assert_eq!(summary.counters.documents(), u64::from(2 * DOCS + 3 + 1));
+    assert_eq!(summary.counters.failed, u64::from(2 * DOCS / 5));
     assert_eq!(summary.counters.busy_ms, u64::from(2 * DOCS + 3 + 1) * 3);
     assert_eq!((summary.live_docs, summary.stored_bytes), (u64::from(8 * DOCS), 8 * BYTES));
     let names: Vec<&str> = summary.indices.iter().map(|index| index.index.as_str()).collect();
@@ -265,4 +268,100 @@ async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     let summary = store.summary(&run.id, 100).await.unwrap();
     assert_eq!(summary.shards, ShardCounts { total: 2, ..ShardCounts::default() });
     assert_eq!(summary.damaged_shards, [(shards[0].id.clone(), "_0.fdt is cut off".to_owned())]);
+}
+
+async fn failed_documents_are_settled_once(store: &dyn Checkpoints) {
+    let (run, chunks) = create(store, "settled").await;
+    let (id, other) = (&chunks[0].id, &chunks[1].id);
+    let chunk = granted(store, &run, id, 0, 60).await;
+    granted(store, &run, other, 0, 60).await;
+    let failed = u64::from(DOCS / 5);
+    let settled = Settled { seen: failed, indexed: 1, already_there: 0 };
+    let refused = |result: Result<(), StoreError>| match result {
+        Err(StoreError::Refused(WriteRefused::Unsettled { failed, .. })) => failed,
+        other => panic!("{other:?}"),
+    };
+    store.save(&run, id, 1, &progress(&chunk, DOCS), 60).await.unwrap();
+    assert_eq!(refused(store.settle(&run, id, &settled).await), failed, "not done");
+    store.complete(&run, id, 1, &progress(&chunk, DOCS)).await.unwrap();
+    store.complete(&run, other, 1, &progress(&chunks[1], DOCS)).await.unwrap();
+    let before = store.summary(&run, 100).await.unwrap();
+    for wrong in [
+        Settled { seen: failed + 1, ..settled },
+        Settled { seen: failed - 1, ..settled },
+        Settled { indexed: failed, already_there: 1, ..settled },
+    ] {
+        assert_eq!(refused(store.settle(&run, id, &wrong).await), failed, "{wrong:?}");
+    }
+    store.settle(&run, id, &settled).await.unwrap();
+    // Again, as after it was killed: nothing is moved twice.
+    assert_eq!(refused(store.settle(&run, id, &settled).await), failed - 1);
+    store.settle(&run, id, &Settled { seen: failed - 1, indexed: 0, already_there: 1 }).await.unwrap();
+
+    let counters = stored(store, &run, id).await.progress.counters;
+    let expected = Counters {
+        indexed: u64::from(DOCS) - failed + 1,
+        already_there: 1,
+        failed: failed - 2,
+        ..progress(&chunk, DOCS).counters
+    };
+    assert_eq!(counters, expected);
+    assert_eq!(stored(store, &run, other).await.progress, progress(&chunks[1], DOCS));
+    let after = store.summary(&run, 100).await.unwrap();
+    let expected = Counters {
+        indexed: before.counters.indexed + 1,
+        already_there: 1,
+        failed: before.counters.failed - 2,
+        ..before.counters
+    };
+    assert_eq!((after.counters, after.shards), (expected, before.shards));
+    let index = |summary: &backfill::ports::Summary, name: &str| {
+        summary.indices.iter().find(|index| index.index == name).expect("an index").counters
+    };
+    let (mine, theirs) = (id.shard.index.as_str(), if id.shard.index == "a" { "b" } else { "a" });
+    assert_eq!(index(&after, mine).failed, index(&before, mine).failed - 2);
+    assert_eq!(index(&after, theirs), index(&before, theirs));
+
+    let nowhere = ChunkId { number: 99, ..id.clone() };
+    let missing = store.settle(&run, &nowhere, &settled).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))));
+    let missing = store.settle(&RunId("nobody".to_owned()), id, &settled).await;
+    assert!(matches!(missing, Err(StoreError::NotFound(_))));
+}
+
+async fn a_deleted_run_is_gone(store: &dyn Checkpoints) {
+    let (kept, kept_chunks) = create(store, "zzz-kept").await;
+    let held = granted(store, &kept, &kept_chunks[0].id, 0, 60).await;
+    let (run, shards, chunks) = plan("zzz-deleted", 2, 3);
+    store_plan(store, &run, &shards, &chunks).await;
+    let id = &chunks[0].id;
+    let chunk = granted(store, &run.id, id, 0, 60).await;
+    store.save(&run.id, id, 1, &progress(&chunk, 5), 60).await.unwrap();
+    store.add_sample(&run.id, &Sample { at: 1, documents: 5, stored_bytes: 5 }).await.unwrap();
+
+    store.delete_run(&run.id).await.unwrap();
+    store.delete_run(&run.id).await.unwrap();
+    store.delete_run(&RunId("nobody".to_owned())).await.unwrap();
+    let missing = |result: Result<(), StoreError>| assert!(matches!(result, Err(StoreError::NotFound(_))));
+    missing(store.run(&run.id).await.map(drop));
+    missing(store.control(&run.id).await.map(drop));
+    missing(store.summary(&run.id, 1).await.map(drop));
+    missing(store.shard(&run.id, &id.shard).await.map(drop));
+    missing(store.chunks(&run.id, &id.shard).await.map(drop));
+    missing(store.set_state(&run.id, RunState::Running, 1, &[]).await);
+    // A worker that still has a chunk of it.
+    missing(store.save(&run.id, id, 1, &progress(&chunk, 6), 120).await.map(drop));
+    missing(store.hand_back(&run.id, id, 1, &progress(&chunk, 6), &Reason::Stopped).await.map(drop));
+    missing(store.complete(&run.id, id, 1, &progress(&chunk, DOCS)).await);
+    missing(store.claim(&run.id, id, "owner", 100, 160).await.map(drop));
+
+    assert_eq!(store.latest_run().await.unwrap().map(|run| run.id), Some(kept.clone()));
+    assert_eq!(stored(store, &kept, &held.id).await, held);
+    // A run of the same name begins anew.
+    store_plan(store, &run, &shards, &chunks).await;
+    assert_eq!(store.latest_run().await.unwrap().map(|run| run.id), Some(run.id.clone()));
+    assert_eq!(stored(store, &run.id, id).await, chunks[0]);
+    let summary = store.summary(&run.id, 1).await.unwrap();
+    assert_eq!((summary.counters, summary.chunks_leased), (Counters::default(), 0));
+    assert!(summary.samples.is_empty());
 }

@@ -5,11 +5,13 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 mod checkpoints;
+mod failed;
 mod model;
 mod planning;
 mod queue;
 
 pub use checkpoints::checkpoints;
+pub use failed::{failed_document, failed_documents, failed_part};
 pub use model::{Action, Step, agrees_with_the_model, steps};
 pub use planning::planning;
 pub use queue::queue;
@@ -105,7 +107,8 @@ pub fn progress(chunk: &Chunk, docs: u32) -> Progress {
     Progress {
         cursor,
         counters: Counters {
-            indexed: docs,
+            indexed: docs - docs / 5,
+            failed: docs / 5,
             source_bytes: docs * 200,
             stored_bytes: docs * BYTES / u64::from(DOCS),
             requests: docs,

@@ -2,7 +2,7 @@
 
 use super::{DOCS, error, plan, progress, store_plan, stored};
 use backfill::model::chunk::WriteRefused;
-use backfill::model::{Chunk, ChunkId, ChunkState, Counters, Millis, Reason};
+use backfill::model::{Chunk, ChunkId, ChunkState, Counters, Millis, Reason, Settled};
 use backfill::ports::{Checkpoints, ClaimOutcome, StoreError};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub enum Action {
     Retry,
     /// Completes it after this many documents.
     Complete(u32),
+    /// Settles failed documents, having seen (if so) one more than there are.
+    Settle(bool, Settled),
 }
 
 /// A step of several workers on several chunks.
@@ -91,6 +93,12 @@ pub async fn agrees_with_the_model(store: &dyn Checkpoints, name: &str, steps: &
                 let expected = record.complete(epoch, progress.clone());
                 same(expected, store.complete(&run.id, &id, epoch, &progress).await);
             }
+            Action::Settle(wrong, moved) => {
+                let seen = record.progress.counters.failed + u64::from(wrong);
+                let settled = Settled { seen, ..moved };
+                let expected = record.settle(&settled);
+                same(expected, store.settle(&run.id, &id, &settled).await);
+            }
         }
     }
     let mut counters = Counters::default();
@@ -130,6 +138,9 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Action::Retry),
         1 => docs.prop_map(Action::Complete),
         1 => Just(Action::Complete(DOCS)),
+        1 => (any::<bool>(), 0u64..3, 0u64..2).prop_map(|(wrong, indexed, already_there)| {
+            Action::Settle(wrong, Settled { seen: 0, indexed, already_there })
+        }),
     ];
     let step = (0u32..30, 0u32..3, 0usize..4, action);
     let step = step.prop_map(|(pass, owner, chunk, action)| Step { pass, owner, chunk, action });

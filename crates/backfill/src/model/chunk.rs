@@ -14,7 +14,7 @@
 //! A chunk on which attempt after attempt brings nothing is given up, so that it holds nobody up for ever. Nothing of it
 //! is lost: its cursor stays where it is, the run does not end as done, and [`Chunk::retry`] makes it pending again.
 
-use super::{Counters, Millis, RangeCrc, ShardId};
+use super::{Counters, Millis, RangeCrc, Settled, ShardId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -223,6 +223,21 @@ pub enum WriteRefused {
         chunk: ChunkId,
         /// Where its cursor is.
         at: Position,
+    },
+    /// Failed documents are counted otherwise than a retry saw, or the chunk is not done: nothing was moved.
+    #[error(
+        "failed documents of chunk {chunk} are not settled: it counts {failed} where a retry saw {} and would move {}, \
+         or it is not done",
+        settled.seen,
+        settled.moved()
+    )]
+    Unsettled {
+        /// The chunk.
+        chunk: ChunkId,
+        /// What was to be moved.
+        settled: Settled,
+        /// What the record counts as failed.
+        failed: u64,
     },
 }
 

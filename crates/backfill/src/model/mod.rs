@@ -8,6 +8,7 @@ pub mod counters;
 pub mod crc;
 pub mod document;
 pub mod run;
+pub mod settled;
 pub mod shard;
 
 pub use chunk::{
@@ -20,6 +21,7 @@ pub use document::{
     DocumentPlan, FilteredSources, Types, TypesChoice, index_of_type, type_member, with_member,
 };
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
+pub use settled::Settled;
 pub use shard::{IndexPlan, Shard, ShardId};
 
 /// Milliseconds since the Unix epoch. Passed in by the caller: the model has no clock.

@@ -3,7 +3,7 @@
 use crate::model::chunk::{ClaimRefused, WriteRefused};
 use crate::model::{
     AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Planning, Progress, Reason, Run, RunId,
-    RunState, Shard, ShardId,
+    RunState, Settled, Shard, ShardId,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -220,6 +220,18 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// Makes all chunks that were given up pending again, see [`Chunk::retry`]; returns them in their order, to be
     /// enqueued.
     async fn retry_failed(&self, run: &RunId) -> Result<Vec<ChunkId>, StoreError>;
+
+    /// Moves failed documents of a chunk that is done to the counters of those that arrived, see [`Chunk::settle`]: in
+    /// one transaction those of the chunk and whatever sums are kept of it (shard, index, run). Refused with
+    /// [`WriteRefused::Unsettled`] when the chunk counts another number of failed documents than the caller saw: so a
+    /// retry that was killed and repeats itself moves nothing twice. [`crate::failed`] has the whole protocol.
+    async fn settle(&self, run: &RunId, chunk: &ChunkId, settled: &Settled) -> Result<(), StoreError>;
+
+    /// Removes a run with its shards, chunks and samples, and its messages where the store keeps those, too. From the
+    /// first step on it is gone for everyone: nothing of it is found, workers that still hold a chunk of it are
+    /// answered [`StoreError::NotFound`], and the newest of the runs that are left is the newest. Goes on when it is
+    /// called again after it was killed; does nothing when there is no such run. Failed documents are kept elsewhere.
+    async fn delete_run(&self, run: &RunId) -> Result<(), StoreError>;
 
     /// All shards of a run.
     async fn shards(&self, run: &RunId) -> Result<Vec<Shard>, StoreError>;

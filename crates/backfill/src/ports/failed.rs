@@ -1,7 +1,7 @@
 //! The failed-document stream: what the target refused for good, kept with the reason.
 
 use super::StoreError;
-use crate::model::{ChunkId, Position, RunId};
+use crate::model::{ChunkId, Position, RunId, Settled};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -33,7 +33,7 @@ pub struct FailedDocument {
     pub source_base64: Option<String>,
 }
 
-/// Which part of the stream is written: the failed documents between two cursors of a chunk under one claim.
+/// Which part of the stream is meant: the failed documents between two cursors of a chunk under one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedPart {
     /// The run.
@@ -44,13 +44,47 @@ pub struct FailedPart {
     pub epoch: u64,
     /// The cursor before which everything is already recorded.
     pub from: Position,
+    /// What the retry that wrote it settled; `None` as the worker writes it. The next retry sees here what is still to
+    /// be moved in the checkpoint, should this one be killed in between.
+    pub settled: Option<Settled>,
 }
 
-/// Keeps failed documents durably.
+/// A part that is stored, and how far it counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPart {
+    /// Which.
+    pub part: FailedPart,
+    /// Records at and behind this position do not count: another part has them.
+    pub end: Option<Position>,
+}
+
+/// Keeps failed documents durably, in parts. Each part is complete or not there at all. Its name, its content, and
+/// which of several parts are in force, are the same for all adapters: see [`crate::failed`].
 #[async_trait]
 pub trait FailedDocuments: Send + Sync + std::fmt::Debug {
-    /// Writes the records of a part; returns when they are durable. Writing the same part again replaces it.
+    /// Writes the records of a part; returns when they are durable. Writing the same part again replaces it. A part
+    /// without records is kept, too: it says that what earlier claims recorded behind its beginning is void.
     async fn write(&self, part: &FailedPart, records: &[FailedDocument]) -> Result<(), StoreError>;
+
+    /// The parts of a chunk that are in force, see [`crate::failed::in_force`], in the order of their positions; none
+    /// where none was ever written.
+    async fn parts(&self, run: &RunId, chunk: &ChunkId) -> Result<Vec<StoredPart>, StoreError>;
+
+    /// The records of a part that count. A part fits into memory: a worker had it there.
+    async fn read(&self, part: &StoredPart) -> Result<Vec<FailedDocument>, StoreError>;
+
+    /// Replaces a part by what is left of it after a retry: the records that failed again, and what was settled. First
+    /// the new one is written, then the old one removed; if this is killed in between, the new one is in force.
+    async fn replace(
+        &self,
+        part: &FailedPart,
+        settled: &Settled,
+        records: &[FailedDocument],
+    ) -> Result<(), StoreError>;
+
+    /// Removes everything that is kept of a run. Goes on when it is called again after it was killed; does nothing
+    /// when there is nothing.
+    async fn delete(&self, run: &RunId) -> Result<(), StoreError>;
 
     /// Where the stream of a run is, for people.
     fn location(&self, run: &RunId) -> String;

@@ -13,7 +13,7 @@ pub use checkpoints::{
     Checkpoints, ClaimOutcome, Creation, IndexSummary, RunControl, Sample, ShardCounts, StoreError, Summary,
 };
 pub use clock::{Clock, SystemClock};
-pub use failed::{FailedDocument, FailedDocuments, FailedPart};
+pub use failed::{FailedDocument, FailedDocuments, FailedPart, StoredPart};
 pub use fleet::{Fleet, FleetState};
 pub use queue::{Message, Queue};
 pub use target::{

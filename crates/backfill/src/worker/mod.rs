@@ -170,7 +170,16 @@ impl Worker {
             return Ok(Step::Idle);
         };
         let claim =
-            self.checkpoints.claim(&self.run.id, &message.chunk, &self.owner, now, self.lease_end()).await?;
+            self.checkpoints.claim(&self.run.id, &message.chunk, &self.owner, now, self.lease_end()).await;
+        let claim = match claim {
+            Err(StoreError::NotFound(what)) => {
+                // The run was deleted, and its message has stayed behind.
+                tracing::info!("a message is passed over: {what}");
+                self.queue.delete(&message).await?;
+                return Ok(Step::Skipped);
+            }
+            claim => claim?,
+        };
         let chunk = match claim {
             ClaimOutcome::Granted(chunk) => *chunk,
             ClaimOutcome::Refused(ClaimRefused::Done | ClaimRefused::Failed) => {

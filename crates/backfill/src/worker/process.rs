@@ -67,6 +67,18 @@ impl<'a> ChunkTask<'a> {
             StoreError::NotFound(format!("run {} has no index {}", worker.run.id, chunk.id.shard.index))
         })?;
         let mode = index.write_mode();
+        if chunk.epoch > 1 {
+            // Whatever an earlier claim recorded of documents that are gone through again now is void, even if none of
+            // them fails this time: that worker may have died, or be late, between its records and its checkpoint.
+            let part = FailedPart {
+                run: worker.run.id.clone(),
+                chunk: chunk.id.clone(),
+                epoch: chunk.epoch,
+                from: chunk.progress.cursor,
+                settled: None,
+            };
+            worker.failed.write(&part, &[]).await?;
+        }
         let writer = worker.target.begin(&worker.run.id, &chunk.id, &index.destination, mode).await?;
         let acknowledge = worker.target.acknowledge();
         let chunk = Arc::new(chunk);
@@ -228,6 +240,7 @@ impl<'a> ChunkTask<'a> {
                 chunk: self.chunk.id.clone(),
                 epoch: self.chunk.epoch,
                 from: self.recorded,
+                settled: None,
             };
             self.worker.failed.write(&part, self.tracker.failed()).await?;
             self.tracker.failed_recorded();

@@ -5,7 +5,8 @@ use super::records::{self, Share};
 use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
 use backfill::model::{
-    Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Shard, ShardId,
+    Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Settled, Shard,
+    ShardId,
 };
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation, RunControl, Sample, StoreError, Summary};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -188,6 +189,31 @@ impl Checkpoints for SqliteStore {
                 })?;
             }
             Ok(failed)
+        })
+        .await
+    }
+
+    async fn settle(&self, run: &RunId, chunk: &ChunkId, settled: &Settled) -> Result<(), StoreError> {
+        let (run, chunk, settled) = (run.clone(), chunk.clone(), *settled);
+        self.write(move |tx| transition(tx, &run, &chunk, |chunk| Ok(chunk.settle(&settled)?)).map(drop))
+            .await
+    }
+
+    async fn delete_run(&self, run: &RunId) -> Result<(), StoreError> {
+        let run = run.clone();
+        self.write(move |tx| {
+            let Some(run) = tx
+                .query_row("SELECT seq FROM runs WHERE id = ?1", [&run.0], |row| row.get::<_, i64>(0))
+                .optional()?
+            else {
+                return Ok(());
+            };
+            // What refers to others first.
+            for table in ["messages", "samples", "chunks", "shards"] {
+                tx.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run])?;
+            }
+            tx.execute("DELETE FROM runs WHERE seq = ?1", [run])?;
+            Ok(())
         })
         .await
     }

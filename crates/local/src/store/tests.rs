@@ -28,6 +28,21 @@ async fn it_is_a_queue() {
     conformance::queue(&store, &store).await;
 }
 
+#[tokio::test]
+async fn the_messages_of_a_deleted_run_go_with_it() {
+    let (_dir, store) = store();
+    let (run, shards, chunks) = conformance::plan("one", 1, 2);
+    conformance::store_plan(&store, &run, &shards, &chunks).await;
+    let ids: Vec<_> = chunks.iter().map(|chunk| chunk.id.clone()).collect();
+    store.enqueue(&run.id, &ids).await.unwrap();
+    let held = store.receive(0, 60).await.unwrap().unwrap();
+    store.delete_run(&run.id).await.unwrap();
+    assert_eq!(store.receive(100, 160).await.unwrap(), None);
+    // A worker that has one does no harm.
+    store.extend(&held, 200).await.unwrap();
+    store.delete(&held).await.unwrap();
+}
+
 #[test]
 fn any_sequence_of_steps_gives_what_the_model_gives() {
     let (_dir, store) = store();
