@@ -167,7 +167,11 @@ pub enum BackfillCommand {
     },
     /// Compare the snapshot with the target: counts, and documents by id, routing and source
     Verify(VerifyArgs),
-    /// Look at the failed documents
+    /// Tell all that is recorded of a run: its plan and settings, and how far indices, shards and chunks are
+    Describe(DescribeArgs),
+    /// Forget a run, so that a start begins anew; documents in the target stay
+    Reset(ResetArgs),
+    /// Look at the failed documents, and try them again
     FailedDocuments {
         /// What to do.
         #[command(subcommand)]
@@ -180,17 +184,94 @@ pub enum BackfillCommand {
 pub enum FailedCommand {
     /// Where they are kept
     Location(StateArgs),
-    /// How many there are, by kind of error
-    Count(StateArgs),
-    /// List them
+    /// How many there are, by index and type of error
+    Count {
+        /// Which.
+        #[command(flatten)]
+        filter: FailedArgs,
+        /// The state.
+        #[command(flatten)]
+        state: StateArgs,
+    },
+    /// List them, each with its reason; with --json as they are kept, sources included
     List {
+        /// Which.
+        #[command(flatten)]
+        filter: FailedArgs,
         /// At most so many
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, value_name = "N", default_value_t = 100)]
         limit: usize,
         /// The state.
         #[command(flatten)]
         state: StateArgs,
     },
+    /// Send them again, as when the target's mappings were mended; those that fail again are kept with their new reason
+    Retry(Box<RetryArgs>),
+}
+
+/// Which failed documents.
+#[derive(Clone, Debug, Default, Args)]
+pub struct FailedArgs {
+    /// Only those of these indices of the snapshot: names, wildcards, -exclusions, separated by commas
+    #[arg(long, value_name = "PATTERNS", allow_hyphen_values = true)]
+    pub index: Option<String>,
+    /// Only those that failed with this type of error, e.g. mapper_parsing_exception
+    #[arg(long, value_name = "TYPE")]
+    pub error_type: Option<String>,
+}
+
+/// Arguments of `failed-documents retry`.
+#[derive(Debug, Args)]
+pub struct RetryArgs {
+    /// Which.
+    #[command(flatten)]
+    pub filter: FailedArgs,
+    /// The target; that of the run unless it is named.
+    #[command(flatten)]
+    pub target: TargetArgs,
+    /// How documents are sent.
+    #[command(flatten)]
+    pub send: SendArgs,
+    /// The state.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Arguments of `describe`.
+#[derive(Debug, Args)]
+pub struct DescribeArgs {
+    /// Tell of each chunk, too: state, lease, attempts, cursor, counts, error
+    #[arg(long)]
+    pub chunks: bool,
+    /// Only these indices of the snapshot: names, wildcards, -exclusions, separated by commas
+    #[arg(long, value_name = "PATTERNS", allow_hyphen_values = true)]
+    pub index: Option<String>,
+    /// Which run [default: the newest]
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// The state.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Arguments of `reset`.
+#[derive(Debug, Args)]
+pub struct ResetArgs {
+    /// Which run [default: the newest]
+    #[arg(long, value_name = "ID")]
+    pub run: Option<String>,
+    /// Remove its failed documents, too
+    #[arg(long)]
+    pub failed_documents: bool,
+    /// Even while workers are at it
+    #[arg(long)]
+    pub force: bool,
+    /// Do not ask
+    #[arg(short, long)]
+    pub yes: bool,
+    /// The state.
+    #[command(flatten)]
+    pub state: StateArgs,
 }
 
 /// Where the snapshot repository is.

@@ -8,6 +8,7 @@ mod cluster;
 mod damage;
 mod exits;
 mod export;
+mod failed;
 mod interrupted;
 mod memory;
 mod support;

@@ -7,6 +7,7 @@ use crate::exit::{CommandError, Exit, Result};
 use backfill::model::RunState;
 use backfill::ports::{Checkpoints, Clock, SystemClock};
 use local::{Mode, RunnerLock};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// More workers than any one machine makes sense of.
@@ -40,6 +41,16 @@ pub(super) fn check_workers(workers: u32) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Takes the lock of the state file: nobody else works on it then. `advice` is for when somebody does.
+pub(super) fn lock(state: &Path, advice: &str) -> Result<RunnerLock> {
+    RunnerLock::acquire(state)?.ok_or_else(|| {
+        let process =
+            RunnerLock::runner_pid(state).map_or_else(String::new, |pid| format!(" in process {pid}"));
+        let state = state.display();
+        CommandError::other(format!("a backfill already runs{process} with the state file {state}; {advice}"))
+    })
 }
 
 pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateArgs) -> Result<Exit> {

@@ -2,8 +2,11 @@
 
 mod clusters;
 mod control;
+mod describe;
 mod failed;
 mod plan;
+mod reset;
+mod retry;
 mod snapshots;
 mod start;
 mod status;
@@ -68,10 +71,15 @@ async fn dispatch(group: Group, context: &Context<'_>) -> Result<Exit> {
             BackfillCommand::Scale { workers, state } => control::scale(context, workers, &state).await,
             BackfillCommand::Stop { timeout, state } => control::stop(context, timeout, &state).await,
             BackfillCommand::Verify(args) => verify::verify(context, &args).await,
+            BackfillCommand::Describe(args) => describe::describe(context, &args).await,
+            BackfillCommand::Reset(args) => reset::reset(context, &args).await,
             BackfillCommand::FailedDocuments { command } => match command {
                 FailedCommand::Location(state) => failed::location(context, &state).await,
-                FailedCommand::Count(state) => failed::count(context, &state).await,
-                FailedCommand::List { limit, state } => failed::list(context, limit, &state).await,
+                FailedCommand::Count { filter, state } => failed::count(context, &filter, &state).await,
+                FailedCommand::List { filter, limit, state } => {
+                    failed::list(context, &filter, limit, &state).await
+                }
+                FailedCommand::Retry(args) => retry::retry(context, &args).await,
             },
         },
     }

@@ -1,9 +1,9 @@
 //! `backfill start --local`: the whole job in the foreground.
 
-use super::control::check_workers;
+use super::control::{check_workers, lock};
 use super::status::{LocalState, exit_of};
 use super::{Context, open_snapshot, print_json, print_line};
-use crate::args::StartArgs;
+use crate::args::{SendArgs, StartArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
@@ -36,14 +36,7 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
         check_workers(workers)?;
     }
     let path = settings::state_file(&args.state, context.config);
-    let Some(lock) = RunnerLock::acquire(&path)? else {
-        let process =
-            RunnerLock::runner_pid(&path).map_or_else(String::new, |pid| format!(" in process {pid}"));
-        return Err(CommandError::other(format!(
-            "a backfill already runs{process} with the state file {}; see `backfill status`, or choose another --state",
-            path.display()
-        )));
-    };
+    let lock = lock(&path, "see `backfill status`, or choose another --state")?;
     let state = LocalState::open(&args.state, context, Mode::ReadWriteCreate)?;
     let job = Job { context, args, repository, target, state };
     let run = job.prepare().await?;
@@ -148,25 +141,8 @@ impl Job<'_> {
         Ok(Some(self.state.store.run(&run.id).await?))
     }
 
-    /// Waits until the target answers, as long as was allowed.
     async fn wait_for(&self, target: &dyn Target) -> Result<()> {
-        let begun = Instant::now();
-        let mut told = false;
-        loop {
-            match target.check().await {
-                Ok(()) => return Ok(()),
-                Err(error @ (TargetError::Denied { .. } | TargetError::Unexpected { .. })) => {
-                    return Err(error.into());
-                }
-                Err(error) if begun.elapsed() >= self.args.send.target_wait => return Err(error.into()),
-                Err(error) => {
-                    if !std::mem::replace(&mut told, true) {
-                        self.say(&format!("Waiting for the target: {error}"));
-                    }
-                    tokio::time::sleep(Duration::from_millis(500)).await;
-                }
-            }
-        }
+        wait_for_target(target, self.args.send.target_wait, |text| self.say(text)).await
     }
 
     /// Warns, and refuses what could not end well.
@@ -236,11 +212,7 @@ impl Job<'_> {
             failed: self.state.failed(),
             options: WorkerOptions {
                 patience: self.args.send.target_wait,
-                flow: FlowLimits {
-                    max_in_flight: usize::from(self.args.send.max_in_flight),
-                    max_batch_bytes: usize::try_from(self.args.send.bulk_size).unwrap_or(usize::MAX),
-                    ..FlowLimits::default()
-                },
+                flow: flow_limits(&self.args.send),
                 ..WorkerOptions::default()
             },
         });
@@ -392,8 +364,38 @@ fn first_of(failures: Vec<WorkerFailure<CommandError>>) -> CommandError {
     }
 }
 
+/// What may be sent at once.
+pub(super) fn flow_limits(send: &SendArgs) -> FlowLimits {
+    FlowLimits {
+        max_in_flight: usize::from(send.max_in_flight),
+        max_batch_bytes: usize::try_from(send.bulk_size).unwrap_or(usize::MAX),
+        ..FlowLimits::default()
+    }
+}
+
+/// Waits until the target answers, as long as was allowed.
+pub(super) async fn wait_for_target(target: &dyn Target, limit: Duration, say: impl Fn(&str)) -> Result<()> {
+    let begun = Instant::now();
+    let mut told = false;
+    loop {
+        match target.check().await {
+            Ok(()) => return Ok(()),
+            Err(error @ (TargetError::Denied { .. } | TargetError::Unexpected { .. })) => {
+                return Err(error.into());
+            }
+            Err(error) if begun.elapsed() >= limit => return Err(error.into()),
+            Err(error) => {
+                if !std::mem::replace(&mut told, true) {
+                    say(&format!("Waiting for the target: {error}"));
+                }
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        }
+    }
+}
+
 /// The first signal stops the run in order, the second one at once.
-async fn cancel_on_signal(interrupt: CancellationToken) {
+pub(super) async fn cancel_on_signal(interrupt: CancellationToken) {
     wait_for_signal().await;
     interrupt.cancel();
     eprintln!("Stopping: what is in flight is finished first; once more to end at once.");

@@ -4,8 +4,8 @@ use super::{Context, print_json, print_line};
 use crate::args::{StateArgs, StatusArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::{render, settings};
-use backfill::model::Run;
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, SystemClock};
+use backfill::model::{Run, RunId};
+use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, StoreError, SystemClock};
 use backfill::status::{BackfillStatus, FleetStatus, Outcome, StatusReport};
 use local::{FsFailedDocuments, LocalFleet, Mode, SqliteStore};
 use std::path::PathBuf;
@@ -89,6 +89,18 @@ impl LocalState {
         self.store.latest_run().await?.ok_or_else(|| {
             CommandError::other(format!("nothing was started with the state file {}", self.path.display()))
         })
+    }
+
+    /// The run of this name; the newest if none is named.
+    pub(super) async fn run_named(&self, id: Option<&str>) -> Result<Run> {
+        let Some(id) = id else { return self.run().await };
+        match self.store.run(&RunId(id.to_owned())).await {
+            Err(StoreError::NotFound(_)) => Err(CommandError::usage(format!(
+                "there is no run {id} in the state file {}",
+                self.path.display()
+            ))),
+            found => Ok(found?),
+        }
     }
 
     /// The status of the newest run.

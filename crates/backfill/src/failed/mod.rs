@@ -30,9 +30,13 @@
 
 mod codec;
 mod parts;
+mod report;
+pub mod retry;
 
 pub use codec::{decode, encode};
 pub use parts::{SUFFIX, in_force};
+pub use report::{IndexRetry, Kind, Kinds, RetryReport};
+pub use retry::{Retry, RetryError, Wanted};
 
 use crate::model::{Chunk, ChunkState, RunId, Shard};
 use crate::ports::{Checkpoints, FailedDocument, FailedDocuments, StoreError, StoredPart};
