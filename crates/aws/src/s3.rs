@@ -18,6 +18,7 @@ use std::ops::Range;
 
 pub use address::OpenError;
 pub use client::S3Options;
+pub(crate) use client::http;
 
 /// A blob that is read whole has at most so many bytes: only metadata is.
 const MAX_WHOLE: u64 = 1 << 30;

@@ -14,7 +14,7 @@ pub use checkpoints::checkpoints;
 pub use failed::{failed_document, failed_documents, failed_part};
 pub use model::{Action, Step, agrees_with_the_model, steps};
 pub use planning::planning;
-pub use queue::queue;
+pub use queue::{RealTime, Time, ToldTime, queue};
 
 use backfill::chunking::queue_rank;
 use backfill::model::chunk::ClaimRefused;

@@ -1,7 +1,8 @@
 //! Real Elasticsearch and OpenSearch servers for the tests, and the fixtures that such servers wrote.
 //!
 //! [`Server::start`] runs a server of a given product and version on loopback, with the distribution that its
-//! makers publish on Maven Central; [`S3Server`] is a store for their snapshots. [`fixture`] gives a snapshot
+//! makers publish on Maven Central; [`S3Server`] is a store for their snapshots, [`DynamoDb`] and [`Sqs`] stand in for
+//! services of AWS. [`fixture`] gives a snapshot
 //! repository of `tests/fixtures` together with the documents that the server itself returned for it.
 //!
 //! ```no_run
@@ -20,7 +21,9 @@ mod distribution;
 mod error;
 mod fixtures;
 mod http;
+mod jars;
 mod jdk;
+mod listen;
 mod patch;
 mod release;
 mod s3;
@@ -31,6 +34,7 @@ pub use distribution::cache_dir;
 pub use error::Error;
 pub use fixtures::{About, ExpectedDoc, Fixture, fixture, fixtures_dir};
 pub use http::{Answer, Http, path_segment};
+pub use jars::{DynamoDb, Sqs};
 pub use release::{Product, Version};
 pub use s3::S3Server;
 pub use server::{Server, ServerSpec, fetch};

@@ -2,17 +2,15 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
-    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use crate::{
     Error, cache_dir,
     error::At,
+    listen::{free_address, wait_for_answer},
     tools::{find_program, tail},
 };
 
@@ -78,8 +76,7 @@ impl S3Server {
         let Some(program) = program()? else { return Ok(None) };
         let (Data::Temporary(dir) | Data::Kept(dir)) = &data;
         fs::create_dir_all(dir).at(dir)?;
-        let address = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).at("a free port")?;
-        let address = address.to_string();
+        let address = free_address()?;
         let process = Command::new(&program)
             .args(["--port", &address, "posix"])
             .arg(dir)
@@ -89,26 +86,8 @@ impl S3Server {
             .spawn()
             .at(&program)?;
         let server = Self { process, address, data };
-        server.wait()?;
+        wait_for_answer(&server.address, START_LIMIT)?;
         Ok(Some(server))
-    }
-
-    /// Waits until it answers.
-    fn wait(&self) -> Result<(), Error> {
-        let begun = Instant::now();
-        while begun.elapsed() < START_LIMIT {
-            let answers = TcpStream::connect(&self.address).and_then(|mut stream| {
-                stream.set_read_timeout(Some(Duration::from_secs(1)))?;
-                stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
-                stream.read(&mut [0; 1])
-            });
-            if answers.is_ok_and(|n| n > 0) {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(50));
-        }
-        let late = io::Error::new(io::ErrorKind::TimedOut, "the S3 server does not answer");
-        Err(late).at(&self.address)
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) async fn connect(options: S3Options, address: &Address) -> Result<Cli
 }
 
 /// Connections over TLS.
-pub(super) fn http() -> SharedHttpClient {
+pub(crate) fn http() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https()

@@ -25,7 +25,7 @@ async fn it_is_a_checkpoint_store() {
 #[tokio::test]
 async fn it_is_a_queue() {
     let (_dir, store) = store();
-    conformance::queue(&store, &store).await;
+    conformance::queue(&store, &store, &conformance::ToldTime::default()).await;
 }
 
 #[tokio::test]

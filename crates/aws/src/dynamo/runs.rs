@@ -1,0 +1,371 @@
+//! Runs as items: control, damage and samples change; the rest is written once, compressed, in as many parts as needed.
+
+use super::item::{self, Item, Reader, bytes, new_item, number, pack, text, unpack};
+use super::keys;
+use super::table::{TRIES, Table, Written, defect, key_of, pause};
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
+};
+use backfill::model::{Millis, Planning, Run, RunId, RunState};
+use backfill::ports::{Creation, RunControl, Sample, StoreError};
+
+/// Bytes of a part of a run's record.
+const PART: usize = 300 << 10;
+
+/// How long the records of a run are kept after it was created, in seconds: all of its items expire together.
+pub(super) const RETENTION: u64 = 400 * 86_400;
+
+/// A run is not continued when its records are about to expire.
+const SPARE: u64 = 30 * 86_400;
+
+/// Samples that are kept.
+const SAMPLES: usize = 120;
+
+/// Bytes of a description of damage that are kept.
+const MAX_DAMAGE: usize = 2000;
+
+/// A run with its samples and what its items say beside it.
+pub(super) struct StoredRun {
+    pub(super) run: Run,
+    pub(super) samples: Vec<Sample>,
+}
+
+pub(super) fn no_run(id: &RunId, table: &Table) -> StoreError {
+    StoreError::NotFound(format!("there is no run {id} in the checkpoint table {}", table.name))
+}
+
+/// When the items of a run expire.
+pub(super) fn expiry(created: Millis) -> u64 {
+    created / 1000 + RETENTION
+}
+
+/// The newest run and its place in the list.
+struct Newest {
+    id: RunId,
+    place: u64,
+}
+
+pub(super) async fn create(table: &Table, run: &Run, newest: Option<&RunId>) -> Result<Creation, StoreError> {
+    let mut parts = 0;
+    for attempt in 0..TRIES {
+        let found = find_newest(table).await?;
+        match &found {
+            Some(found) if found.id == run.id => return Ok(Creation::Created),
+            Some(found) if newest != Some(&found.id) => {
+                // The parts that were written for nothing.
+                table.delete_all((0..parts).map(|part| keys::run_part(&run.id, part)).collect()).await?;
+                return Ok(Creation::Superseded(found.id.clone()));
+            }
+            _ => {}
+        }
+        if parts == 0 {
+            if table.get(&keys::control(&run.id)).await?.is_some() {
+                return Err(StoreError::Invalid {
+                    what: format!("run {}", run.id),
+                    reason: "another run has this name".to_owned(),
+                });
+            }
+            parts = write_parts(table, run).await?;
+        }
+        match table.transact(creation(table, run, parts, found.as_ref())?).await? {
+            Written::Yes => return Ok(Creation::Created),
+            Written::Refused(_) | Written::Conflict => pause(attempt).await,
+        }
+    }
+    Err(table.busy())
+}
+
+async fn write_parts(table: &Table, run: &Run) -> Result<usize, StoreError> {
+    let packed = pack(&format!("the plan of run {}", run.id), run)?;
+    let parts: Vec<Item> = packed
+        .chunks(PART)
+        .enumerate()
+        .map(|(number, part)| {
+            let mut item = new_item(&keys::run_part(&run.id, number), expiry(run.created));
+            item.insert("record".to_owned(), bytes(part));
+            item
+        })
+        .collect();
+    let count = parts.len();
+    table.put_all(parts).await?;
+    Ok(count)
+}
+
+/// The transaction that makes a run be there, and the newest: behind the one that was the newest, which must still be
+/// there, at a place where there is none yet.
+fn creation(
+    table: &Table,
+    run: &Run,
+    parts: usize,
+    newest: Option<&Newest>,
+) -> Result<Vec<TransactWriteItem>, StoreError> {
+    let place = newest.map_or(0, |newest| newest.place + 1);
+    let mut control = new_item(&keys::control(&run.id), expiry(run.created));
+    let mut put = |name: &str, value| control.insert(name.to_owned(), value);
+    put("state", text(state_name(run.state)));
+    put("desired", number(run.desired_workers));
+    put("planning", text(planning_text(run.planning)?));
+    put("parts", number(parts));
+    put("place", number(place));
+    if let Some(finished) = run.finished {
+        put("finished", number(finished));
+    }
+    let mut listed = new_item(&keys::listed(place), expiry(run.created));
+    listed.insert("run".to_owned(), text(&run.id.0));
+    let mut operations = Vec::new();
+    for item in [control, listed] {
+        let put = Put::builder().table_name(&table.name).set_item(Some(item));
+        let put = put.condition_expression("attribute_not_exists(pk)").build().map_err(|e| defect(&e))?;
+        operations.push(TransactWriteItem::builder().put(put).build());
+    }
+    if let Some(newest) = newest {
+        let check = ConditionCheck::builder()
+            .table_name(&table.name)
+            .set_key(Some(keys::listed(newest.place).attributes()))
+            .condition_expression("#run = :run")
+            .expression_attribute_names("#run", "run")
+            .expression_attribute_values(":run", text(&newest.id.0))
+            .build()
+            .map_err(|e| defect(&e))?;
+        operations.push(TransactWriteItem::builder().condition_check(check).build());
+    }
+    Ok(operations)
+}
+
+async fn find_newest(table: &Table) -> Result<Option<Newest>, StoreError> {
+    let Some(item) = table.last(keys::LIST, keys::LISTED).await? else { return Ok(None) };
+    let item = Reader::new(&item, &table.name)?;
+    let place = item.sort_key()?.rsplit('#').next().and_then(|place| place.parse().ok());
+    let place = place.ok_or_else(|| item.invalid("its key has no place in the list"))?;
+    Ok(Some(Newest { id: RunId(item.text("run")?.to_owned()), place }))
+}
+
+/// The name of the newest run.
+pub(super) async fn latest(table: &Table) -> Result<Option<RunId>, StoreError> {
+    Ok(find_newest(table).await?.map(|newest| newest.id))
+}
+
+/// Makes a run be gone for everyone; its other items are still there.
+pub(super) async fn unlist(table: &Table, id: &RunId) -> Result<(), StoreError> {
+    for attempt in 0..TRIES {
+        let Some(item) = table.get(&keys::control(id)).await? else { return Ok(()) };
+        let place = Reader::new(&item, &table.name)?.number("place")?;
+        let mut operations = Vec::new();
+        for key in [keys::control(id), keys::listed(place)] {
+            let delete = Delete::builder().table_name(&table.name).set_key(Some(key.attributes()));
+            let delete = delete.build().map_err(|e| defect(&e))?;
+            operations.push(TransactWriteItem::builder().delete(delete).build());
+        }
+        match table.transact(operations).await? {
+            Written::Yes => return Ok(()),
+            Written::Refused(_) | Written::Conflict => pause(attempt).await,
+        }
+    }
+    Err(table.busy())
+}
+
+pub(super) async fn read(table: &Table, id: &RunId) -> Result<StoredRun, StoreError> {
+    let items = table.query(&keys::run_partition(id), keys::ALL, None).await?;
+    let find = |sk: &str| {
+        let item = items.iter().find(|item| key_of(item).is_some_and(|key| key.sk == sk));
+        item.map(|item| Reader::new(item, &table.name)).transpose()
+    };
+    let control = find(keys::CONTROL)?.ok_or_else(|| no_run(id, table))?;
+    let mut record = Vec::new();
+    for part in 0..control.number::<usize>("parts")? {
+        let key = keys::run_part(id, part);
+        let part =
+            find(&key.sk)?.ok_or_else(|| control.invalid(&format!("its part {} is missing", key.sk)))?;
+        record.extend_from_slice(part.bytes("record")?);
+    }
+    let mut run: Run = unpack(&format!("run {id}"), &record)?;
+    let RunControl { state, desired_workers } = read_control(&control)?;
+    run.state = state;
+    run.desired_workers = desired_workers;
+    run.planning = read_planning(&control)?;
+    run.finished = control.optional_number("finished")?;
+    if let Some(damage) = find(keys::DAMAGE)? {
+        run.damage = damage.texts("damage")?;
+    }
+    let samples = match find(keys::SAMPLES)? {
+        Some(item) => read_samples(&item)?,
+        None => Vec::new(),
+    };
+    Ok(StoredRun { run, samples })
+}
+
+/// What the operator wants, from the control item.
+pub(super) fn read_control(item: &Reader<'_>) -> Result<RunControl, StoreError> {
+    let state = match item.text("state")? {
+        "running" => RunState::Running,
+        "stopped" => RunState::Stopped,
+        "failed" => RunState::Failed,
+        "done" => RunState::Done,
+        "damaged" => RunState::Damaged,
+        other => return Err(item.invalid(&format!("a run cannot be {other:?}"))),
+    };
+    Ok(RunControl { state, desired_workers: item.number("desired")? })
+}
+
+pub(super) async fn control(table: &Table, id: &RunId) -> Result<RunControl, StoreError> {
+    let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
+    read_control(&Reader::new(&item, &table.name)?)
+}
+
+pub(super) async fn set_state(
+    table: &Table,
+    id: &RunId,
+    state: RunState,
+    now: Millis,
+    damage: &[String],
+) -> Result<(), StoreError> {
+    let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
+    let ttl: u64 = Reader::new(&item, &table.name)?.number("ttl")?;
+    if state == RunState::Running && now / 1000 + SPARE > ttl {
+        return Err(StoreError::Invalid {
+            what: format!("run {id}"),
+            reason: format!(
+                "its records were made {} days ago and are about to expire; start again with --new",
+                (now / 1000).saturating_sub(ttl.saturating_sub(RETENTION)) / 86_400
+            ),
+        });
+    }
+    let finished = state.is_finished();
+    let mut update = Update::builder()
+        .table_name(&table.name)
+        .set_key(Some(keys::control(id).attributes()))
+        .expression_attribute_names("#state", "state")
+        .expression_attribute_names("#finished", "finished")
+        .expression_attribute_values(":state", text(state_name(state)));
+    update = if finished {
+        update
+            .update_expression("SET #state = :state, #finished = :now")
+            .expression_attribute_values(":now", number(now))
+    } else {
+        update.update_expression("SET #state = :state REMOVE #finished")
+    };
+    update = if state == RunState::Stopped {
+        update
+            .condition_expression("#state = :running")
+            .expression_attribute_values(":running", text(state_name(RunState::Running)))
+    } else {
+        update.condition_expression("attribute_exists(pk)")
+    };
+    let mut told = new_item(&keys::damage(id), ttl);
+    let damage = damage.iter().map(|text| text.chars().take(MAX_DAMAGE).collect::<String>());
+    told.insert("damage".to_owned(), AttributeValue::L(damage.map(text).collect()));
+    item::check_size(&format!("the damage of run {id}"), &told, "tell of less")?;
+    let told = Put::builder().table_name(&table.name).set_item(Some(told));
+    let operations = vec![
+        TransactWriteItem::builder().update(update.build().map_err(|e| defect(&e))?).build(),
+        TransactWriteItem::builder().put(told.build().map_err(|e| defect(&e))?).build(),
+    ];
+    for attempt in 0..TRIES {
+        match table.transact(operations.clone()).await? {
+            Written::Yes => return Ok(()),
+            // It has ended, or is stopped already.
+            Written::Refused(_) if state == RunState::Stopped => return control(table, id).await.map(drop),
+            Written::Refused(_) => return Err(no_run(id, table)),
+            Written::Conflict => pause(attempt).await,
+        }
+    }
+    Err(table.busy())
+}
+
+pub(super) async fn set_desired_workers(table: &Table, id: &RunId, workers: u32) -> Result<(), StoreError> {
+    let request = table
+        .updating(&keys::control(id))
+        .update_expression("SET desired = :workers")
+        .condition_expression("attribute_exists(pk)")
+        .expression_attribute_values(":workers", number(workers));
+    table.update(request).await?.map(drop).ok_or_else(|| no_run(id, table))
+}
+
+pub(super) async fn advance_planning(
+    table: &Table,
+    id: &RunId,
+    from: Planning,
+    to: Planning,
+) -> Result<Planning, StoreError> {
+    let request = table
+        .updating(&keys::control(id))
+        .update_expression("SET planning = :to")
+        .condition_expression("planning = :from")
+        .expression_attribute_values(":from", text(planning_text(from)?))
+        .expression_attribute_values(":to", text(planning_text(to)?));
+    if table.update(request).await?.is_some() {
+        return Ok(to);
+    }
+    let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
+    read_planning(&Reader::new(&item, &table.name)?)
+}
+
+pub(super) async fn add_sample(table: &Table, id: &RunId, sample: &Sample) -> Result<(), StoreError> {
+    let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
+    let ttl: u64 = Reader::new(&item, &table.name)?.number("ttl")?;
+    let Sample { at, documents, stored_bytes } = sample;
+    let point = AttributeValue::L(vec![text(format!("{at} {documents} {stored_bytes}"))]);
+    let request = table
+        .updating(&keys::samples(id))
+        .update_expression("SET #s = list_append(if_not_exists(#s, :none), :point), v = :v, #ttl = :ttl")
+        .expression_attribute_names("#s", "samples")
+        .expression_attribute_names("#ttl", "ttl")
+        .expression_attribute_values(":none", AttributeValue::L(Vec::new()))
+        .expression_attribute_values(":point", point)
+        .expression_attribute_values(":v", number(1))
+        .expression_attribute_values(":ttl", number(ttl))
+        .return_values(ReturnValue::UpdatedNew);
+    let written = table.update(request).await?.unwrap_or_default();
+    let Some(AttributeValue::L(points)) = written.get("samples") else { return Ok(()) };
+    // Some at a time, so that this is rare.
+    let surplus = points.len().saturating_sub(SAMPLES);
+    if surplus < 10 {
+        return Ok(());
+    }
+    let places: Vec<String> = (0..surplus).map(|at| format!("#s[{at}]")).collect();
+    let request = table
+        .updating(&keys::samples(id))
+        .update_expression(format!("REMOVE {}", places.join(", ")))
+        .condition_expression("size(#s) = :len")
+        .expression_attribute_names("#s", "samples")
+        .expression_attribute_values(":len", number(points.len()));
+    // Whoever was faster has removed them.
+    table.update(request).await.map(drop)
+}
+
+fn read_samples(item: &Reader<'_>) -> Result<Vec<Sample>, StoreError> {
+    let points = item.texts("samples")?;
+    let surplus = points.len().saturating_sub(SAMPLES);
+    let parse = |point: &String| {
+        let mut numbers = point.split(' ').map(str::parse);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(at)), Some(Ok(documents)), Some(Ok(stored_bytes))) => {
+                Ok(Sample { at, documents, stored_bytes })
+            }
+            _ => Err(item.invalid(&format!("{point:?} is not a point of progress"))),
+        }
+    };
+    let mut samples: Vec<Sample> = points.iter().skip(surplus).map(parse).collect::<Result<_, _>>()?;
+    samples.sort_by_key(|sample| sample.at);
+    Ok(samples)
+}
+
+fn read_planning(item: &Reader<'_>) -> Result<Planning, StoreError> {
+    let text = item.text("planning")?;
+    serde_json::from_str(text).map_err(|_| item.invalid(&format!("{text:?} is no state of planning")))
+}
+
+fn planning_text(planning: Planning) -> Result<String, StoreError> {
+    serde_json::to_string(&planning)
+        .map_err(|e| StoreError::Invalid { what: "a state of planning".to_owned(), reason: e.to_string() })
+}
+
+fn state_name(state: RunState) -> &'static str {
+    match state {
+        RunState::Running => "running",
+        RunState::Stopped => "stopped",
+        RunState::Failed => "failed",
+        RunState::Done => "done",
+        RunState::Damaged => "damaged",
+    }
+}

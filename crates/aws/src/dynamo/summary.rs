@@ -1,0 +1,149 @@
+//! What status says, from the sums that completing transactions keep: no chunk is read.
+
+use super::chunks::read_error_item;
+use super::item::Reader;
+use super::keys;
+use super::runs;
+use super::shards::{parse, spread_items};
+use super::sums::{Share, is_lease};
+use super::table::Table;
+use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, Shard, ShardId};
+use backfill::ports::{IndexSummary, ShardCounts, StoreError, Summary};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Errors of chunks that a summary names.
+const ERRORS: usize = 10;
+
+/// Everything that the partitions of sums hold.
+#[derive(Default)]
+struct Sums {
+    shards: Vec<Shard>,
+    by_shard: HashMap<ShardId, Share>,
+    leased: u64,
+    /// Partitions with errors of chunks that were not given up, and of those that were.
+    erring: BTreeSet<String>,
+    given_up: BTreeSet<String>,
+}
+
+async fn read_sums(table: &Table, run: &RunId, now: Millis) -> Result<Sums, StoreError> {
+    let mut sums = Sums::default();
+    for item in spread_items(table, run, keys::SHARDS_AND_SUMS).await? {
+        let reader = Reader::new(&item, &table.name)?;
+        let sk = reader.sort_key()?;
+        if sk.starts_with("S#") {
+            sums.shards.push(parse(&reader)?);
+            continue;
+        }
+        let shard = keys::shard_of_sums(sk).ok_or_else(|| reader.invalid("its key names no shard"))?;
+        let share = Share::read(&reader)?;
+        let leases = item.iter().filter(|(name, value)| is_lease(name) && ends_after(value, now));
+        sums.leased += leases.count() as u64;
+        if share.erring > 0 {
+            sums.erring.insert(reader.text("pk")?.to_owned());
+        }
+        if share.given_up > 0 {
+            sums.given_up.insert(reader.text("pk")?.to_owned());
+        }
+        sums.by_shard.entry(shard).or_default().add(&share);
+    }
+    sums.shards.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(sums)
+}
+
+fn ends_after(lease: &AttributeValue, now: Millis) -> bool {
+    lease.as_n().is_ok_and(|until| until.parse::<Millis>().is_ok_and(|until| until > now))
+}
+
+/// The errors of chunks in these partitions, in the order of the chunks.
+pub(super) async fn errors(
+    table: &Table,
+    partitions: impl IntoIterator<Item = &String>,
+    given_up: bool,
+    limit: Option<usize>,
+) -> Result<Vec<(ChunkId, AttemptError)>, StoreError> {
+    let reads = partitions.into_iter().map(|pk| table.query(pk, keys::errors(given_up), limit));
+    let mut found = BTreeMap::new();
+    for item in futures::future::try_join_all(reads).await?.into_iter().flatten() {
+        let reader = Reader::new(&item, &table.name)?;
+        found.insert(reader.sort_key()?.to_owned(), read_error_item(&reader)?);
+    }
+    Ok(found.into_values().take(limit.unwrap_or(usize::MAX)).collect())
+}
+
+/// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
+fn counts(shard: &Shard, share: &Share) -> ShardCounts {
+    let chunks = u64::from(shard.chunks);
+    let through = share.done + share.given_up == chunks;
+    let damaged = shard.damage.is_some() || share.broken > 0;
+    ShardCounts {
+        total: 1,
+        completed: u64::from(share.done == chunks && !damaged),
+        in_progress: u64::from(!through && share.claimed > 0),
+        unclaimed: u64::from(!through && share.claimed == 0),
+    }
+}
+
+fn add(sum: &mut ShardCounts, counts: &ShardCounts) {
+    sum.total += counts.total;
+    sum.completed += counts.completed;
+    sum.in_progress += counts.in_progress;
+    sum.unclaimed += counts.unclaimed;
+}
+
+/// Aggregates a run at `now`.
+pub(super) async fn summary(table: &Table, id: &RunId, now: Millis) -> Result<Summary, StoreError> {
+    let (stored, sums) = futures::try_join!(runs::read(table, id), read_sums(table, id, now))?;
+    let (last_errors, given_up) = futures::try_join!(
+        errors(table, &sums.erring, false, Some(ERRORS)),
+        errors(table, &sums.given_up, true, Some(ERRORS)),
+    )?;
+    let run = stored.run;
+    let indices = run.indices.iter().map(|plan| IndexSummary {
+        index: plan.name.clone(),
+        live_docs: 0,
+        stored_bytes: 0,
+        shards: ShardCounts::default(),
+        counters: Counters::default(),
+    });
+    let mut summary = Summary {
+        shards: ShardCounts::default(),
+        chunks_total: 0,
+        chunks_done: 0,
+        chunks_failed: 0,
+        chunks_leased: sums.leased,
+        counters: Counters::default(),
+        live_docs: 0,
+        stored_bytes: 0,
+        indices: indices.collect(),
+        damaged_shards: Vec::new(),
+        last_errors,
+        given_up,
+        samples: stored.samples,
+        run: run.clone(),
+    };
+    let by_name: HashMap<&str, usize> =
+        run.indices.iter().enumerate().map(|(at, plan)| (plan.name.as_str(), at)).collect();
+    for shard in sums.shards {
+        let share = sums.by_shard.get(&shard.id).copied().unwrap_or_default();
+        let counts = counts(&shard, &share);
+        add(&mut summary.shards, &counts);
+        summary.chunks_total += u64::from(shard.chunks);
+        summary.chunks_done += share.done;
+        summary.chunks_failed += share.given_up;
+        summary.counters += &share.counters;
+        summary.live_docs += shard.live_docs;
+        summary.stored_bytes += shard.stored_bytes;
+        if let Some(at) = by_name.get(shard.id.index.as_str()) {
+            let index = &mut summary.indices[*at];
+            index.live_docs += shard.live_docs;
+            index.stored_bytes += shard.stored_bytes;
+            add(&mut index.shards, &counts);
+            index.counters += &share.counters;
+        }
+        if let Some(damage) = shard.damage {
+            summary.damaged_shards.push((shard.id, damage));
+        }
+    }
+    Ok(summary)
+}

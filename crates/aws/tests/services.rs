@@ -1,0 +1,226 @@
+//! Checkpoints and queue against servers that speak the protocols of DynamoDB and SQS. `BACKFILL_TEST_DYNAMODB` and
+//! `BACKFILL_TEST_SQS` are their addresses; credentials and region come from the usual variables of AWS.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use aws::{DynamoCheckpoints, Sdk, SdkOptions, SqsQueue};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
+};
+use backfill::model::{ChunkState, Counters, RunId, RunState};
+use backfill::ports::{Checkpoints, ClaimOutcome, Queue, Sample, StoreError};
+use proptest::prelude::ProptestConfig;
+use std::time::Instant;
+
+async fn sdk(variable: &str) -> Sdk {
+    let endpoint = std::env::var(variable).unwrap();
+    Sdk::load(&SdkOptions { endpoint: Some(endpoint), ..SdkOptions::default() }).await.unwrap()
+}
+
+/// A new table as the template makes it.
+async fn store() -> DynamoCheckpoints {
+    let client = sdk("BACKFILL_TEST_DYNAMODB").await.dynamodb();
+    let table = format!("checkpoints-{}-{}", std::process::id(), fastrand::u32(..));
+    let mut request = client.create_table().table_name(&table).billing_mode(BillingMode::PayPerRequest);
+    for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(name)
+            .attribute_type(ScalarAttributeType::S)
+            .build()
+            .unwrap();
+        let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
+        request = request.attribute_definitions(attribute).key_schema(key);
+    }
+    request.send().await.unwrap();
+    DynamoCheckpoints::new(client, table)
+}
+
+async fn queue() -> SqsQueue {
+    let client = sdk("BACKFILL_TEST_SQS").await.sqs();
+    let name = format!("chunks-{}-{}", std::process::id(), fastrand::u32(..));
+    let made = client.create_queue().queue_name(name).send().await.unwrap();
+    SqsQueue::new(client, made.queue_url().unwrap())
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn a_table_of_dynamodb_is_a_checkpoint_store() {
+    let store = store().await;
+    assert_eq!(store.latest_run().await.unwrap(), None);
+    conformance::checkpoints(&store).await;
+    conformance::planning(&store).await;
+}
+
+#[test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+fn in_dynamodb_any_sequence_of_steps_gives_what_the_model_gives() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let store = runtime.block_on(store());
+    let mut runner =
+        proptest::test_runner::TestRunner::new(ProptestConfig { cases: 32, ..ProptestConfig::default() });
+    let runs = std::cell::Cell::new(0);
+    runner
+        .run(&conformance::steps(), |steps| {
+            let name = format!("run-{}", runs.replace(runs.get() + 1));
+            runtime.block_on(conformance::agrees_with_the_model(&store, &name, &steps));
+            Ok(())
+        })
+        .unwrap();
+}
+
+/// Sixty-four workers on one shard meet at its sums all the time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn sums_stay_exact_when_many_workers_meet_at_them() {
+    let store = store().await;
+    let (run, shards, chunks) = conformance::plan("crowd", 1, 32);
+    conformance::store_plan(&store, &run, &shards, &chunks).await;
+    let work = chunks.iter().map(|chunk| {
+        let (store, run) = (store.clone(), run.id.clone());
+        async move {
+            let claim = store.claim(&run, &chunk.id, "owner", 0, 60).await.unwrap();
+            let ClaimOutcome::Granted(claimed) = claim else { panic!("{claim:?}") };
+            for docs in [3, 7] {
+                let progress = conformance::progress(&claimed, docs);
+                store.save(&run, &chunk.id, 1, &progress, 60).await.unwrap();
+            }
+            if chunk.id.number % 4 > 0 {
+                let through = conformance::progress(&claimed, conformance::DOCS);
+                store.complete(&run, &chunk.id, 1, &through).await.unwrap();
+            }
+        }
+    });
+    futures::future::join_all(work).await;
+    let summary = store.summary(&run.id, 59).await.unwrap();
+    assert_eq!((summary.chunks_done, summary.chunks_leased, summary.chunks_total), (48, 16, 64));
+    let mut counters = Counters::default();
+    for shard in &shards {
+        for chunk in store.chunks(&run.id, &shard.id).await.unwrap() {
+            counters += &chunk.progress.counters;
+        }
+    }
+    assert_eq!(summary.counters, counters);
+    assert_eq!(counters.documents(), 48 * u64::from(conformance::DOCS) + 16 * 7);
+}
+
+/// Of several that claim the same chunk at once, one has it.
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn of_many_claims_one_is_granted() {
+    let store = store().await;
+    let (run, shards, chunks) = conformance::plan("claims", 1, 1);
+    conformance::store_plan(&store, &run, &shards, &chunks).await;
+    let claims = (0..16).map(|n| {
+        let (store, run, chunk) = (&store, &run.id, &chunks[0].id);
+        async move { store.claim(run, chunk, &format!("owner-{n}"), 0, 60).await.unwrap() }
+    });
+    let answers = futures::future::join_all(claims).await;
+    let granted = answers.iter().filter(|answer| matches!(answer, ClaimOutcome::Granted(_)));
+    assert_eq!(granted.count(), 1);
+    let stored = &store.chunks(&run.id, &chunks[0].id.shard).await.unwrap()[0];
+    assert!(matches!(stored.state, ChunkState::Leased(_)));
+    assert_eq!((stored.epoch, stored.idle_claims), (1, 1));
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn runs_of_any_size_are_stored_and_the_last_samples_are_kept() {
+    let store = store().await;
+    let (mut run, ..) = conformance::plan("large", 1, 1);
+    // Names that do not compress: their record does not fit one item.
+    let template = run.indices[0].clone();
+    run.indices = (0..40_000)
+        .map(|n| {
+            let name: String = (0..30).map(|_| fastrand::alphanumeric()).collect();
+            backfill::model::IndexPlan { name: format!("{n}-{name}"), ..template.clone() }
+        })
+        .collect();
+    store.create_run(&run, None).await.unwrap();
+    assert_eq!(store.latest_run().await.unwrap().as_ref(), Some(&run));
+    for at in 0..200 {
+        store.add_sample(&run.id, &Sample { at, documents: at, stored_bytes: at }).await.unwrap();
+    }
+    let samples = store.summary(&run.id, 0).await.unwrap().samples;
+    assert_eq!(samples.iter().map(|s| s.at).collect::<Vec<_>>(), (80..200).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn a_run_whose_records_expire_soon_is_not_continued() {
+    let store = store().await;
+    let (run, ..) = conformance::plan("old", 1, 1);
+    store.create_run(&run, None).await.unwrap();
+    let days = |days: u64| days * 86_400_000;
+    store.set_state(&run.id, RunState::Running, days(369), &[]).await.unwrap();
+    let late = store.set_state(&run.id, RunState::Running, days(371), &[]).await.unwrap_err().to_string();
+    assert!(late.contains("were made 370 days ago") && late.contains("--new"), "{late}");
+    store.set_state(&run.id, RunState::Stopped, days(371), &[]).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn a_table_that_is_not_there_is_told_in_a_sentence() {
+    let client = sdk("BACKFILL_TEST_DYNAMODB").await.dynamodb();
+    let store = DynamoCheckpoints::new(client, "absent");
+    let error = store.control(&RunId("run".to_owned())).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable { .. }));
+    let error = error.to_string();
+    assert!(error.starts_with("cannot read the checkpoint table absent: it is not there"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs ElasticMQ and DynamoDB Local: cargo xtask test"]
+async fn a_queue_of_sqs_is_a_queue() {
+    conformance::queue(&store().await, &queue().await, &conformance::RealTime).await;
+}
+
+#[tokio::test]
+#[ignore = "needs ElasticMQ: cargo xtask test"]
+async fn messages_are_sent_in_batches_and_counted() {
+    let queue = queue().await;
+    let (run, _, chunks) = conformance::plan("batches", 1, 100);
+    let ids: Vec<_> = chunks.iter().map(|chunk| chunk.id.clone()).collect();
+    queue.enqueue(&run.id, &ids[..107]).await.unwrap();
+    assert_eq!(queue.depth().await.unwrap().total(), 107);
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
+    queue.receive(now, now + 60_000).await.unwrap().unwrap();
+    let depth = queue.depth().await.unwrap();
+    assert_eq!((depth.visible, depth.in_flight), (106, 1));
+    queue.purge().await.unwrap();
+    assert_eq!(queue.depth().await.unwrap().visible, 0);
+}
+
+/// Measures; run with `--release -- --ignored --nocapture twenty_thousand`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes a while and only measures"]
+async fn measure_twenty_thousand_shards() {
+    let store = store().await;
+    let (run, shards, chunks) = conformance::plan("run", 10_000, 1);
+    let lap = |what: &str, since: Instant| println!("{what}: {:?}", since.elapsed());
+    let start = Instant::now();
+    let newest = None;
+    store.create_run(&run, newest).await.unwrap();
+    let of = |at: usize| chunks.iter().position(|c| c.id.shard == shards[at].id).map(|at| chunks[at].clone());
+    let by_shard: std::collections::HashMap<_, _> =
+        chunks.iter().map(|chunk| (chunk.id.shard.clone(), chunk.clone())).collect();
+    assert!(of(0).is_some());
+    futures::StreamExt::for_each_concurrent(futures::stream::iter(&shards), 16, |shard| {
+        let (store, run, chunk) = (&store, &run.id, &by_shard[&shard.id]);
+        async move { store.add_shard(run, shard, std::slice::from_ref(chunk)).await.unwrap() }
+    })
+    .await;
+    lap("store 20,000 shards", start);
+    let start = Instant::now();
+    futures::StreamExt::for_each_concurrent(futures::stream::iter(&chunks), 16, |chunk| {
+        let (store, run) = (&store, &run.id);
+        async move { drop(store.claim(run, &chunk.id, "owner", 0, 60).await.unwrap()) }
+    })
+    .await;
+    lap("claim 20,000 chunks", start);
+    for _ in 0..3 {
+        let start = Instant::now();
+        let summary = store.summary(&run.id, 0).await.unwrap();
+        lap("summary", start);
+        assert_eq!((summary.chunks_total, summary.chunks_leased), (20_000, 20_000));
+    }
+}
