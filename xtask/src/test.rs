@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Args;
-use servers::{S3Server, Server, ServerSpec};
+use servers::{DynamoDb, S3Server, Server, ServerSpec, Sqs};
 
 use crate::Result;
 
@@ -56,12 +56,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 
     let s3 = S3Server::start()?;
+    let (dynamodb, sqs) = (DynamoDb::start()?, Sqs::start()?);
 
     eprintln!("== cargo test --workspace -- --include-ignored");
     let mut tests = Command::new(&cargo);
     tests
         .args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"])
         .args(&arguments.tests)
+        // These only measure.
+        .args(["--skip", "measure_"])
+        .env("BACKFILL_TEST_DYNAMODB", dynamodb.url())
+        .env("BACKFILL_TEST_SQS", sqs.url())
+        .envs(DynamoDb::credentials())
         .envs(targets.iter().map(|(variable, server)| (variable, server.url())));
     match &s3 {
         Some(s3) => {

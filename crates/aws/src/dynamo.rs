@@ -32,7 +32,7 @@ use aws_sdk_dynamodb::Client;
 use backfill::model::chunk::ClaimRefused;
 use backfill::model::{
     Chunk, ChunkId, ChunkState, HandedBack, Lease, Millis, Planning, Progress, Reason, Run, RunId, RunState,
-    Shard, ShardId,
+    Settled, Shard, ShardId,
 };
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation, RunControl, Sample, StoreError, Summary};
 use futures::{StreamExt, TryStreamExt};
@@ -187,6 +187,16 @@ impl Checkpoints for DynamoCheckpoints {
         let retried: Vec<Option<ChunkId>> =
             futures::stream::iter(retries).buffered(RETRIES).try_collect().await?;
         Ok(retried.into_iter().flatten().collect())
+    }
+
+    async fn settle(&self, run: &RunId, chunk: &ChunkId, settled: &Settled) -> Result<(), StoreError> {
+        let settle = |chunk: &mut Chunk, _| Ok(chunk.settle(settled)?);
+        transition(&self.table, run, chunk, settle).await.map(drop)
+    }
+
+    async fn delete_run(&self, run: &RunId) -> Result<(), StoreError> {
+        runs::unlist(&self.table, run).await?;
+        shards::delete(&self.table, run).await
     }
 
     async fn shards(&self, run: &RunId) -> Result<Vec<Shard>, StoreError> {

@@ -6,6 +6,7 @@
 pub mod api;
 mod dynamo;
 mod error;
+mod failed;
 mod fleet;
 pub mod message;
 mod s3;
@@ -16,6 +17,7 @@ mod stack;
 
 pub use dynamo::DynamoCheckpoints;
 pub use error::{AwsError, Fault, explain};
+pub use failed::S3FailedDocuments;
 pub use fleet::LambdaFleet;
 pub use s3::{OpenError, S3Blobs, S3Options};
 pub use sdk::{Sdk, SdkOptions};

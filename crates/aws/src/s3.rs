@@ -7,7 +7,7 @@ mod errors;
 #[cfg(test)]
 mod tests;
 
-use address::Address;
+pub(crate) use address::Address;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;

@@ -3,11 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use aws::{S3Blobs, S3Options};
+use aws::{S3Blobs, S3FailedDocuments, S3Options};
 use aws_config::BehaviorVersion;
 use aws_sdk_s3::Client;
 use aws_smithy_http_client::tls;
-use backfill::ports::{BlobError, Blobs};
+use backfill::ports::{BlobError, Blobs, FailedDocuments};
 
 /// More objects than fit a page of a listing.
 const MANY: usize = 1100;
@@ -100,6 +100,14 @@ async fn blobs_on_a_real_server() {
     let absent = S3Blobs::open("s3://backfill-absent-bucket/x", options()).await.unwrap();
     let error = absent.list("").await.unwrap_err().to_string();
     assert!(error.contains("there is no bucket backfill-absent-bucket"), "{error}");
+
+    let failed = S3FailedDocuments::open(client.clone(), &format!("s3://{bucket}/failed/documents")).unwrap();
+    conformance::failed_documents(&failed).await;
+    let run = backfill::model::RunId("a run".to_owned());
+    assert_eq!(failed.location(&run), format!("s3://{bucket}/failed/documents/a%20run"));
+    let nowhere = S3FailedDocuments::open(client.clone(), "s3://backfill-absent-bucket/x").unwrap();
+    let error = nowhere.delete(&run).await.unwrap_err().to_string();
+    assert!(error.contains("it is not there") && error.contains("backfill-absent-bucket"), "{error}");
 
     let mut pages = client.list_objects_v2().bucket(&bucket).into_paginator().send();
     while let Some(page) = pages.next().await {

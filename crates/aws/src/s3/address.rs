@@ -21,14 +21,14 @@ pub enum OpenError {
 
 /// A prefix of a bucket.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) bucket: String,
+pub(crate) struct Address {
+    pub(crate) bucket: String,
     /// Empty, or ending in a slash.
     prefix: String,
 }
 
 impl Address {
-    pub(super) fn parse(url: &str) -> Result<Address, OpenError> {
+    pub(crate) fn parse(url: &str) -> Result<Address, OpenError> {
         let wrong = || OpenError::Address { url: url.to_owned() };
         let rest = url.strip_prefix("s3://").ok_or_else(wrong)?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -43,7 +43,7 @@ impl Address {
     }
 
     /// The key of a blob; with a slash before it, its path begins at the bucket.
-    pub(super) fn key(&self, path: &str) -> String {
+    pub(crate) fn key(&self, path: &str) -> String {
         match path.strip_prefix('/') {
             Some(key) => key.to_owned(),
             None => format!("{}{path}", self.prefix),
@@ -58,7 +58,7 @@ impl Address {
     }
 
     /// The full name of a blob or directory.
-    pub(super) fn name(&self, path: &str) -> String {
+    pub(crate) fn name(&self, path: &str) -> String {
         let key = self.key(path);
         format!("s3://{}/{}", self.bucket, key.trim_end_matches('/')).trim_end_matches('/').to_owned()
     }
