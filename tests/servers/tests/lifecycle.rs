@@ -104,3 +104,17 @@ fn a_server_ends_when_its_process_is_killed() {
         std::thread::sleep(Duration::from_millis(50));
     }
 }
+
+#[test]
+#[ignore = "downloads and starts real servers: cargo xtask test"]
+fn stand_ins_for_aws_answer_until_they_are_dropped() {
+    let (dynamodb, sqs) = (servers::DynamoDb::start().unwrap(), servers::Sqs::start().unwrap());
+    let addresses = [dynamodb.url(), sqs.url()].map(|url| url.replace("http://", ""));
+    for address in &addresses {
+        std::net::TcpStream::connect(address).unwrap();
+    }
+    drop((dynamodb, sqs));
+    for address in &addresses {
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
+}
