@@ -74,6 +74,9 @@ fn the_cases_cover_what_they_should() {
         "Lucene87StoredFieldsHighData 4",
         "Lucene90StoredFieldsFastData 1",
         "Lucene90StoredFieldsHighData 1",
+        "QatStoredFieldsDeflate 1",
+        "QatStoredFieldsLz4 1",
+        "QatStoredFieldsZstd 1",
         "ZstdStoredFields814 1",
     ];
     assert_eq!(all, expected);

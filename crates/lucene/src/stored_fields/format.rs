@@ -5,6 +5,7 @@ use super::compression::deflate::Deflate;
 use super::compression::deflate_dict::DeflateDict;
 use super::compression::lz4_dict::Lz4Dict;
 use super::compression::lz4_stream::Lz4Stream;
+use super::compression::qat::Qat;
 use super::compression::zstd::{ZstdDict, ZstdFrame, ZstdPieces};
 use super::document::Numbers;
 use super::ints::IntsLayout;
@@ -57,6 +58,9 @@ pub(crate) const FORMATS: &[Format] = &[
     Format::lucene90("ZstdStoredFields814", 2048, || Box::new(ZstdFrame::default())),
     Format::lucene90("CustomStoredFieldsZstd", 4096, || Box::new(ZstdDict::default())),
     Format::lucene90("CustomStoredFieldsZstdNoDict", 4096, || Box::new(ZstdPieces::default())),
+    Format::lucene90("QatStoredFieldsLz4", 4096, || Box::new(Qat::lz4())),
+    Format::lucene90("QatStoredFieldsDeflate", 4096, || Box::new(Qat::deflate())),
+    Format::lucene90("QatStoredFieldsZstd", 4096, || Box::new(Qat::zstd())),
     Format::lucene50("Lucene87StoredFieldsFastData", 3..=4, 1024, || Box::new(Lz4Dict::default())),
     Format::lucene50("Lucene87StoredFieldsHighData", 3..=4, 4096, || Box::new(DeflateDict::default())),
     Format::lucene50("Lucene50StoredFieldsFastData", 0..=4, 128, || Box::new(Lz4Stream)),

@@ -4,6 +4,7 @@ pub(crate) mod deflate;
 pub(crate) mod deflate_dict;
 pub(crate) mod lz4_dict;
 pub(crate) mod lz4_stream;
+pub(crate) mod qat;
 pub(crate) mod zstd;
 
 use crate::Result;

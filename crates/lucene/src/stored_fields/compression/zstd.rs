@@ -11,7 +11,7 @@ use std::ops::Range;
 use zstd::zstd_safe::{DCtx, get_error_name};
 
 /// The most bytes that one compressed byte can stand for: blocks of 128 KiB, of which each takes at least four bytes.
-const MAX_RATIO: usize = (128 << 10) / 4;
+pub(super) const MAX_RATIO: usize = (128 << 10) / 4;
 
 /// One frame.
 #[derive(Default)]
