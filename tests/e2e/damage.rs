@@ -15,7 +15,7 @@ use bytes::Bytes;
 use local::{Compression, ExportTarget, FsFailedDocuments, Mode, SqliteStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
@@ -183,15 +183,46 @@ fn every_flipped_byte_is_harmless_or_told_with_the_files_name() {
     println!("{} bytes flipped, {harmless} of them harmless", read.len());
 }
 
-#[test]
-fn a_damaged_run_ends_as_damaged_and_never_as_done() {
-    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+/// A repository of the desk's own, to be changed.
+fn copy_of(desk: &Desk, fixture: &servers::Fixture) -> PathBuf {
     let copy = desk.path("repo");
     for file in crate::support::files_below(&fixture.repo) {
         let to = copy.join(file.strip_prefix(&fixture.repo).unwrap());
         std::fs::create_dir_all(to.parent().unwrap()).unwrap();
         std::fs::copy(file, to).unwrap();
     }
+    copy
+}
+
+#[test]
+fn a_codec_that_is_not_known_is_named_and_other_indices_go_on() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    // Only `compressed` has this one, in files of its own.
+    let (known, unknown) = (b"Lucene90StoredFieldsHighData", b"Lucene99StoredFieldsTallData");
+    let mut changed = 0;
+    for file in crate::support::files_below(&copy_of(&desk, &fixture)) {
+        let mut bytes = std::fs::read(&file).unwrap();
+        // After the magic number and the length of the name.
+        if bytes.get(5..5 + known.len()) == Some(known) {
+            bytes[5..5 + unknown.len()].copy_from_slice(unknown);
+            std::fs::write(&file, bytes).unwrap();
+            changed += 1;
+        }
+    }
+    assert!(changed > 0);
+    let ended = desk.backfill(&["start", "--local", "--repo", "repo", "--target", "ndjson:out"]).expect(5);
+    let told = ended.stdout.lines().find(|line| line.contains("Lucene99StoredFieldsTallData"));
+    let told = told.unwrap_or_else(|| panic!("{}", ended.stdout));
+    assert!(told.contains("compressed") && told.contains(".fdt"), "{told}");
+    let mut expected = Documents::expected(&fixture);
+    expected.0.retain(|key, _| key.index != "compressed");
+    desk.exported("out").assert_same(&expected);
+}
+
+#[test]
+fn a_damaged_run_ends_as_damaged_and_never_as_done() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let copy = copy_of(&desk, &fixture);
     // The largest blob of an index is mostly stored fields.
     let expected = Documents::expected(&fixture);
     let plan = desk.backfill(&["plan", "--repo", &repo(&fixture)]).expect(0);

@@ -12,4 +12,5 @@ mod failed;
 mod interrupted;
 mod memory;
 mod support;
+mod types;
 mod versions;

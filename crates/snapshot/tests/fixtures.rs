@@ -5,16 +5,12 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
 use std::path::Path;
 
-use common::{Repository, fixtures};
-use serde::Deserialize;
+use common::{Repository, fixtures, global, info, metadata, open};
 use serde_json::Value;
-use serde_json::value::RawValue;
 use snapshot::document::{DocumentReader, Interpreted, Scratch, Source};
 use snapshot::error::Error;
-use snapshot::global_metadata::GlobalMetadata;
 use snapshot::index_metadata::{IndexMetadata, SourceHandling};
 use snapshot::paths::{self, Form};
 use snapshot::repository::{
@@ -26,45 +22,6 @@ use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
 
 /// Index, id and routing of a document.
 type Key = (String, String, Option<String>);
-
-fn open(dir: &Path) -> (Repository, RepositoryData) {
-    let repository = Repository { dir: dir.join("repo") };
-    let names = repository.names();
-    let file = match paths::newest_root(names.iter().map(String::as_str)) {
-        Some(newest) => {
-            let latest = parse_latest(paths::LATEST, &repository.read(paths::LATEST)).unwrap();
-            assert!(newest >= latest);
-            paths::root_index(newest)
-        }
-        None => paths::ROOT_OF_NAMES.to_owned(),
-    };
-    let mut data = RepositoryData::parse(&file, &repository.read(&file)).unwrap();
-    data.learn_forms(names.iter().map(String::as_str));
-    (repository, data)
-}
-
-fn info(repository: &Repository, entry: &SnapshotEntry) -> SnapshotInfo {
-    let file = entry.form.snapshot_info(&entry.uuid);
-    SnapshotInfo::parse(&file, &repository.read(&file)).unwrap()
-}
-
-fn global(repository: &Repository, entry: &SnapshotEntry) -> GlobalMetadata {
-    let file = entry.form.global_metadata(&entry.uuid);
-    GlobalMetadata::parse(&file, &repository.read(&file)).unwrap()
-}
-
-fn metadata(
-    repository: &Repository,
-    data: &RepositoryData,
-    entry: &SnapshotEntry,
-    index: &IndexEntry,
-) -> IndexMetadata {
-    let blob = data.index_metadata_blob(entry, index).unwrap();
-    let file = entry.form.index_metadata(&index.id, blob);
-    let metadata = IndexMetadata::parse(&file, &repository.read(&file)).unwrap();
-    cross_check_index(data, index, &file, &metadata).unwrap();
-    metadata
-}
 
 fn newest<'a>(repository: &Repository, data: &'a RepositoryData) -> &'a SnapshotEntry {
     let infos: Vec<_> = data.undated().into_iter().map(|e| info(repository, e)).collect();
@@ -190,42 +147,9 @@ fn all_documents_are_as_they_were_sent() {
     }
 }
 
-/// A document as it was sent.
-#[derive(Deserialize)]
-struct Line<'a> {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_routing")]
-    routing: Option<String>,
-    #[serde(rename = "_source", borrow)]
-    source: Option<&'a RawValue>,
-}
-
 fn expected(dir: &Path) -> Option<BTreeMap<Key, Option<String>>> {
-    let plain = dir.join("expected.ndjson");
-    let packed = dir.join("expected.ndjson.gz");
-    let text = if plain.exists() {
-        std::fs::read_to_string(plain).unwrap()
-    } else if packed.exists() {
-        let mut text = String::new();
-        let bytes = std::fs::read(packed).unwrap();
-        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
-        text
-    } else {
-        return None;
-    };
-    let lines = text.lines().map(|line| {
-        let line: Line<'_> = serde_json::from_str(line).unwrap();
-        // The exact text, or a string that holds it.
-        let source = line.source.map(|raw| match serde_json::from_str(raw.get()) {
-            Ok(Value::String(text)) => text,
-            _ => raw.get().to_owned(),
-        });
-        ((line.index, line.id, line.routing), source)
-    });
-    Some(lines.collect())
+    let documents = common::expected_documents(dir)?;
+    Some(documents.into_iter().map(|doc| ((doc.index, doc.id, doc.routing), doc.source)).collect())
 }
 
 /// Names, wildcards and data streams choose what they should among real indices.

@@ -1,6 +1,10 @@
 //! Reads a whole repository from a directory, as the product does it over ranges.
 
+// Each of the tests uses a part.
+#![allow(dead_code)]
+
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use lucene::bits::Bits;
@@ -11,9 +15,16 @@ use lucene::segment_info::SegmentInfo;
 use lucene::segments::{SegmentCommit, SegmentInfos};
 use lucene::stored_fields::{BlockDecoder, BlockIndex, DataHeader, MAX_HEADER_LEN, StoredDocument};
 use lucene::{ErrorKind, live_docs};
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 use snapshot::files::ShardFiles;
-use snapshot::repository::{IndexEntry, SnapshotEntry};
+use snapshot::global_metadata::GlobalMetadata;
+use snapshot::index_metadata::IndexMetadata;
+use snapshot::paths;
+use snapshot::repository::{IndexEntry, RepositoryData, SnapshotEntry, cross_check_index, parse_latest};
 use snapshot::shard_manifest::ShardManifest;
+use snapshot::snapshot_info::SnapshotInfo;
 
 /// A repository in a directory.
 pub(crate) struct Repository {
@@ -171,4 +182,101 @@ pub(crate) fn fixtures() -> Vec<PathBuf> {
     assert!(!all.is_empty(), "no fixtures in {}", root.display());
     all.sort();
     all
+}
+
+pub(crate) fn open(dir: &Path) -> (Repository, RepositoryData) {
+    let repository = Repository { dir: dir.join("repo") };
+    let names = repository.names();
+    let file = match paths::newest_root(names.iter().map(String::as_str)) {
+        Some(newest) => {
+            let latest = parse_latest(paths::LATEST, &repository.read(paths::LATEST)).unwrap();
+            assert!(newest >= latest);
+            paths::root_index(newest)
+        }
+        None => paths::ROOT_OF_NAMES.to_owned(),
+    };
+    let mut data = RepositoryData::parse(&file, &repository.read(&file)).unwrap();
+    data.learn_forms(names.iter().map(String::as_str));
+    (repository, data)
+}
+
+pub(crate) fn info(repository: &Repository, entry: &SnapshotEntry) -> SnapshotInfo {
+    let file = entry.form.snapshot_info(&entry.uuid);
+    SnapshotInfo::parse(&file, &repository.read(&file)).unwrap()
+}
+
+pub(crate) fn global(repository: &Repository, entry: &SnapshotEntry) -> GlobalMetadata {
+    let file = entry.form.global_metadata(&entry.uuid);
+    GlobalMetadata::parse(&file, &repository.read(&file)).unwrap()
+}
+
+pub(crate) fn metadata(
+    repository: &Repository,
+    data: &RepositoryData,
+    entry: &SnapshotEntry,
+    index: &IndexEntry,
+) -> IndexMetadata {
+    let blob = data.index_metadata_blob(entry, index).unwrap();
+    let file = entry.form.index_metadata(&index.id, blob);
+    let metadata = IndexMetadata::parse(&file, &repository.read(&file)).unwrap();
+    cross_check_index(data, index, &file, &metadata).unwrap();
+    metadata
+}
+
+/// The fixture of this name.
+pub(crate) fn fixture_dir(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures").join(name)
+}
+
+/// A document as the server returned it.
+pub(crate) struct Expected {
+    pub(crate) index: String,
+    pub(crate) id: String,
+    pub(crate) routing: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) parent: Option<String>,
+    /// The exact text.
+    pub(crate) source: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Line<'a> {
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_routing")]
+    routing: Option<String>,
+    #[serde(rename = "_type")]
+    kind: Option<String>,
+    #[serde(rename = "_parent")]
+    parent: Option<String>,
+    #[serde(rename = "_source", borrow)]
+    source: Option<&'a RawValue>,
+}
+
+/// All documents that a fixture must hold; none where it does not say.
+pub(crate) fn expected_documents(dir: &Path) -> Option<Vec<Expected>> {
+    let plain = dir.join("expected.ndjson");
+    let packed = dir.join("expected.ndjson.gz");
+    let text = if plain.exists() {
+        std::fs::read_to_string(plain).unwrap()
+    } else if packed.exists() {
+        let mut text = String::new();
+        let bytes = std::fs::read(packed).unwrap();
+        flate2::read::MultiGzDecoder::new(bytes.as_slice()).read_to_string(&mut text).unwrap();
+        text
+    } else {
+        return None;
+    };
+    let lines = text.lines().map(|line| {
+        let Line { index, id, routing, kind, parent, source } = serde_json::from_str(line).unwrap();
+        // The exact text, or a string that holds it.
+        let source = source.map(|raw| match serde_json::from_str(raw.get()) {
+            Ok(Value::String(text)) => text,
+            _ => raw.get().to_owned(),
+        });
+        Expected { index, id, routing, kind, parent, source }
+    });
+    Some(lines.collect())
 }
