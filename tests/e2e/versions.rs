@@ -50,6 +50,7 @@ versions! {
     opensearch_2_19_zstd: "os-2.19.5-zstd",
     opensearch_2_19_zstd_no_dict: "os-2.19.5-zstd_no_dict",
     opensearch_2_19_hashed_prefix: "os-2.19.5-hashed-prefix",
+    opensearch_3_5_knn: "os-3.5.0-knn",
     opensearch_3_6: "os-3.6.0",
     opensearch_3_6_hashed_infix: "os-3.6.0-hashed-infix",
 }

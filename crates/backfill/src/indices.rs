@@ -126,6 +126,10 @@ fn plan_sources(mappings: &Mappings, handling: &Handling, warnings: &mut Vec<Str
             SourceHandling::Disabled => warnings.push(format!("_source{of} is disabled: {lost}")),
             SourceHandling::Synthetic => warnings.push(format!("_source{of} is synthetic: {lost}")),
             SourceHandling::Derived => warnings.push(format!("_source{of} is derived: {lost}")),
+            SourceHandling::WithoutVectors => warnings.push(format!(
+                "_source{of} is stored without its vectors (index.knn.derived_source.enabled): documents that have any \
+                 are kept as failed documents"
+            )),
             SourceHandling::Filtered { .. } => {
                 let what = if handling.allow_partial_source {
                     "documents arrive without the rest"

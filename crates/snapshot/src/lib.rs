@@ -23,6 +23,7 @@ pub mod id;
 pub mod index_metadata;
 mod json;
 mod lzf;
+pub mod masked_vectors;
 mod pairs;
 pub mod paths;
 pub mod repository;

@@ -13,9 +13,7 @@ use snapshot::document::{DocumentReader, Interpreted, Scratch, Source};
 use snapshot::error::Error;
 use snapshot::index_metadata::{IndexMetadata, SourceHandling};
 use snapshot::paths::{self, Form};
-use snapshot::repository::{
-    IndexEntry, RepositoryData, SnapshotEntry, cross_check, cross_check_index, parse_latest,
-};
+use snapshot::repository::{RepositoryData, SnapshotEntry, cross_check, cross_check_index};
 use snapshot::selection::{IndexPatterns, IndexSummary};
 use snapshot::shard_paths::{ShardPathType, ShardPaths, list_path};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};

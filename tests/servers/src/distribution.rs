@@ -35,8 +35,41 @@ pub fn cache_dir() -> PathBuf {
     cache.join("backfill-servers")
 }
 
-/// The home of an unpacked distribution, downloaded if need be.
-pub(crate) fn home(product: Product, version: Version) -> Result<PathBuf, Error> {
+/// The home of an unpacked distribution with these plugins (`group:artifact:version`), downloaded if need be.
+pub(crate) fn home(product: Product, version: Version, plugins: &[String]) -> Result<PathBuf, Error> {
+    let plain = plain_home(product, version)?;
+    let Some(name) = plain.file_name().filter(|_| !plugins.is_empty()) else { return Ok(plain) };
+    let artifact = |plugin: &str| plugin.split(':').nth(1).unwrap_or(plugin).to_owned();
+    let artifacts: Vec<String> = plugins.iter().map(|plugin| artifact(plugin)).collect();
+    let dir = cached(&format!("{product}-{version}-with-{}", artifacts.join("-")), |dir| {
+        let home = dir.join(name);
+        link_tree(&plain, &home)?;
+        for (plugin, artifact) in plugins.iter().zip(&artifacts) {
+            maven_copy(&format!("{plugin}:zip"), dir)?;
+            let version = plugin.rsplit(':').next().unwrap_or_default();
+            let zip = dir.join(format!("{artifact}-{version}.zip"));
+            let into = home.join("plugins").join(artifact);
+            fs::create_dir_all(&into).at(&into)?;
+            unpack(&zip, &into)?;
+            fs::remove_file(&zip).at(&zip)?;
+        }
+        Ok(())
+    })?;
+    Ok(dir.join(name))
+}
+
+/// The same directories with the same files, none of them copied.
+fn link_tree(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::create_dir_all(to).at(to)?;
+    for entry in fs::read_dir(from).at(from)? {
+        let entry = entry.at(from)?;
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() { link_tree(&from, &to)? } else { fs::hard_link(&from, &to).at(&to)? }
+    }
+    Ok(())
+}
+
+fn plain_home(product: Product, version: Version) -> Result<PathBuf, Error> {
     let release = Release::of(product, version)?;
     let name = format!("{product}-{version}");
     let dir = cached(&name, |dir| {

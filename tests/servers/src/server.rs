@@ -62,6 +62,8 @@ pub struct ServerSpec {
     pub repo_dirs: Vec<PathBuf>,
     /// Further settings of its configuration file.
     pub settings: Vec<(String, Value)>,
+    /// Plugins, each as Maven's `group:artifact:version` of its zip file.
+    pub plugins: Vec<String>,
     /// The port to listen on (the one after it is used between nodes); without it, a free one.
     pub port: Option<u16>,
 }
@@ -76,6 +78,7 @@ impl ServerSpec {
             heap: "512m".to_owned(),
             repo_dirs: Vec::new(),
             settings: Vec::new(),
+            plugins: Vec::new(),
             port: None,
         }
     }
@@ -98,6 +101,13 @@ impl ServerSpec {
     #[must_use]
     pub fn setting(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// With a plugin, as Maven's `group:artifact:version` of its zip file.
+    #[must_use]
+    pub fn plugin(mut self, plugin: &str) -> Self {
+        self.plugins.push(plugin.to_owned());
         self
     }
 
@@ -137,7 +147,7 @@ impl FromStr for ServerSpec {
 /// When a program that is needed is missing, or the download fails.
 pub fn fetch(spec: &ServerSpec) -> Result<(), Error> {
     jdk::home(Release::of(spec.product, spec.version)?.java)?;
-    distribution::home(spec.product, spec.version).map(drop)
+    distribution::home(spec.product, spec.version, &spec.plugins).map(drop)
 }
 
 /// A running server. It ends when this value is dropped, and when the process that started it ends, however that
@@ -162,7 +172,7 @@ impl Server {
         let account = Account::of_servers()?;
         let release = Release::of(spec.product, spec.version)?;
         let java = jdk::home(release.java)?;
-        let home = distribution::home(spec.product, spec.version)?;
+        let home = distribution::home(spec.product, spec.version, &spec.plugins)?;
 
         let dir = tempfile::Builder::new().prefix("backfill-server-").tempdir().at(std::env::temp_dir())?;
         check_open(dir.path(), &account, "TMPDIR")?;

@@ -96,6 +96,7 @@ fn sources_that_are_not_whole_are_told_and_withheld() {
         (json!([]), FilteredSources::None, ""),
         (source(json!({"enabled": false})), FilteredSources::None, "disabled"),
         (source(json!({"mode": "synthetic"})), FilteredSources::None, "synthetic"),
+        (json!([{"_doc": {"properties": {"v": {"type": "knn_vector"}}}}]), FilteredSources::None, ""),
         (source(json!({"excludes": ["a"]})), FilteredSources::All, "--allow-partial-source"),
         (
             json!([{"a": {"_source": {"includes": ["x"]}}}, {"b": {}}]),

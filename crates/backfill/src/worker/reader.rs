@@ -18,6 +18,7 @@ use crate::source::{Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
 use lucene::stored_fields::{Block, BlockDecoder, StoredDocument};
 use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
+use snapshot::masked_vectors::MaskedVectors;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::Sender;
 
@@ -190,7 +191,10 @@ impl ChunkReader {
         let header = segment.data_header().await?;
         let file = format!("{}/{}", segment.location(), segment.data_file());
         let live = at.live.insert(live).clone();
-        let documents = DocumentReader::new(&segment.fields);
+        let documents = Sources {
+            reader: DocumentReader::new(&segment.fields),
+            masked: MaskedVectors::of(&segment.info.attributes),
+        };
         let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
         let mut offset = range.start + at.crc.len;
         let mut feed = Feed::new(segment.clone(), offset..range.end, self.fetch_bytes, self.fetch_ahead);
@@ -322,6 +326,12 @@ fn damage_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
     move |error| RangeStop::Damage(format!("{}: {error}", segment.location()))
 }
 
+/// What is to be known of a segment to read its documents.
+struct Sources {
+    reader: DocumentReader,
+    masked: MaskedVectors,
+}
+
 /// Gathers documents into batches.
 struct Output {
     chunk: Arc<Chunk>,
@@ -341,10 +351,10 @@ impl Output {
         self.consumed += bytes.len() as u64;
     }
 
-    fn push(&mut self, position: Position, document: &StoredDocument<'_>, reader: &DocumentReader) {
+    fn push(&mut self, position: Position, document: &StoredDocument<'_>, sources: &Sources) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        match reader.read(document, &mut scratch) {
-            Ok(Interpreted::Root(root)) => self.push_root(position, &root),
+        match sources.reader.read(document, &mut scratch) {
+            Ok(Interpreted::Root(root)) => self.push_root(position, &root, &sources.masked),
             Ok(Interpreted::NestedChild) => self.stretch.counters.nested += 1,
             // Tombstones are soft-deleted, so one that is alive is a document of which nothing else is left.
             Ok(Interpreted::Tombstone) => {
@@ -355,7 +365,7 @@ impl Output {
         self.scratch = scratch;
     }
 
-    fn push_root(&mut self, position: Position, root: &Root<'_>) {
+    fn push_root(&mut self, position: Position, root: &Root<'_>, masked: &MaskedVectors) {
         let plan = self.index.clone();
         let index = plan.destination_of(root.doc_type);
         let (error_type, reason, source) = match &root.source {
@@ -364,6 +374,12 @@ impl Output {
                 "the index stores only a part of _source (includes or excludes)".to_owned(),
                 Some(*source),
             ),
+            // Vectors could be put in again here; the mask in their place must not reach the target.
+            Source::Json(source) if !root.recovered && masked.missing_in(source).is_some() => {
+                let field = masked.missing_in(source).unwrap_or_default();
+                let why = format!("the index stores _source without the vector of {field}");
+                ("masked_source", why, Some(*source))
+            }
             Source::Json(source) => match index {
                 Some(index) => return self.push_source(position, root, source, index, &plan),
                 None => {

@@ -26,6 +26,8 @@ pub enum SourceHandling {
     Synthetic,
     /// Nothing; OpenSearch puts it together from other structures when asked (derived source).
     Derived,
+    /// All of it but the vectors, in whose places stand masks; see [`crate::masked_vectors`].
+    WithoutVectors,
 }
 
 /// What an index's mappings mean for reading its documents.
@@ -74,15 +76,20 @@ impl Mappings {
         let types = || by_type.iter().filter(|(name, _)| name != "_default_");
         let mappings = || by_type.iter().map(|(_, mapping)| mapping);
         let by_settings = || source_by_settings(settings);
-        let mut sources: Vec<_> = types()
-            .map(|(name, m)| (name.clone(), source(m.get("_source")).unwrap_or_else(by_settings)))
-            .collect();
+        let masks = settings.get("index.knn.derived_source.enabled").is_some_and(|v| v == "true");
+        let handling = |mapping: &Map<String, Value>| match source(mapping.get("_source")) {
+            None | Some(SourceHandling::Enabled) if masks && has_field_of(mapping, "knn_vector") => {
+                SourceHandling::WithoutVectors
+            }
+            own => own.unwrap_or_else(by_settings),
+        };
+        let mut sources: Vec<_> = types().map(|(name, m)| (name.clone(), handling(m))).collect();
         if sources.is_empty() {
             sources.push((String::new(), by_settings()));
         }
         Ok(Self {
             sources,
-            has_nested: mappings().any(has_nested),
+            has_nested: mappings().any(|m| has_field_of(m, "nested")),
             routing_required: mappings().any(|m| is_true(m.get("_routing").and_then(|r| r.get("required")))),
             types: types().map(|(name, _)| name.clone()).collect(),
         })
@@ -144,13 +151,13 @@ fn source_by_settings(settings: &BTreeMap<String, String>) -> SourceHandling {
     }
 }
 
-/// Whether any field below is nested; objects lie only as deep as the reader of JSON lets them.
-fn has_nested(mapping: &Map<String, Value>) -> bool {
+/// Whether any field below is of this type; objects lie only as deep as the reader of JSON lets them.
+fn has_field_of(mapping: &Map<String, Value>, kind: &str) -> bool {
     let Some(properties) = mapping.get("properties").and_then(Value::as_object) else { return false };
     properties
         .values()
         .filter_map(Value::as_object)
-        .any(|field| field.get("type").and_then(Value::as_str) == Some("nested") || has_nested(field))
+        .any(|field| field.get("type").and_then(Value::as_str) == Some(kind) || has_field_of(field, kind))
 }
 
 #[cfg(test)]
@@ -192,6 +199,19 @@ mod tests {
         for (value, settings, handling) in cases {
             let mappings = parse(&json!([{"_doc": {"_source": value}}]), settings).unwrap();
             assert_eq!(mappings.sources, [("_doc".to_owned(), handling)], "{value} {settings:?}");
+        }
+    }
+
+    #[test]
+    fn sources_of_indices_with_vectors_may_lack_them() {
+        let vector = json!({"properties": {"o": {"properties": {"v": {"type": "knn_vector"}}}}});
+        let masks = ("index.knn.derived_source.enabled", "true");
+        for (mapping, setting, handling) in [
+            (&vector, masks, SourceHandling::WithoutVectors),
+            (&vector, (masks.0, "false"), SourceHandling::Enabled),
+            (&json!({"properties": {}}), masks, SourceHandling::Enabled),
+        ] {
+            assert_eq!(parse(&json!({"_doc": mapping}), &[setting]).unwrap().sources[0].1, handling);
         }
     }
 
