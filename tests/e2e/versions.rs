@@ -78,7 +78,7 @@ impl Wanted {
             } else {
                 doc.kind = None;
             }
-            if ["filtered", "no_source"].contains(&doc.index.as_str()) || doc.sent.is_some() {
+            if ["filtered", "no_source", "vectors"].contains(&doc.index.as_str()) || doc.sent.is_some() {
                 withheld.insert(Key::of(&doc), doc);
             } else {
                 whole.add(doc);
