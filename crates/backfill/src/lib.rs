@@ -13,6 +13,7 @@ pub mod model;
 pub mod plan;
 pub mod planning;
 pub mod ports;
+pub mod reconcile;
 pub mod source;
 pub mod status;
 pub mod verify;

@@ -1,10 +1,11 @@
 //! Planning in pieces, again and by several at once.
 
-use super::{granted, plan, store_plan};
+use super::{DOCS, granted, plan, progress, store_plan};
 use backfill::chunking::queue_order;
 use backfill::model::{Chunk, ChunkId, Planning, Run, RunId, RunState, Shard};
 use backfill::planning::send_messages;
-use backfill::ports::{Checkpoints, Creation, Message, Queue, StoreError};
+use backfill::ports::{Checkpoints, Creation, Message, Queue, Sample, StoreError};
+use backfill::reconcile::{is_lost, reconcile};
 use std::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ pub async fn planning(store: &dyn Checkpoints) {
     shards_are_stored_once(store).await;
     planning_only_goes_forward(store).await;
     messages_are_sent_once_and_in_order(store).await;
+    lost_messages_are_sent_again(store).await;
 }
 
 async fn newest(store: &dyn Checkpoints) -> Option<RunId> {
@@ -154,4 +156,32 @@ async fn messages_are_sent_once_and_in_order(store: &dyn Checkpoints) {
     // A planner that knows less finds out.
     let at = send_messages(store, &queue, &run.id, Planning::Messages(0), &go_on).await.unwrap();
     assert_eq!((at, queue.sent.lock().unwrap().len()), (Planning::Complete, 3600));
+}
+
+async fn lost_messages_are_sent_again(store: &dyn Checkpoints) {
+    let (run, shards, chunks) = plan("lost", 1, 2);
+    store_plan(store, &run, &shards, &chunks).await;
+    let queue = Brittle { pages: Mutex::new(9), sent: Mutex::default() };
+    let done = granted(store, &run.id, &chunks[1].id, 0, 60).await;
+    store.complete(&run.id, &done.id, 1, &progress(&done, DOCS)).await.unwrap();
+    granted(store, &run.id, &chunks[2].id, 0, 60).await;
+    let id = &run.id;
+    let summary = |now| async move { store.summary(id, now).await.unwrap() };
+    assert!(!is_lost(&summary(59).await, 0, 0, 59), "a chunk is held");
+    let ended = summary(100).await;
+    assert!(is_lost(&ended, 0, 0, 100));
+    assert!(!is_lost(&ended, 1, 0, 100), "there is a message");
+    assert!(!is_lost(&ended, 0, 50, 100), "nobody has looked at it for so long");
+    let counters = ended.counters;
+    let sample = |at, documents| Sample { at, documents, stored_bytes: counters.stored_bytes };
+    store.add_sample(id, &sample(40, counters.documents() - 1)).await.unwrap();
+    store.add_sample(id, &sample(60, counters.documents())).await.unwrap();
+    let watched = summary(100).await;
+    assert!(!is_lost(&watched, 0, 50, 100) && is_lost(&watched, 0, 50, 110));
+    assert_eq!(reconcile(store, &queue, &watched, 0, 50, 100).await.unwrap(), 0);
+    assert_eq!(reconcile(store, &queue, &watched, 0, 50, 110).await.unwrap(), 3);
+    let expected = [&chunks[0], &chunks[2], &chunks[3]].map(|chunk| chunk.id.clone());
+    assert_eq!(*queue.sent.lock().unwrap(), expected);
+    store.set_state(id, RunState::Stopped, 120, &[]).await.unwrap();
+    assert!(!is_lost(&summary(120).await, 0, 50, 120));
 }
