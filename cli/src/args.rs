@@ -422,10 +422,16 @@ pub enum FileCompression {
     Gzip,
 }
 
-/// Where the state of a local backfill is.
+/// Where the state of a backfill is: in a file on this machine, or in a stack on AWS.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "State")]
 pub struct StateArgs {
+    /// Run on AWS, in the deployed stack of this name
+    #[arg(long, value_name = "NAME", env = "BACKFILL_STACK", conflicts_with = "local")]
+    pub stack: Option<String>,
+    /// AWS region of the stack
+    #[arg(long, value_name = "REGION", env = "BACKFILL_REGION")]
+    pub region: Option<String>,
     /// Run on this machine, without AWS
     #[arg(long, env = "BACKFILL_LOCAL")]
     pub local: bool,
@@ -440,6 +446,16 @@ pub struct ChunkArgs {
     /// Stored-field bytes in a chunk, about
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size, env = "BACKFILL_CHUNK_SIZE")]
     pub chunk_size: u64,
+}
+
+/// The size of chunks, unless another one is asked for.
+const CHUNK_SIZE: u64 = 256 << 20;
+
+impl ChunkArgs {
+    /// The size, if it is not the usual one.
+    pub fn changed(&self) -> Option<u64> {
+        Some(self.chunk_size).filter(|size| *size != CHUNK_SIZE)
+    }
 }
 
 /// What becomes of documents that cannot go as they are.

@@ -118,6 +118,27 @@ pub struct FsRepository {
 pub struct Backfill {
     /// A backfill on this machine.
     pub local: Option<LocalBackfill>,
+    /// A backfill elsewhere.
+    pub reindex_from_snapshot: Option<ReindexFromSnapshot>,
+}
+
+/// A backfill elsewhere. What runs on other platforms is for other tools.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct ReindexFromSnapshot {
+    /// In a stack on AWS.
+    pub lambda: Option<LambdaBackfill>,
+}
+
+/// A backfill in a stack on AWS.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LambdaBackfill {
+    /// Name of the stack.
+    pub stack_name: String,
+    /// Region of the stack.
+    #[serde(default)]
+    pub aws_region: Option<String>,
 }
 
 /// A backfill on this machine.
@@ -231,6 +252,10 @@ backfill:
         assert_eq!(config.target_cluster.unwrap().sigv4.unwrap().service.as_deref(), Some("aoss"));
         assert_eq!(config.snapshot.unwrap().s3.unwrap().repo_uri, "s3://bucket/prefix");
         assert_eq!(config.backfill.unwrap().local.unwrap().workers, Some(3));
+        let lambda = "backfill: {reindex_from_snapshot: {lambda: {stack_name: s, aws_region: eu-west-1}}}";
+        let lambda =
+            Config::parse(lambda).unwrap().backfill.unwrap().reindex_from_snapshot.unwrap().lambda.unwrap();
+        assert_eq!((lambda.stack_name.as_str(), lambda.aws_region.as_deref()), ("s", Some("eu-west-1")));
         let no_auth = Config::parse("target_cluster: {endpoint: x, no_auth: }").unwrap();
         assert_eq!(no_auth.target_cluster.unwrap().endpoint, "x");
         assert!(Config::parse(" \n").unwrap().snapshot.is_none());
@@ -243,6 +268,7 @@ backfill:
             ("target_cluster: {endpoint: x, basic: 1}", "basic"),
             ("target_cluster: {basic_auth: {username: u}}", "endpoint is missing"),
             ("target_cluster: {endpoint: x, no_auth: 1, sigv4: {}}", "exclude"),
+            ("backfill: {reindex_from_snapshot: {lambda: {stack: s}}}", "stack"),
             ("snapshot: {s3: {repo_uri: a}, fs: {repo_path: b}}", "exclude"),
         ];
         for (text, part) in cases {

@@ -30,6 +30,13 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// The meaning of a code, as a function of a stack sends it.
+    pub fn from_code(code: u8) -> Exit {
+        let known = [Exit::Usage, Exit::FailedDocuments, Exit::GaveUpWaiting, Exit::Snapshot, Exit::Target];
+        let known = known.into_iter().chain([Exit::Interrupted]).find(|exit| *exit as u8 == code);
+        known.unwrap_or(Exit::Error)
+    }
+
     /// The code of a backfill that ended before its end, by whose fault it was.
     pub fn of(cause: Cause) -> Exit {
         match cause {
@@ -108,6 +115,16 @@ impl From<target::ConfigError> for CommandError {
 impl From<aws::OpenError> for CommandError {
     fn from(error: aws::OpenError) -> CommandError {
         CommandError::usage(error.to_string())
+    }
+}
+
+impl From<aws::AwsError> for CommandError {
+    fn from(error: aws::AwsError) -> CommandError {
+        let exit = match error.kind {
+            aws::Fault::Credentials | aws::Fault::Invalid | aws::Fault::NotFound => Exit::Usage,
+            _ => Exit::Error,
+        };
+        CommandError::new(exit, error.to_string())
     }
 }
 

@@ -134,6 +134,29 @@ pub fn state_file(args: &StateArgs, config: &Config) -> PathBuf {
         .unwrap_or_else(|| PathBuf::from(DEFAULT_STATE))
 }
 
+/// A stack on AWS, by its settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackSetting {
+    /// Its name.
+    pub name: String,
+    /// Its region, if it is not the SDK's own.
+    pub region: Option<String>,
+}
+
+/// The stack that is meant: flag and environment first, then the file. Nothing if the state is on this machine.
+pub fn stack(args: &StateArgs, config: &Config) -> Option<StackSetting> {
+    let backfill = config.backfill.as_ref();
+    let file = backfill.and_then(|b| b.reindex_from_snapshot.as_ref()).and_then(|r| r.lambda.as_ref());
+    let region = || args.region.clone().or_else(|| file.and_then(|f| f.aws_region.clone()));
+    match (&args.stack, file) {
+        _ if args.local => None,
+        (Some(name), _) => Some(StackSetting { name: name.clone(), region: region() }),
+        _ if args.state.is_some() => None,
+        (None, Some(file)) => Some(StackSetting { name: file.stack_name.clone(), region: region() }),
+        (None, None) => None,
+    }
+}
+
 /// Where documents go, by its settings.
 #[derive(Clone, Debug)]
 pub enum TargetSetting {
@@ -317,5 +340,33 @@ fn service(name: Option<&str>, which: &str) -> Result<Service> {
         None | Some("es") => Ok(Service::Es),
         Some("aoss") => Ok(Service::Aoss),
         Some(other) => Err(CommandError::usage(format!("--{which}-service is es or aoss, not {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Backfill, LambdaBackfill, ReindexFromSnapshot};
+
+    #[test]
+    fn the_stack_is_that_of_the_flag_or_the_file_unless_the_state_is_here() {
+        let lambda = LambdaBackfill { stack_name: "file".to_owned(), aws_region: Some("r".to_owned()) };
+        let reindex_from_snapshot = Some(ReindexFromSnapshot { lambda: Some(lambda) });
+        let backfill = Some(Backfill { local: None, reindex_from_snapshot });
+        let (config, nothing) = (Config { backfill, ..Config::default() }, Config::default());
+        let args = |stack: Option<&str>, local, state: Option<&str>| StateArgs {
+            stack: stack.map(str::to_owned),
+            region: None,
+            local,
+            state: state.map(PathBuf::from),
+        };
+        let name = |args: &StateArgs, config| stack(args, config).map(|s: StackSetting| s.name);
+        assert_eq!(name(&args(None, false, None), &nothing), None);
+        assert_eq!(name(&args(Some("flag"), false, None), &nothing).as_deref(), Some("flag"));
+        assert_eq!(name(&args(None, false, None), &config).as_deref(), Some("file"));
+        assert_eq!(name(&args(Some("flag"), false, Some("x.db")), &config).as_deref(), Some("flag"));
+        assert_eq!(name(&args(None, true, None), &config), None);
+        assert_eq!(name(&args(None, false, Some("x.db")), &config), None);
+        assert_eq!(stack(&args(None, false, None), &config).unwrap().region.as_deref(), Some("r"));
     }
 }

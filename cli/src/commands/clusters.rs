@@ -1,10 +1,10 @@
 //! `console clusters cat-indices | connection-check`.
 
-use super::{Context, open_snapshot, print_json, print_line};
+use super::{Context, open_snapshot, print_json, print_line, stack};
 use crate::args::{ClustersArgs, Which};
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, cat_bytes, table};
-use crate::settings::{RepositorySetting, TargetSetting, snapshot_name, source_cluster};
+use crate::settings::{TargetSetting, snapshot_name, source_cluster};
 use backfill::model::Selection;
 use backfill::ports::Blobs;
 use backfill::source::{IndexSource, ShardSource};
@@ -81,7 +81,7 @@ async fn cluster_rows(cluster: &Cluster) -> Result<Vec<Vec<String>>> {
 
 /// The table of a source cluster that is gone, made from the snapshot: exact counts by the segments' metadata.
 async fn snapshot_rows(context: &Context<'_>, args: &ClustersArgs) -> Result<(String, Vec<Vec<String>>)> {
-    let blobs = RepositorySetting::new(&args.repository, context.config)?.open().await?;
+    let blobs = stack::repository(context, &args.repository).await?.open().await?;
     let name = snapshot_name(&args.snapshot, context.config);
     let (repository, opened) = open_snapshot(blobs.clone(), &name, true).await?;
     let patterns = args.snapshot.index.clone().unwrap_or_else(|| "*".to_owned());
@@ -164,7 +164,7 @@ pub(super) async fn connection_check(context: &Context<'_>, args: &ClustersArgs)
         let checked = match source_cluster(&args.source, context.config)? {
             Some(cluster) => cluster.check().await.map_err(CommandError::from),
             None => {
-                let blobs = RepositorySetting::new(&args.repository, context.config)?.open().await?;
+                let blobs = stack::repository(context, &args.repository).await?.open().await?;
                 backfill::source::Repository::open(blobs).await.map(drop).map_err(CommandError::from)
             }
         };

@@ -1,10 +1,10 @@
 //! `backfill scale | stop`: steer a run from another terminal.
 
-use super::status::LocalState;
+use super::state::{LocalState, State};
 use super::{Context, print_json, print_line};
 use crate::args::StateArgs;
 use crate::exit::{CommandError, Exit, Result};
-use backfill::model::RunState;
+use backfill::model::{Run, RunState};
 use backfill::ports::{Checkpoints, Clock, SystemClock};
 use local::{Mode, RunnerLock};
 use std::path::Path;
@@ -15,14 +15,26 @@ const MAX_WORKERS: u32 = 256;
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) async fn scale(context: &Context<'_>, workers: u32, args: &StateArgs) -> Result<Exit> {
-    check_workers(workers)?;
-    let state = LocalState::open(args, context, Mode::ReadWriteExisting)?;
+    let state = State::open(args, context, Mode::ReadWriteExisting).await?;
+    if let State::Local(_) = state {
+        check_workers(workers)?;
+    }
     let run = state.run().await?;
     if run.state.is_finished() {
         return Err(CommandError::other(format!("run {} has ended: there is nothing to scale", run.id)));
     }
-    state.store.set_desired_workers(&run.id, workers).await?;
-    let active = RunnerLock::is_held(&state.path);
+    let active = match &state {
+        State::Local(local) => {
+            local.store.set_desired_workers(&run.id, workers).await?;
+            RunnerLock::is_held(&local.path)
+        }
+        State::Stack(stack) => {
+            // Workers of a run that is stopped come when it is started again.
+            let active = run.state == RunState::Running;
+            stack.scale(&run, workers, active).await?;
+            active
+        }
+    };
     if context.json {
         print_json(&serde_json::json!({"run": run.id.0, "desired": workers, "active": active}))?;
     } else if active {
@@ -54,8 +66,23 @@ pub(super) fn lock(state: &Path, advice: &str) -> Result<RunnerLock> {
 }
 
 pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateArgs) -> Result<Exit> {
-    let state = LocalState::open(args, context, Mode::ReadWriteExisting)?;
+    let state = State::open(args, context, Mode::ReadWriteExisting).await?;
     let run = state.run().await?;
+    match &state {
+        State::Local(local) => stop_local(local, &run, timeout).await?,
+        State::Stack(stack) => stack.stop(&run, timeout).await?,
+    }
+    if context.json {
+        print_json(&state.report().await?)?;
+    } else {
+        print_line("Backfill stopped successfully.");
+        print_line(&state.report().await?.conclusion());
+    }
+    Ok(Exit::Done)
+}
+
+/// Stops a run on this machine, and waits until its process has ended.
+async fn stop_local(state: &LocalState, run: &Run, timeout: Duration) -> Result<()> {
     if run.state == RunState::Running {
         state.store.set_state(&run.id, RunState::Stopped, SystemClock.now(), &run.damage).await?;
     }
@@ -67,11 +94,5 @@ pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateA
         }
         tokio::time::sleep(POLL).await;
     }
-    if context.json {
-        print_json(&state.report().await?)?;
-    } else {
-        print_line("Backfill stopped successfully.");
-        print_line(&state.report().await?.conclusion());
-    }
-    Ok(Exit::Done)
+    Ok(())
 }

@@ -1,13 +1,13 @@
 //! `backfill describe`: all that is recorded of a run.
 
 use super::failed::indices;
-use super::status::LocalState;
+use super::state::State;
 use super::{Context, print_json, print_line};
 use crate::args::DescribeArgs;
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table, utc, worked};
 use backfill::model::{Chunk, ChunkState, Counters, Millis, Run, Shard, WriteMode};
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, IndexSummary, Summary, SystemClock};
+use backfill::ports::{Clock, IndexSummary, Summary, SystemClock};
 use local::Mode;
 use serde::Serialize;
 use serde_json::json;
@@ -25,12 +25,12 @@ struct ShardProgress<'a> {
 }
 
 pub(super) async fn describe(context: &Context<'_>, args: &DescribeArgs) -> Result<Exit> {
-    let state = LocalState::open(&args.state, context, Mode::ReadOnlyExisting)?;
+    let state = State::open(&args.state, context, Mode::ReadOnlyExisting).await?;
     let run = state.run_named(args.run.as_deref()).await?;
     let wanted = args.index.as_deref().map(|patterns| indices(patterns, &run)).transpose()?;
     let wanted = |name: &str| wanted.as_ref().is_none_or(|wanted| wanted.contains(name));
     let now = SystemClock.now();
-    let summary = state.store.summary(&run.id, now).await?;
+    let summary = state.checkpoints().summary(&run.id, now).await?;
     let location = state.failed().location(&run.id);
     let chosen: Vec<&IndexSummary> = summary.indices.iter().filter(|index| wanted(&index.index)).collect();
     if context.json {
@@ -44,11 +44,11 @@ pub(super) async fn describe(context: &Context<'_>, args: &DescribeArgs) -> Resu
         print_indices(&run, &chosen);
     }
     let mut rows = Vec::new();
-    for shard in state.store.shards(&run.id).await? {
+    for shard in state.checkpoints().shards(&run.id).await? {
         if !wanted(&shard.id.index) {
             continue;
         }
-        let chunks = state.store.chunks(&run.id, &shard.id).await?;
+        let chunks = state.checkpoints().chunks(&run.id, &shard.id).await?;
         let progress = ShardProgress::new(&shard, &chunks, now);
         if context.json {
             print_json(&json!({ "shard": progress }))?;

@@ -1,19 +1,18 @@
 //! `backfill failed-documents location | count | list`.
 
-use super::status::LocalState;
+use super::state::State;
 use super::{Context, print_json, print_line};
 use crate::args::{FailedArgs, StateArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, table};
 use backfill::failed::{Reader, Wanted};
 use backfill::model::Run;
-use backfill::ports::FailedDocuments;
 use local::Mode;
 use snapshot::selection::{IndexPatterns, IndexSummary};
 use std::collections::{BTreeMap, HashSet};
 
 pub(super) async fn location(context: &Context<'_>, args: &StateArgs) -> Result<Exit> {
-    let state = LocalState::open(args, context, Mode::ReadOnlyExisting)?;
+    let state = State::open(args, context, Mode::ReadOnlyExisting).await?;
     let location = state.failed().location(&state.run().await?.id);
     if context.json {
         print_json(&serde_json::json!({ "location": location }))?;
@@ -24,11 +23,12 @@ pub(super) async fn location(context: &Context<'_>, args: &StateArgs) -> Result<
 }
 
 pub(super) async fn count(context: &Context<'_>, filter: &FailedArgs, args: &StateArgs) -> Result<Exit> {
-    let state = LocalState::open(args, context, Mode::ReadOnlyExisting)?;
+    let state = State::open(args, context, Mode::ReadOnlyExisting).await?;
     let (failed, run) = (state.failed(), state.run().await?);
     let wanted = wanted(filter, &run)?;
     let mut by_index = BTreeMap::<String, BTreeMap<String, u64>>::new();
-    let mut reader = Reader::open(&state.store, &failed, &run.id, |index| wanted.index(index)).await?;
+    let mut reader =
+        Reader::open(state.checkpoints(), failed.as_ref(), &run.id, |index| wanted.index(index)).await?;
     while let Some(record) = reader.next().await? {
         if wanted.error_type(&record.error_type) {
             *by_index.entry(record.index).or_default().entry(record.error_type).or_default() += 1;
@@ -65,10 +65,11 @@ pub(super) async fn list(
     limit: usize,
     args: &StateArgs,
 ) -> Result<Exit> {
-    let state = LocalState::open(args, context, Mode::ReadOnlyExisting)?;
+    let state = State::open(args, context, Mode::ReadOnlyExisting).await?;
     let (failed, run) = (state.failed(), state.run().await?);
     let wanted = wanted(filter, &run)?;
-    let mut reader = Reader::open(&state.store, &failed, &run.id, |index| wanted.index(index)).await?;
+    let mut reader =
+        Reader::open(state.checkpoints(), failed.as_ref(), &run.id, |index| wanted.index(index)).await?;
     let mut listed = 0;
     while listed < limit
         && let Some(record) = reader.next().await?

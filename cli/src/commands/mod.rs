@@ -8,7 +8,9 @@ mod plan;
 mod reset;
 mod retry;
 mod snapshots;
+mod stack;
 mod start;
+mod state;
 mod status;
 mod verify;
 

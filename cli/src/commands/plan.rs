@@ -1,14 +1,15 @@
 //! `backfill plan`: what start would do.
 
 use super::snapshots::{Described, index_table};
+use super::stack::repository;
 use super::{Context, open_snapshot, print_json, print_line};
 use crate::args::PlanArgs;
 use crate::exit::{Exit, Result};
 use crate::render::{bytes, count};
-use crate::settings::{RepositorySetting, handling, selection, snapshot_name};
+use crate::settings::{handling, selection, snapshot_name};
 
 pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit> {
-    let blobs = RepositorySetting::new(&args.repository, context.config)?.open().await?;
+    let blobs = repository(context, &args.repository).await?.open().await?;
     let name = snapshot_name(&args.snapshot, context.config);
     let (repository, opened) = open_snapshot(blobs, &name, args.snapshot.allow_partial).await?;
     let selection = selection(&args.snapshot, context.config);

@@ -1,28 +1,30 @@
 //! `backfill reset`: forget a run.
 
 use super::control::lock;
-use super::status::LocalState;
+use super::state::State;
 use super::{Context, print_json, print_line};
 use crate::args::ResetArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::count;
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, SystemClock};
+use backfill::ports::{Clock, SystemClock};
 use local::Mode;
 use std::io::{IsTerminal, Write};
 
 pub(super) async fn reset(context: &Context<'_>, args: &ResetArgs) -> Result<Exit> {
-    let state = LocalState::open(&args.state, context, Mode::ReadWriteExisting)?;
+    let state = State::open(&args.state, context, Mode::ReadWriteExisting).await?;
+    let advice = "stop it with `backfill stop` first, or forget the run under it with --force";
     // Whoever holds the lock may hold leases. Without it they are those of the dead.
-    let _lock = if args.force {
-        None
-    } else {
-        Some(lock(
-            &state.path,
-            "stop it with `backfill stop` first, or forget the run under it with --force",
-        )?)
+    let _lock = match &state {
+        State::Local(local) if !args.force => Some(lock(&local.path, advice)?),
+        _ => None,
     };
     let run = state.run_named(args.run.as_deref()).await?;
-    let counters = state.store.summary(&run.id, SystemClock.now()).await?.counters;
+    if let State::Stack(stack) = &state
+        && !args.force
+    {
+        stack.check_idle(&run, advice).await?;
+    }
+    let counters = state.checkpoints().summary(&run.id, SystemClock.now()).await?.counters;
     let failed = state.failed();
     let location = failed.location(&run.id);
     let arrived = counters.indexed + counters.already_there;
@@ -41,7 +43,7 @@ pub(super) async fn reset(context: &Context<'_>, args: &ResetArgs) -> Result<Exi
     if args.failed_documents {
         failed.delete(&run.id).await?;
     }
-    state.store.delete_run(&run.id).await?;
+    state.checkpoints().delete_run(&run.id).await?;
     let kept = counters.failed > 0 && !args.failed_documents;
     if context.json {
         print_json(&serde_json::json!({

@@ -3,7 +3,7 @@
 use super::control::lock;
 use super::failed::wanted;
 use super::start::{cancel_on_signal, flow_limits, wait_for_target};
-use super::status::LocalState;
+use super::state::State;
 use super::{Context, print_json, print_line};
 use crate::args::{RetryArgs, TargetArgs};
 use crate::exit::{CommandError, Exit, Result};
@@ -11,7 +11,7 @@ use crate::render::{Align, count, table};
 use crate::settings::TargetSetting;
 use backfill::failed::{IndexRetry, Retry, RetryError, RetryReport};
 use backfill::model::Run;
-use backfill::ports::{Checkpoints, Clock, SystemClock};
+use backfill::ports::{Clock, SystemClock};
 use backfill::worker::WorkerOptions;
 use backfill::worker::flow::Flow;
 use local::Mode;
@@ -19,9 +19,16 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exit> {
-    let state = LocalState::open(&args.state, context, Mode::ReadWriteExisting)?;
-    let _lock = lock(&state.path, "wait for its end, or stop it with `backfill stop`, then try again")?;
+    let state = State::open(&args.state, context, Mode::ReadWriteExisting).await?;
+    let advice = "wait for its end, or stop it with `backfill stop`, then try again";
+    let _lock = match &state {
+        State::Local(local) => Some(lock(&local.path, advice)?),
+        State::Stack(_) => None,
+    };
     let run = state.run().await?;
+    if let State::Stack(stack) = &state {
+        stack.check_idle(&run, advice).await?;
+    }
     let wanted = wanted(&args.filter, &run)?;
     let setting = target_of(context, args, &run)?;
     let target = setting.open()?;
@@ -34,8 +41,8 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let (failed, clock) = (state.failed(), Arc::new(SystemClock));
     let retry = Retry {
         run: &run,
-        checkpoints: &state.store,
-        failed: &failed,
+        checkpoints: state.checkpoints(),
+        failed: failed.as_ref(),
         target: target.as_ref(),
         clock: clock.clone(),
         flow: Arc::new(Mutex::new(Flow::new(flow_limits(&args.send), clock.now()))),
@@ -48,7 +55,7 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let ended = retry.run(&wanted, &stop, &mut report).await;
     signals.abort();
     // What was done before an error stays done: it is told in any case.
-    let left = state.store.summary(&run.id, clock.now()).await?.counters.failed;
+    let left = state.checkpoints().summary(&run.id, clock.now()).await?.counters.failed;
     print(context, &run, &report, left)?;
     ended?;
     Ok(match () {

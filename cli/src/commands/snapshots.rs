@@ -1,10 +1,10 @@
 //! `console snapshot list | describe`: what is in the repository.
 
-use super::{Context, open_snapshot, print_json, print_line};
+use super::{Context, open_snapshot, print_json, print_line, stack};
 use crate::args::{RepositoryArgs, SnapshotArgs};
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table};
-use crate::settings::{RepositorySetting, selection, snapshot_name};
+use crate::settings::{selection, snapshot_name};
 use backfill::indices::Handling;
 use backfill::plan::{Plan, plan};
 use backfill::source::Repository;
@@ -24,7 +24,7 @@ struct Listed {
 }
 
 pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> Result<Exit> {
-    let blobs = RepositorySetting::new(repository, context.config)?.open().await?;
+    let blobs = stack::repository(context, repository).await?.open().await?;
     let repository = Repository::open(blobs).await?;
     let mut infos = repository.snapshot_infos().await?;
     infos.sort_by_key(|info| info.start_millis);
@@ -78,7 +78,7 @@ pub(super) async fn describe(
     repository: &RepositoryArgs,
     snapshot: &SnapshotArgs,
 ) -> Result<Exit> {
-    let blobs = RepositorySetting::new(repository, context.config)?.open().await?;
+    let blobs = stack::repository(context, repository).await?.open().await?;
     // Looking at an incomplete snapshot does no harm.
     let (repository, opened) = open_snapshot(blobs, &snapshot_name(snapshot, context.config), true).await?;
     let selection = selection(snapshot, context.config);

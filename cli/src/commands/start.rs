@@ -1,7 +1,9 @@
 //! `backfill start --local`: the whole job in the foreground.
 
 use super::control::{check_workers, lock};
-use super::status::{LocalState, exit_of};
+use super::stack;
+use super::state::LocalState;
+use super::status::exit_of;
 use super::{Context, open_snapshot, print_json, print_line};
 use crate::args::{SendArgs, StartArgs};
 use crate::exit::{CommandError, Exit, Result};
@@ -26,9 +28,14 @@ use tokio_util::sync::CancellationToken;
 const MAX_FAILURES: u32 = 10;
 
 pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exit> {
+    if let Some(setting) = settings::stack(&args.state, context.config) {
+        return stack::start(context, args, &setting).await;
+    }
     let configured = context.config.backfill.as_ref().is_some_and(|b| b.local.is_some());
     if !args.state.local && !configured {
-        return Err(CommandError::usage("add --local: this program runs backfills on this machine"));
+        return Err(CommandError::usage(
+            "say where it is to run: --stack NAME on AWS, or --local on this machine",
+        ));
     }
     let repository = RepositorySetting::new(&args.repository, context.config)?;
     let target = TargetSetting::new(&args.target, Some(&args.send), context.config)?;
@@ -248,7 +255,7 @@ impl Job<'_> {
     /// Prints what became of the run.
     async fn conclude(&self, id: &RunId) -> Result<Exit> {
         let summary = self.state.store.summary(id, SystemClock.now()).await?;
-        let report = self.state.report().await?;
+        let report = self.state.report(id).await?;
         if self.context.json {
             let indices: Vec<_> = summary.indices.iter().collect();
             print_json(&serde_json::json!({ "summary": report, "indices": indices }))?;

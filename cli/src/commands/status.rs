@@ -1,23 +1,19 @@
 //! `backfill status`.
 
+use super::state::State;
 use super::{Context, print_json, print_line};
-use crate::args::{StateArgs, StatusArgs};
+use crate::args::StatusArgs;
 use crate::exit::{CommandError, Exit, Result};
-use crate::{render, settings};
-use backfill::model::{Run, RunId};
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, StoreError, SystemClock};
-use backfill::status::{BackfillStatus, FleetStatus, Outcome, StatusReport};
-use local::{FsFailedDocuments, LocalFleet, Mode, SqliteStore};
-use std::path::PathBuf;
+use crate::render;
+use backfill::status::{BackfillStatus, Outcome, StatusReport};
+use local::Mode;
 use std::time::{Duration, Instant};
 
 /// How often a watched status is printed.
 const WATCH: Duration = Duration::from_secs(2);
-/// How often a status that is waited for is looked at.
-const POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<Exit> {
-    let state = LocalState::open(&args.state, context, Mode::ReadOnlyExisting)?;
+    let state = State::open(&args.state, context, Mode::ReadOnlyExisting).await?;
     let begun = Instant::now();
     let mut printed: Option<Instant> = None;
     loop {
@@ -43,7 +39,7 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
                 "the backfill still runs; gave up waiting for its end",
             ));
         }
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(state.poll()).await;
     }
 }
 
@@ -64,53 +60,5 @@ pub(super) fn exit_of(report: &StatusReport) -> Exit {
         Outcome::Failed if !report.damage.is_empty() => Exit::Snapshot,
         Outcome::Failed => report.given_up_cause.map_or(Exit::Error, Exit::of),
         Outcome::Unfinished => Exit::Interrupted,
-    }
-}
-
-/// The state of a local backfill.
-pub(super) struct LocalState {
-    pub(super) path: PathBuf,
-    pub(super) store: SqliteStore,
-}
-
-impl LocalState {
-    pub(super) fn open(args: &StateArgs, context: &Context<'_>, mode: Mode) -> Result<LocalState> {
-        let path = settings::state_file(args, context.config);
-        let store = SqliteStore::open(&path, mode)?;
-        Ok(LocalState { path, store })
-    }
-
-    pub(super) fn failed(&self) -> FsFailedDocuments {
-        FsFailedDocuments::beside(&self.path)
-    }
-
-    /// The newest run.
-    pub(super) async fn run(&self) -> Result<Run> {
-        self.store.latest_run().await?.ok_or_else(|| {
-            CommandError::other(format!("nothing was started with the state file {}", self.path.display()))
-        })
-    }
-
-    /// The run of this name; the newest if none is named.
-    pub(super) async fn run_named(&self, id: Option<&str>) -> Result<Run> {
-        let Some(id) = id else { return self.run().await };
-        match self.store.run(&RunId(id.to_owned())).await {
-            Err(StoreError::NotFound(_)) => Err(CommandError::usage(format!(
-                "there is no run {id} in the state file {}",
-                self.path.display()
-            ))),
-            found => Ok(found?),
-        }
-    }
-
-    /// The status of the newest run.
-    pub(super) async fn report(&self) -> Result<StatusReport> {
-        // Looked at first: a runner that ends in between has written its last by then.
-        let fleet = LocalFleet::new(self.store.clone()).state().await?;
-        let run = self.run().await?;
-        let now = SystemClock.now();
-        let summary = self.store.summary(&run.id, now).await?;
-        let fleet = FleetStatus::new(&fleet, &summary);
-        Ok(StatusReport::new(&summary, fleet, self.failed().location(&run.id), now))
     }
 }

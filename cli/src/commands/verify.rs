@@ -1,10 +1,11 @@
 //! `backfill verify`: compares the snapshot with the target.
 
+use super::stack::repository;
 use super::{Context, open_snapshot, print_json, print_line};
 use crate::args::VerifyArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, count, table};
-use crate::settings::{RepositorySetting, TargetSetting, handling, selection, snapshot_name};
+use crate::settings::{TargetSetting, handling, selection, snapshot_name};
 use async_trait::async_trait;
 use backfill::ports::TargetError;
 use backfill::verify::{Depth, IndexVerification, TargetDocument, VerifiableTarget};
@@ -46,7 +47,7 @@ pub(super) async fn verify(context: &Context<'_>, args: &VerifyArgs) -> Result<E
         return Err(CommandError::usage("verify compares with a cluster: give --target URL"));
     };
     cluster.check().await?;
-    let blobs = RepositorySetting::new(&args.repository, context.config)?.open().await?;
+    let blobs = repository(context, &args.repository).await?.open().await?;
     let name = snapshot_name(&args.snapshot, context.config);
     let (repository, opened) = open_snapshot(blobs, &name, args.snapshot.allow_partial).await?;
     let depth = if args.full { Depth::Full } else { Depth::Sample(args.sample) };
