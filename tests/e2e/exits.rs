@@ -1,7 +1,9 @@
 //! Exit codes, and the one sentence that bad input gets.
 
-use crate::support::{Desk, fixture, repo};
+use crate::support::{Desk, Ended, fixture, repo};
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 #[test]
 fn bad_input_gets_one_sentence_and_its_code() {
@@ -85,4 +87,129 @@ fn another_job_in_the_same_state_file_is_refused_while_one_is_unfinished() {
     // The first has ended: another one may begin.
     start("ndjson:other", &[]).expect(0);
     assert!(desk.path("other").is_dir());
+}
+
+/// A server that gives the same answer to every request.
+fn answering(status: &'static str, body: String) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let (mut request, mut buffer) = (Vec::new(), [0; 4096]);
+            // The bodies of these requests come with their headers.
+            while !request.windows(4).any(|end| end == b"\r\n\r\n") {
+                let read = socket.read(&mut buffer).unwrap();
+                request.extend_from_slice(&buffer[..read]);
+            }
+            let head =
+                format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            // Whoever has gone away needs no answer.
+            let _ = socket.write_all((head + &body).as_bytes());
+        }
+    });
+    address
+}
+
+/// Variables of a process.
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
+/// An error as CloudFormation sends it.
+fn error_of_aws(code: &str, message: &str) -> String {
+    format!(
+        "<ErrorResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><Error><Type>Sender</Type>\
+         <Code>{code}</Code><Message>{message}</Message></Error><RequestId>r</RequestId></ErrorResponse>"
+    )
+}
+
+fn stack_of_aws(status: &str) -> String {
+    format!(
+        "<DescribeStacksResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"><DescribeStacksResult>\
+         <Stacks><member><StackName>s</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime>\
+         <StackStatus>{status}</StackStatus></member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+    )
+}
+
+#[test]
+fn errors_of_aws_get_one_sentence_with_what_to_do() {
+    let denied = || {
+        error_of_aws("AccessDenied", "User: u is not authorized to perform: cloudformation:DescribeStacks")
+    };
+    let absent = || error_of_aws("ValidationError", "Stack with id s does not exist");
+    let key = ("AWS_ACCESS_KEY_ID", "id");
+    let credentials = [key, ("AWS_SECRET_ACCESS_KEY", "secret")];
+    let cases: [(&str, String, Environment<'_>, i32, &str); 9] = [
+        (
+            "400 Bad Request",
+            absent(),
+            &credentials,
+            2,
+            "there is no such stack; check its name, account and region",
+        ),
+        ("403 Forbidden", denied(), &credentials, 1, "add that permission to the role or user"),
+        (
+            "400 Bad Request",
+            error_of_aws("Throttling", "Rate exceeded"),
+            &credentials,
+            1,
+            "try again in a minute",
+        ),
+        ("403 Forbidden", error_of_aws("ExpiredToken", "x"), &credentials, 2, "has expired; log in again"),
+        (
+            "403 Forbidden",
+            error_of_aws("InvalidClientTokenId", "x"),
+            &credentials,
+            2,
+            "check which profile and region",
+        ),
+        (
+            "403 Forbidden",
+            error_of_aws("SignatureDoesNotMatch", "x"),
+            &credentials,
+            2,
+            "check the secret key",
+        ),
+        (
+            "200 OK",
+            stack_of_aws("ROLLBACK_COMPLETE"),
+            &credentials,
+            2,
+            "it is not deployed (ROLLBACK_COMPLETE)",
+        ),
+        ("200 OK", stack_of_aws("CREATE_COMPLETE"), &credentials, 2, "no output CheckpointTable"),
+        ("200 OK", String::new(), &[], 2, "no AWS credentials can be had"),
+    ];
+    let status = |endpoint: Option<&str>, environment: Environment<'_>| -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_backfill"));
+        command
+            .args(["status", "--stack", "s"])
+            .current_dir("/")
+            .env_clear()
+            .envs(environment.iter().copied());
+        command.envs([("AWS_EC2_METADATA_DISABLED", "true"), ("HOME", "/nonexistent")]);
+        command.envs(endpoint.map(|endpoint| ("AWS_ENDPOINT_URL", endpoint))).output().unwrap().into()
+    };
+    let check = |ended: Ended, code: i32, part: &str| {
+        let ended = ended.expect(code);
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+        assert!(ended.stderr.starts_with("error: "), "{part}: {}", ended.stderr);
+        assert_eq!(ended.stderr.trim().lines().count(), 1, "{part}: {}", ended.stderr);
+    };
+    std::thread::scope(|scope| {
+        for (answer, body, environment, code, part) in cases {
+            scope.spawn(move || {
+                let endpoint = answering(answer, body);
+                let environment: Vec<_> = environment.iter().copied().chain([("AWS_REGION", "r")]).collect();
+                check(status(Some(&endpoint), &environment), code, part);
+            });
+        }
+        scope.spawn(|| {
+            let nowhere =
+                status(Some("http://127.0.0.1:1"), &[&credentials[..], &[("AWS_REGION", "r")]].concat());
+            check(nowhere, 1, "check region, endpoint and network");
+        });
+        scope.spawn(|| {
+            check(status(None, &credentials), 2, "the AWS region is not known: name it with --region")
+        });
+    });
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How often it is looked whether workers have handed back.
 const POLL: Duration = Duration::from_secs(1);
 
+/// How often a request is tried: somebody waits for the answer.
+const ATTEMPTS: u32 = 4;
+
 /// A stack and the clients that reach its resources.
 pub(super) struct StackState {
     pub(super) stack: Stack,
@@ -24,12 +27,19 @@ pub(super) struct StackState {
     functions: Functions,
 }
 
+/// Reads what a stack consists of.
+async fn read(setting: &StackSetting) -> Result<(Sdk, Stack)> {
+    let options =
+        SdkOptions { region: setting.region.clone(), attempts: Some(ATTEMPTS), ..SdkOptions::default() };
+    let sdk = Sdk::load(&options).await?;
+    let stack = Stack::read(&sdk.cloudformation(), &setting.name).await?;
+    Ok((sdk, stack))
+}
+
 impl StackState {
     /// Reads what the stack consists of.
     pub(super) async fn open(setting: &StackSetting) -> Result<StackState> {
-        let options = SdkOptions { region: setting.region.clone(), ..SdkOptions::default() };
-        let sdk = Sdk::load(&options).await?;
-        let stack = Stack::read(&sdk.cloudformation(), &setting.name).await?;
+        let (sdk, stack) = read(setting).await?;
         Ok(StackState {
             checkpoints: DynamoCheckpoints::new(sdk.dynamodb(), &stack.table),
             failed: S3FailedDocuments::open(sdk.s3(), &stack.failed_documents)?,
@@ -218,9 +228,7 @@ pub(super) async fn repository(context: &Context<'_>, args: &RepositoryArgs) -> 
     let Some(setting) = settings::stack(&state, context.config).filter(|_| !named) else {
         return RepositorySetting::new(args, context.config);
     };
-    let options = SdkOptions { region: setting.region.clone(), ..SdkOptions::default() };
-    let sdk = Sdk::load(&options).await?;
-    let stack = Stack::read(&sdk.cloudformation(), &setting.name).await?;
+    let (_, stack) = read(&setting).await?;
     let args = RepositoryArgs { repo: stack.repository, s3_region: args.s3_region.clone(), ..args.clone() };
     RepositorySetting::new(&args, context.config)
 }

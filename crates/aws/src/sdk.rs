@@ -7,7 +7,7 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use std::time::Duration;
 
-/// How often a request is tried.
+/// How often a request is tried, unless it is said otherwise.
 const ATTEMPTS: u32 = 8;
 const CONNECT: Duration = Duration::from_secs(5);
 /// From the request to the answer, for one try.
@@ -24,6 +24,8 @@ pub struct SdkOptions {
     pub endpoint: Option<String>,
     /// Profile of the configuration files.
     pub profile: Option<String>,
+    /// How often a request is tried: fewer times where somebody waits for an error.
+    pub attempts: Option<u32>,
 }
 
 /// The settings that all clients share: TLS by rustls, retries that slow down when AWS asks for it.
@@ -41,7 +43,7 @@ impl Sdk {
     pub async fn load(options: &SdkOptions) -> Result<Sdk, AwsError> {
         let mut loader = aws_config::defaults(BehaviorVersion::latest())
             .http_client(s3::http())
-            .retry_config(RetryConfig::adaptive().with_max_attempts(ATTEMPTS))
+            .retry_config(RetryConfig::adaptive().with_max_attempts(options.attempts.unwrap_or(ATTEMPTS)))
             .timeout_config(
                 TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ANSWER).build(),
             );
