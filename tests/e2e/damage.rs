@@ -1,18 +1,15 @@
 //! Damage: whatever byte of a repository is flipped, either the documents are the same or an error names the file.
 
 use crate::support::{Desk, Documents, fixture, repo};
+use crate::worker::planned;
 use async_trait::async_trait;
 use backfill::finish::finish;
-use backfill::indices::Handling;
-use backfill::model::{RunId, RunSpec, RunState, Selection};
-use backfill::plan::outline;
-use backfill::planning::Planner;
+use backfill::model::RunState;
 use backfill::ports::{Blob, BlobError, Blobs, Checkpoints, SystemClock};
-use backfill::source::Repository;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, Worker, WorkerOptions};
 use bytes::Bytes;
-use local::{Compression, ExportTarget, FsFailedDocuments, Mode, SqliteStore};
+use local::{Compression, ExportTarget, FsFailedDocuments};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -84,33 +81,7 @@ async fn migrate(blobs: Arc<Memory>, dir: &Path) -> Outcome {
 
 async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> {
     let text = |e: &dyn std::fmt::Display| e.to_string();
-    let repository = Repository::open(blobs.clone()).await.map_err(|e| text(&e))?;
-    let opened = repository.snapshot("latest", false).await.map_err(|e| text(&e))?;
-    let selection = Selection { patterns: "*".to_owned(), include_hidden: false };
-    let outline =
-        outline(&repository, &opened, &selection, &Handling::default()).await.map_err(|e| text(&e))?;
-    let spec = RunSpec {
-        repository: String::new(),
-        snapshot: outline.snapshot.clone(),
-        snapshot_uuid: outline.snapshot_uuid.clone(),
-        selection,
-        target: String::new(),
-        allow_partial: false,
-        types: None,
-        allow_partial_source: false,
-        chunk_bytes: 1 << 30,
-    };
-    let run = outline.run(RunId("run".to_owned()), spec, 1, 0);
-    let store = SqliteStore::open(&dir.join("state"), Mode::ReadWriteCreate).map_err(|e| text(&e))?;
-    store.create_run(&run, None).await.map_err(|e| text(&e))?;
-    let planner = Planner {
-        repository: &repository,
-        opened: &opened,
-        outline: &outline,
-        checkpoints: &store,
-        queue: &store,
-    };
-    planner.run(&run, &CancellationToken::new()).await.map_err(|e| text(&e))?;
+    let (store, run) = planned(blobs.clone(), dir, 1 << 30).await?;
     let worker = Worker {
         owner: "worker".to_owned(),
         run: run.clone(),

@@ -14,3 +14,4 @@ mod memory;
 mod support;
 mod types;
 mod versions;
+mod worker;

@@ -43,7 +43,7 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
         run: &run,
         checkpoints: state.checkpoints(),
         failed: failed.as_ref(),
-        target: target.as_ref(),
+        target: target.clone(),
         clock: clock.clone(),
         flow: Arc::new(Mutex::new(Flow::new(flow_limits(&args.send), clock.now()))),
         patience: args.send.target_wait,

@@ -160,7 +160,7 @@ impl Bench {
             run: &self.run,
             checkpoints: &store,
             failed: &failed,
-            target,
+            target: Arc::new(target.clone()),
             clock: clock.clone(),
             flow: Arc::new(Mutex::new(Flow::new(limits, clock.now()))),
             patience: Duration::ZERO,

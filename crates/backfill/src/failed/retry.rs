@@ -73,7 +73,7 @@ pub struct Retry<'a> {
     /// Its failed documents.
     pub failed: &'a dyn FailedDocuments,
     /// Where they go.
-    pub target: &'a dyn Target,
+    pub target: Arc<dyn Target>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// How much is sent at once.
@@ -266,10 +266,15 @@ impl Sender<'_> {
             flow: retry.flow.clone(),
             patience: retry.patience,
             clock: retry.clock.clone(),
-            target: retry.target.location().into(),
+            target: retry.target.clone(),
         };
         let mut sent = Sent::default();
-        let mut in_flight = InFlight { tasks: JoinSet::new(), batches: BTreeMap::new(), next: 0 };
+        let mut in_flight = InFlight {
+            tasks: JoinSet::new(),
+            batches: BTreeMap::new(),
+            next: 0,
+            target: retry.target.location(),
+        };
         for record in records {
             let (Some(id), Some(source)) = (&record.id, &record.source) else { continue };
             let document = Document {
@@ -325,6 +330,8 @@ struct InFlight {
     tasks: JoinSet<Ended>,
     batches: BTreeMap<u64, Vec<Position>>,
     next: u64,
+    /// The target's name, for messages.
+    target: String,
 }
 
 impl InFlight {
@@ -352,7 +359,7 @@ impl InFlight {
             // One that broke off has no outcome: its documents stay as they were.
             Some(Err(error)) => {
                 let reason = format!("a delivery broke off: {error}");
-                let target = String::new();
+                let target = self.target.clone();
                 sent.error.get_or_insert(TargetError::Unexpected { target, reason });
             }
             Some(Ok((number, result))) => match (self.batches.remove(&number), result) {

@@ -33,6 +33,18 @@ pub struct FailedDocument {
     pub source_base64: Option<String>,
 }
 
+impl FailedDocument {
+    /// About how many bytes of memory it takes.
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.index, &self.reason, &self.error_type, &self.origin];
+        let parts = [&self.id, &self.routing, &self.source_base64];
+        size_of::<FailedDocument>()
+            + texts.iter().map(|text| text.len()).sum::<usize>()
+            + parts.iter().map(|part| part.as_ref().map_or(0, String::len)).sum::<usize>()
+            + self.source.as_ref().map_or(0, |source| source.get().len())
+    }
+}
+
 /// Which part of the stream is meant: the failed documents between two cursors of a chunk under one claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedPart {

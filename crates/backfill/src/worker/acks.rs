@@ -38,6 +38,10 @@ pub struct Delivered {
 /// Descriptions of damage kept with a chunk, at most.
 const MAX_DAMAGE: usize = 20;
 
+fn bytes(failed: &[FailedDocument]) -> usize {
+    failed.iter().map(FailedDocument::bytes).sum()
+}
+
 #[derive(Debug)]
 struct Slot {
     stretch: Stretch,
@@ -52,16 +56,28 @@ pub struct AckTracker {
     /// Number of the first slot.
     first: u64,
     failed: Vec<FailedDocument>,
+    /// Bytes of these.
+    failed_bytes: usize,
+    /// Bytes of failed documents in slots.
+    waiting_bytes: usize,
 }
 
 impl AckTracker {
     /// Starts from the progress of the claimed chunk.
     pub fn new(progress: Progress) -> AckTracker {
-        AckTracker { progress, slots: VecDeque::new(), first: 0, failed: Vec::new() }
+        AckTracker {
+            progress,
+            slots: VecDeque::new(),
+            first: 0,
+            failed: Vec::new(),
+            failed_bytes: 0,
+            waiting_bytes: 0,
+        }
     }
 
     /// Adds the next stretch in reading order; returns its number.
     pub fn begin(&mut self, stretch: Stretch) -> u64 {
+        self.waiting_bytes += bytes(&stretch.failed);
         self.slots.push_back(Slot { stretch, delivered: None });
         self.first + self.slots.len() as u64 - 1
     }
@@ -71,6 +87,7 @@ impl AckTracker {
         let slot = number.checked_sub(self.first).and_then(|at| self.slots.get_mut(at as usize));
         debug_assert!(slot.as_ref().is_some_and(|s| s.delivered.is_none()), "each stretch ends once");
         if let Some(slot) = slot {
+            self.waiting_bytes += bytes(&delivered.failed);
             slot.delivered = Some(delivered);
         }
         while self.slots.front().is_some_and(|s| s.delivered.is_some()) {
@@ -82,6 +99,9 @@ impl AckTracker {
     }
 
     fn fold(&mut self, stretch: Stretch, delivered: Delivered) {
+        let failed_bytes = bytes(&stretch.failed) + bytes(&delivered.failed);
+        self.waiting_bytes -= failed_bytes.min(self.waiting_bytes);
+        self.failed_bytes += failed_bytes;
         let progress = &mut self.progress;
         progress.cursor = stretch.end;
         progress.counters += &stretch.counters;
@@ -110,7 +130,23 @@ impl AckTracker {
 
     /// To be called when `failed()` is durable.
     pub fn failed_recorded(&mut self) {
-        self.failed.clear();
+        self.failed = Vec::new();
+        self.failed_bytes = 0;
+    }
+
+    /// About how many bytes [`AckTracker::failed`] takes.
+    pub fn failed_bytes(&self) -> usize {
+        self.failed_bytes
+    }
+
+    /// About how many bytes the failed documents take that wait for an earlier stretch.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// Stretches under way, and those that wait for an earlier one.
+    pub fn len(&self) -> usize {
+        self.slots.len()
     }
 
     /// Whether stretches are under way or wait for an earlier one.
@@ -123,6 +159,37 @@ impl AckTracker {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn failed(text: &str) -> FailedDocument {
+        FailedDocument {
+            index: String::new(),
+            id: None,
+            routing: None,
+            reason: text.to_owned(),
+            error_type: String::new(),
+            origin: String::new(),
+            position: Position::default(),
+            source: None,
+            source_base64: None,
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_failed_documents_are_known_wherever_they_wait() {
+        let mut tracker = AckTracker::new(Progress::default());
+        let (small, large) = (failed("no").bytes(), failed(&"no".repeat(1000)).bytes());
+        tracker.begin(Stretch::default());
+        tracker.begin(Stretch { failed: vec![failed("no")], ..Stretch::default() });
+        let many = Delivered { failed: vec![failed(&"no".repeat(1000))], ..Delivered::default() };
+        tracker.end(1, many);
+        // The first one is under way: they cannot be recorded yet.
+        assert_eq!((tracker.waiting_bytes(), tracker.failed_bytes(), tracker.len()), (small + large, 0, 2));
+        tracker.end(0, Delivered::default());
+        assert_eq!((tracker.waiting_bytes(), tracker.failed_bytes(), tracker.len()), (0, small + large, 0));
+        tracker.failed_recorded();
+        assert_eq!((tracker.failed_bytes(), tracker.failed().len()), (0, 0));
+        assert!(large > 2000);
+    }
 
     proptest! {
         #[test]

@@ -3,17 +3,21 @@
 use super::acks::Delivered;
 use super::flow::{Flow, backoff};
 use crate::encode::{Encoding, names};
-use crate::model::{Chunk, Position};
+use crate::model::{Chunk, Millis, Position};
 use crate::ports::{
-    Batch, BatchEntry, ChunkWriter, Clock, FailedDocument, ItemOutcome, Refusal, TargetError,
+    Batch, BatchEntry, ChunkWriter, Clock, FailedDocument, ItemOutcome, Refusal, Target, TargetError,
 };
 use base64::Engine;
 use serde_json::value::RawValue;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Faults of one document in a row after which it counts as failed.
+/// Faults of one document in a row after which it may count as failed.
 const MAX_FAULTS: u32 = 8;
+/// The share of the target's patience that they must have lasted, too: a shard may be on its way to another node.
+const FAULT_SHARE: u32 = 5;
+/// How long a delivery that waits for its turn sleeps at most before it looks again.
+const TURN: Duration = Duration::from_secs(1);
 
 /// What a delivery needs to know. Cheap to clone; shared by the deliveries of a chunk.
 #[derive(Clone, Debug)]
@@ -32,8 +36,32 @@ pub struct Delivery {
     pub patience: Duration,
     /// The time.
     pub clock: Arc<dyn Clock>,
-    /// The target's name, for messages.
-    pub target: Arc<str>,
+    /// The target itself, to see whether it is there when an answer makes no sense.
+    pub target: Arc<dyn Target>,
+}
+
+/// A part of a batch that is delivered by itself.
+#[derive(Debug)]
+struct Part {
+    batch: Batch,
+    /// Attempts in a row that brought nothing.
+    attempt: u32,
+}
+
+/// Faults of the target that documents of one part met, one after the other.
+#[derive(Debug, Default)]
+struct Faults {
+    count: u32,
+    since: Millis,
+}
+
+/// The right to send one request; ends when it is dropped.
+struct Turn<'a>(&'a Mutex<Flow>);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).end();
+    }
 }
 
 impl Delivery {
@@ -43,26 +71,32 @@ impl Delivery {
     /// When the target denies access, makes no sense, or took nothing for as long as patience lasts.
     pub async fn deliver(&self, batch: Batch) -> Result<Delivered, TargetError> {
         let mut done = Delivered::default();
-        let mut work = vec![batch];
+        // However long ago the target last took something: it may not have been asked since.
+        let begun = self.clock.now();
+        let mut work = vec![Part { batch, attempt: 0 }];
         // Parts of a batch that was split are delivered one after the other: the target had enough of it at once.
-        while let Some(batch) = work.pop() {
-            work.extend(self.deliver_part(batch, &mut done).await?);
+        while let Some(part) = work.pop() {
+            work.extend(self.deliver_part(part, begun, &mut done).await?);
         }
         Ok(done)
     }
 
-    /// Delivers a batch, or returns the parts into which it must be split first.
-    async fn deliver_part(&self, mut batch: Batch, done: &mut Delivered) -> Result<Vec<Batch>, TargetError> {
-        let mut attempt = 0;
-        let mut faults = 0;
+    /// Delivers a part, or returns the parts into which it must be split first.
+    async fn deliver_part(
+        &self,
+        part: Part,
+        begun: Millis,
+        done: &mut Delivered,
+    ) -> Result<Vec<Part>, TargetError> {
+        let Part { mut batch, mut attempt } = part;
+        let mut faults = Faults::default();
         while !batch.entries.is_empty() {
-            let pause = self.flow().pause(self.clock.now());
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
+            let turn = self.turn().await;
             let sent = tokio::time::Instant::now();
             done.counters.requests += 1;
-            let error = match self.writer.send(&batch).await {
+            let answer = self.writer.send(&batch).await;
+            drop(turn);
+            let error = match answer {
                 Ok(reply) => {
                     let refused = self.sort(&batch, reply.items, &mut faults, done)?;
                     let now = self.clock.now();
@@ -82,24 +116,58 @@ impl Delivery {
                     self.flow().too_large(bytes);
                     return self.split(batch, TargetError::TooLarge { target, bytes }, done);
                 }
-                Err(error @ TargetError::Unexpected { .. }) => return self.split(batch, error, done),
+                Err(error @ TargetError::Unexpected { .. }) => match self.target.check().await {
+                    Ok(()) => return self.split(batch, error, done),
+                    Err(denied @ TargetError::Denied { .. }) => return Err(denied),
+                    // Whatever answers in the target's place now, such as a page about maintenance, says nothing about
+                    // documents.
+                    Err(absent) => {
+                        done.counters.retries += batch.entries.len() as u64;
+                        absent
+                    }
+                },
                 Err(error @ TargetError::Denied { .. }) => return Err(error),
                 Err(error) => {
                     done.counters.retries += batch.entries.len() as u64;
                     error
                 }
             };
-            self.wait_after(error, attempt)?;
+            let overtaxed = matches!(error, TargetError::Overloaded { .. } | TargetError::Unreachable { .. });
+            self.wait_after(error, attempt, begun)?;
             attempt += 1;
+            // It was gathered when the target seemed to be able to take more.
+            if overtaxed && batch.entries.len() > 1 && batch.body.len() / 2 > self.flow().batch_bytes() {
+                return Ok(halves(&batch, attempt));
+            }
         }
         Ok(Vec::new())
     }
 
+    /// Waits until a request may be sent: no pause lasts, and no more are under way than the target can take now.
+    async fn turn(&self) -> Turn<'_> {
+        loop {
+            let (pause, ended) = {
+                let mut flow = self.flow();
+                let pause = flow.pause(self.clock.now());
+                if pause.is_zero() && flow.begin() {
+                    return Turn(&self.flow);
+                }
+                (pause, flow.ended())
+            };
+            if pause.is_zero() {
+                // Looks again by itself now and then: whoever was called may not have come.
+                let _ = tokio::time::timeout(TURN, ended.notified()).await;
+            } else {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+
     /// Sets the shared pause after a refusal, or gives up when patience is at its end.
-    fn wait_after(&self, error: TargetError, attempt: u32) -> Result<(), TargetError> {
+    fn wait_after(&self, error: TargetError, attempt: u32, begun: Millis) -> Result<(), TargetError> {
         let now = self.clock.now();
         let mut flow = self.flow();
-        let idle = Duration::from_millis(now.saturating_sub(flow.last_success()));
+        let idle = Duration::from_millis(now.saturating_sub(flow.last_success().max(begun)));
         if idle >= self.patience {
             return Err(error);
         }
@@ -117,16 +185,16 @@ impl Delivery {
         &self,
         batch: &Batch,
         items: Vec<ItemOutcome>,
-        faults: &mut u32,
+        faults: &mut Faults,
         done: &mut Delivered,
     ) -> Result<Option<(Vec<usize>, TargetError)>, TargetError> {
         if items.len() != batch.entries.len() {
             return Err(TargetError::Unexpected {
-                target: self.target.to_string(),
+                target: self.target.location(),
                 reason: format!("{} outcomes for {} documents", items.len(), batch.entries.len()),
             });
         }
-        let target = || self.target.to_string();
+        let target = || self.target.location();
         let mut again = Vec::new();
         let mut why = None;
         let mut faulty = Vec::new();
@@ -147,10 +215,10 @@ impl Delivery {
                 }
             }
         }
-        if !faulty.is_empty() {
-            *faults += 1;
-            // A fault of the whole target is waited for; one of a few documents among others is theirs.
-            let theirs = *faults >= MAX_FAULTS && faulty.len() < batch.entries.len().max(2);
+        if faulty.is_empty() {
+            *faults = Faults::default();
+        } else {
+            let theirs = self.are_of_the_documents(faults);
             for (at, reason) in faulty {
                 if theirs {
                     let entry = &batch.entries[at];
@@ -165,18 +233,31 @@ impl Delivery {
         Ok(why.map(|why| (again, why)))
     }
 
+    /// Whether faults are those of the documents that met them: a fault of the whole target is waited for, but if it takes
+    /// others meanwhile, these would be sent again for ever.
+    fn are_of_the_documents(&self, faults: &mut Faults) -> bool {
+        let now = self.clock.now();
+        if faults.count == 0 {
+            faults.since = now;
+        }
+        faults.count += 1;
+        let lasted = Duration::from_millis(now.saturating_sub(faults.since));
+        let flow = self.flow();
+        faults.count >= MAX_FAULTS
+            && lasted >= self.patience / FAULT_SHARE
+            && flow.any_success()
+            && flow.last_success() >= faults.since
+    }
+
     /// Splits a batch that is refused as a whole; a single document that is refused so has failed.
     fn split(
         &self,
         batch: Batch,
         error: TargetError,
         done: &mut Delivered,
-    ) -> Result<Vec<Batch>, TargetError> {
-        let count = batch.entries.len();
-        if count > 1 {
-            let indices: Vec<usize> = (0..count).collect();
-            let (left, right) = indices.split_at(count / 2);
-            return Ok(vec![batch.subset(right), batch.subset(left)]);
+    ) -> Result<Vec<Part>, TargetError> {
+        if batch.entries.len() > 1 {
+            return Ok(halves(&batch, 0));
         }
         let error_type = match &error {
             TargetError::TooLarge { .. } => "request_too_large",
@@ -222,6 +303,13 @@ impl Delivery {
     }
 }
 
+/// The halves of a batch, the first one last: parts are taken from the end.
+fn halves(batch: &Batch, attempt: u32) -> Vec<Part> {
+    let indices: Vec<usize> = (0..batch.entries.len()).collect();
+    let (left, right) = indices.split_at(indices.len() / 2);
+    [right, left].map(|half| Part { batch: batch.subset(half), attempt }).into()
+}
+
 /// Makes the record of a failed document, with its origin in the snapshot.
 #[expect(clippy::too_many_arguments, reason = "each is a field of the record")]
 pub fn failed_document(
@@ -254,3 +342,6 @@ pub fn failed_document(
         source_base64,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ impl Feed {
     /// Begins to fetch `range` in pieces of `piece` bytes, `ahead` of them at once.
     pub(super) fn new(segment: Arc<Segment>, range: Range<u64>, piece: u64, ahead: usize) -> Feed {
         let piece = piece.max(1);
-        let count = (range.end - range.start).div_ceil(piece);
+        let count = range.end.saturating_sub(range.start).div_ceil(piece);
         let pieces = (0..count).map(move |n| {
             let start = range.start + n * piece;
             start..range.end.min(start + piece)
@@ -54,7 +54,7 @@ impl Feed {
 }
 
 /// A task that ends with its owner.
-struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+pub(super) struct AbortOnDrop<T>(pub(super) tokio::task::JoinHandle<T>);
 
 impl<T> Drop for AbortOnDrop<T> {
     fn drop(&mut self) {

@@ -5,7 +5,9 @@
 //! the best that was seen stops the increase before the target has to refuse. Pure: time and chance are arguments.
 
 use crate::model::Millis;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Limits of the adaptation.
 #[derive(Clone, Copy, Debug)]
@@ -40,11 +42,17 @@ pub struct Flow {
     calm_until: Millis,
     last_success: Millis,
     any_success: bool,
+    /// Requests under way.
+    sending: usize,
+    /// Told when one of them has ended, or one more may be under way.
+    ended: Arc<Notify>,
 }
 
 impl Flow {
     /// Starts gently: two requests in flight, of half the largest size.
     pub fn new(limits: FlowLimits, now: Millis) -> Flow {
+        let min_batch_bytes = limits.min_batch_bytes.min(limits.max_batch_bytes);
+        let limits = FlowLimits { min_batch_bytes, ..limits };
         Flow {
             limits,
             window: 2f64.min(limits.max_in_flight as f64),
@@ -54,6 +62,8 @@ impl Flow {
             calm_until: 0,
             last_success: now,
             any_success: false,
+            sending: 0,
+            ended: Arc::default(),
         }
     }
 
@@ -70,6 +80,24 @@ impl Flow {
     /// How long nothing new should be sent.
     pub fn pause(&self, now: Millis) -> Duration {
         Duration::from_millis(self.paused_until.saturating_sub(now))
+    }
+
+    /// Begins a request, if no more are under way than may be; [`Flow::end`] must follow.
+    pub fn begin(&mut self) -> bool {
+        let may = self.sending < self.window();
+        self.sending += usize::from(may);
+        may
+    }
+
+    /// A request has ended, with whatever answer or none.
+    pub fn end(&mut self) {
+        self.sending = self.sending.saturating_sub(1);
+        self.ended.notify_one();
+    }
+
+    /// Told when it makes sense to try to begin again.
+    pub fn ended(&self) -> Arc<Notify> {
+        self.ended.clone()
     }
 
     /// When the target last took something (or the flow began).
@@ -99,6 +127,7 @@ impl Flow {
             return;
         }
         self.window = (self.window + 1.0 / self.window).min(self.limits.max_in_flight as f64);
+        self.ended.notify_one();
         let step = self.limits.max_batch_bytes / 64;
         self.batch_bytes = (self.batch_bytes + step).min(self.limits.max_batch_bytes);
     }
@@ -188,6 +217,31 @@ mod tests {
             flow.succeeded(n, MIB, Duration::from_millis(200));
         }
         assert_eq!(flow.window(), window);
+    }
+
+    #[test]
+    fn no_request_is_larger_than_the_user_allows() {
+        let limits = FlowLimits { max_batch_bytes: 2000, ..FlowLimits::default() };
+        let mut flow = Flow::new(limits, 0);
+        assert!(flow.batch_bytes() <= 2000);
+        for now in [0, 100_000, 200_000] {
+            flow.overloaded(now, Duration::ZERO);
+        }
+        flow.too_large(1000);
+        assert!(flow.batch_bytes() <= 2000);
+    }
+
+    #[test]
+    fn no_more_requests_are_under_way_than_the_window_allows() {
+        let mut flow = Flow::new(FlowLimits::default(), 0);
+        assert_eq!([flow.begin(), flow.begin(), flow.begin()], [true, true, false]);
+        flow.end();
+        assert!(flow.begin());
+        flow.overloaded(0, Duration::ZERO);
+        flow.end();
+        assert!(!flow.begin(), "one is still under way, and one may be");
+        flow.end();
+        assert!(flow.begin());
     }
 
     proptest! {

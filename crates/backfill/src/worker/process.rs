@@ -2,6 +2,7 @@
 
 use super::acks::{AckTracker, Delivered};
 use super::deliver::Delivery;
+use super::feed::AbortOnDrop;
 use super::flow::Flow;
 use super::reader::{ChunkReader, ReadError, Work};
 use super::{Worker, WorkerError};
@@ -17,8 +18,11 @@ use tokio_util::sync::CancellationToken;
 /// Batches that the reader may have ready ahead of the deliveries.
 const READ_AHEAD: usize = 1;
 
-/// Failed documents kept in memory before they are recorded ahead of the next checkpoint.
-const MAX_UNRECORDED: usize = 2000;
+/// Failed documents kept in memory before they are recorded ahead of the next checkpoint, and their bytes.
+const MAX_UNRECORDED: (usize, usize) = (2000, 16 << 20);
+/// Bytes of failed documents that may wait for an earlier batch, which the target may not take for long, and batches that
+/// may: beyond that no more is sent until it has ended.
+const MAX_WAITING: (usize, usize) = (64 << 20, 10_000);
 
 /// How the work on a chunk ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +94,7 @@ impl<'a> ChunkTask<'a> {
             flow: worker.flow.clone(),
             patience: worker.options.patience,
             clock: worker.clock.clone(),
-            target: worker.target.location().into(),
+            target: worker.target.clone(),
         };
         Ok(ChunkTask {
             worker,
@@ -134,14 +138,14 @@ impl<'a> ChunkTask<'a> {
         let (sender, mut receiver) = mpsc::channel::<Result<Work, ReadError>>(READ_AHEAD);
         let reader =
             ChunkReader::new(self.worker, self.chunk.clone(), self.index.clone(), self.worker.flow.clone());
-        // Ends by itself when the receiver is dropped.
-        let _reader = tokio::spawn(reader.run(sender));
+        // Ends with this function, also if it waits for the snapshot just then.
+        let _reader = AbortOnDrop(tokio::spawn(reader.run(sender)));
         let mut reading = true;
         let mut checkpoint = tokio::time::interval(self.worker.options.checkpoint_every);
         checkpoint.set_missed_tick_behavior(MissedTickBehavior::Delay);
         checkpoint.reset();
         while reading || !self.deliveries.is_empty() {
-            let room = reading && self.deliveries.len() < self.window();
+            let room = reading && self.has_room();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Left::Stopped(match self.worker.options.time_limited {
@@ -149,7 +153,11 @@ impl<'a> ChunkTask<'a> {
                     false => Reason::Stopped,
                 }),
                 Some(ended) = self.deliveries.join_next() => {
-                    if let Err(error) = self.delivered(ended) {
+                    let settled = match self.delivered(ended) {
+                        Ok(()) => self.record_many().await,
+                        failed => failed,
+                    };
+                    if let Err(error) = settled {
                         return Left::Failed(error);
                     }
                 }
@@ -161,7 +169,7 @@ impl<'a> ChunkTask<'a> {
                 work = receiver.recv(), if room => match work {
                     Some(Ok(work)) => {
                         self.deliver(work);
-                        if self.tracker.failed().len() > MAX_UNRECORDED && let Err(error) = self.record_failed().await {
+                        if let Err(error) = self.record_many().await {
                             return Left::Failed(error);
                         }
                     }
@@ -179,6 +187,14 @@ impl<'a> ChunkTask<'a> {
             )));
         }
         Left::Finished
+    }
+
+    /// Whether one more batch may be under way.
+    fn has_room(&self) -> bool {
+        let (bytes, batches) = MAX_WAITING;
+        self.deliveries.len() < self.window()
+            && self.tracker.waiting_bytes() < bytes
+            && self.tracker.len() < batches
     }
 
     fn window(&self) -> usize {
@@ -249,6 +265,15 @@ impl<'a> ChunkTask<'a> {
         Ok(())
     }
 
+    /// Makes failed documents durable when there are many.
+    async fn record_many(&mut self) -> Result<(), WorkerError> {
+        let (documents, bytes) = MAX_UNRECORDED;
+        if self.tracker.failed().len() > documents || self.tracker.failed_bytes() > bytes {
+            self.record_failed().await?;
+        }
+        Ok(())
+    }
+
     async fn checkpoint(&mut self) -> Result<RunState, WorkerError> {
         if self.acknowledge == Acknowledge::OnReply {
             self.record_failed().await?;
@@ -264,7 +289,19 @@ impl<'a> ChunkTask<'a> {
     }
 
     async fn complete(&mut self) -> Result<(), WorkerError> {
-        self.delivery.writer.finish().await?;
+        let writer = self.delivery.writer.clone();
+        let mut finish = writer.finish();
+        loop {
+            // A large file may take longer to become durable than a lease lasts.
+            tokio::select! {
+                biased;
+                finished = &mut finish => {
+                    finished?;
+                    break;
+                }
+                () = tokio::time::sleep(self.worker.options.checkpoint_every) => drop(self.checkpoint().await?),
+            }
+        }
         self.record_failed().await?;
         let mut progress = self.tracker.progress().clone();
         progress.counters.busy_ms = self.busy_ms();

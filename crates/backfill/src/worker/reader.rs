@@ -24,8 +24,8 @@ use tokio::sync::mpsc::Sender;
 
 /// Bytes read without a document to send after which the cursor is moved all the same.
 const QUIET_BYTES: u64 = 64 << 20;
-/// Documents failed while reading after which a batch is closed, so that their records stay few in memory.
-const MAX_FAILED: usize = 500;
+/// Documents failed while reading after which a batch is closed, so that their records stay few in memory, and their bytes.
+const MAX_FAILED: (usize, usize) = (500, 8 << 20);
 
 /// Documents and what is known of the stretch they come from.
 #[derive(Debug)]
@@ -105,6 +105,7 @@ impl ChunkReader {
                 chunk: chunk.clone(),
                 index,
                 flow,
+                failed_bytes: 0,
                 scratch: Scratch::default(),
             },
             chunk,
@@ -201,7 +202,9 @@ impl ChunkReader {
         let mut number = 0;
         if offset > 0 {
             // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
-            number = index.block_of(at.next_doc.min(range.end_doc - 1)).map_err(damage_in(&segment))?;
+            number = index
+                .block_of(at.next_doc.min(range.end_doc.saturating_sub(1)))
+                .map_err(damage_in(&segment))?;
             while number > 0 && index.block(number).map_err(damage_in(&segment))?.offset > offset {
                 number -= 1;
             }
@@ -342,6 +345,8 @@ struct Output {
     consumed: u64,
     emitted_bytes: u64,
     flow: Arc<Mutex<Flow>>,
+    /// Bytes of the failed documents of the stretch.
+    failed_bytes: usize,
     scratch: Scratch,
 }
 
@@ -442,7 +447,7 @@ impl Output {
         error_type: &str,
         reason: &str,
     ) {
-        self.stretch.failed.push(failed_document(
+        let failed = failed_document(
             &self.chunk,
             destination,
             position,
@@ -451,7 +456,9 @@ impl Output {
             source,
             error_type.to_owned(),
             reason.to_owned(),
-        ));
+        );
+        self.failed_bytes += failed.bytes();
+        self.stretch.failed.push(failed);
     }
 
     fn skip_damaged(&mut self, at: &RangeReader<'_>, docs: std::ops::Range<u32>, what: String) {
@@ -470,7 +477,8 @@ impl Output {
     fn is_full(&self) -> bool {
         let limit = self.flow.lock().unwrap_or_else(PoisonError::into_inner).batch_bytes();
         self.encoder.len() >= limit
-            || self.stretch.failed.len() >= MAX_FAILED
+            || self.stretch.failed.len() >= MAX_FAILED.0
+            || self.failed_bytes >= MAX_FAILED.1
             || self.consumed - self.emitted_bytes >= QUIET_BYTES
     }
 
@@ -486,6 +494,7 @@ impl Output {
         stretch.crcs.extend(crc);
         stretch.stored_bytes = self.consumed;
         self.emitted_bytes = self.consumed;
+        self.failed_bytes = 0;
         let batch = self.encoder.take();
         sender.send(Ok(Work { stretch, batch })).await.map_err(|_| Unwanted)
     }

@@ -1,0 +1,311 @@
+use super::*;
+use crate::encode::{Document, Encoder};
+use crate::model::{ChunkId, RunId, ShardId, WriteMode};
+use crate::ports::{Acknowledge, Reply};
+use crate::worker::flow::FlowLimits;
+use async_trait::async_trait;
+use std::collections::BTreeSet;
+use tokio::time::Instant;
+
+/// Milliseconds of the clock when a test begins: nothing may depend on it.
+const BEGIN: Millis = 1_000_000_000;
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The paused time of the runtime.
+#[derive(Debug)]
+struct TestClock(Instant);
+
+impl Clock for TestClock {
+    fn now(&self) -> Millis {
+        BEGIN + self.0.elapsed().as_millis() as u64
+    }
+}
+
+/// What a target makes of a request with these ids, of this size.
+type Answer = dyn Fn(&[String], usize, Duration) -> Result<Vec<ItemOutcome>, TargetError> + Send + Sync;
+
+/// A target that answers by a rule, a second after it was asked.
+struct Rule {
+    begun: Instant,
+    answer: Box<Answer>,
+    /// Whether it is itself, by the time since the beginning.
+    there: Box<dyn Fn(Duration) -> bool + Send + Sync>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    taken: BTreeSet<String>,
+    requests: Vec<(Duration, usize)>,
+    under_way: usize,
+    most_under_way: usize,
+}
+
+impl std::fmt::Debug for Rule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Rule")
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Ruled(Arc<Rule>);
+
+#[async_trait]
+impl Target for Ruled {
+    fn location(&self) -> String {
+        "test".to_owned()
+    }
+
+    fn encoding(&self) -> Encoding {
+        Encoding::Bulk
+    }
+
+    fn acknowledge(&self) -> Acknowledge {
+        Acknowledge::OnReply
+    }
+
+    fn max_in_flight(&self) -> usize {
+        8
+    }
+
+    async fn check(&self) -> Result<(), TargetError> {
+        if (self.0.there)(self.0.begun.elapsed()) { Ok(()) } else { Err(unexpected()) }
+    }
+
+    async fn missing(&self, _names: &[String]) -> Result<Vec<String>, TargetError> {
+        Ok(Vec::new())
+    }
+
+    async fn begin(
+        &self,
+        _run: &RunId,
+        _chunk: &ChunkId,
+        _destination: &str,
+        _mode: WriteMode,
+    ) -> Result<Box<dyn ChunkWriter>, TargetError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl ChunkWriter for Ruled {
+    async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
+        let seen = || self.0.seen.lock().unwrap();
+        {
+            let mut seen = seen();
+            seen.requests.push((self.0.begun.elapsed(), batch.entries.len()));
+            seen.under_way += 1;
+            seen.most_under_way = seen.most_under_way.max(seen.under_way);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        seen().under_way -= 1;
+        let ids: Vec<String> =
+            batch.entries.iter().map(|entry| names(Encoding::Bulk, batch, entry).id.unwrap()).collect();
+        let items = (self.0.answer)(&ids, batch.body.len(), self.0.begun.elapsed())?;
+        for (id, item) in ids.into_iter().zip(&items) {
+            if *item == ItemOutcome::Indexed {
+                seen().taken.insert(id);
+            }
+        }
+        Ok(Reply { items })
+    }
+
+    async fn finish(&self) -> Result<(), TargetError> {
+        Ok(())
+    }
+}
+
+fn unexpected() -> TargetError {
+    TargetError::Unexpected { target: "test".to_owned(), reason: "a page about maintenance".to_owned() }
+}
+
+fn overloaded(after: u64) -> TargetError {
+    TargetError::Overloaded { target: "test".to_owned(), retry_after: Some(Duration::from_secs(after)) }
+}
+
+fn all(ids: &[String]) -> Result<Vec<ItemOutcome>, TargetError> {
+    Ok(vec![ItemOutcome::Indexed; ids.len()])
+}
+
+fn target(
+    answer: impl Fn(&[String], usize, Duration) -> Result<Vec<ItemOutcome>, TargetError> + Send + Sync + 'static,
+) -> Rule {
+    let (begun, seen) = (Instant::now(), Mutex::default());
+    Rule { begun, answer: Box::new(answer), there: Box::new(|_| true), seen }
+}
+
+fn delivery(rule: Rule) -> (Delivery, Arc<Rule>) {
+    let clock = TestClock(Instant::now());
+    let target = Ruled(Arc::new(rule));
+    let shard = ShardId { index: "i".to_owned(), shard: 0 };
+    let limits = FlowLimits { min_batch_bytes: 100, ..FlowLimits::default() };
+    let delivery = Delivery {
+        writer: Arc::new(target.clone()),
+        encoding: Encoding::Bulk,
+        chunk: Arc::new(Chunk::new(ChunkId { shard, number: 0 }, Vec::new())),
+        destination: "i".into(),
+        // The flow is as old as the worker, which may have had nothing to do for long.
+        flow: Arc::new(Mutex::new(Flow::new(limits, 0))),
+        patience: PATIENCE,
+        clock: Arc::new(clock),
+        target: Arc::new(target.clone()),
+    };
+    (delivery, target.0)
+}
+
+fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
+    let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i");
+    for (doc, id) in (0..).zip(ids) {
+        let document =
+            Document { index: None, id: &id, routing: None, doc_type: None, parent: None, source: b"{}" };
+        encoder.push(Position { range: 0, doc }, &document);
+    }
+    encoder.take()
+}
+
+fn ids(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
+    range.map(|n| n.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_is_waited_for_since_it_was_asked() {
+    // However long ago it took something last.
+    let (delivery, rule) =
+        delivery(target(|ids, _, at| if at < PATIENCE / 2 { Err(overloaded(0)) } else { all(ids) }));
+    let done = delivery.deliver(batch(ids(0..3))).await.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (3, 0));
+    assert!(rule.begun.elapsed() < PATIENCE);
+
+    let (delivery, rule) = super::tests::delivery(target(|_, _, _| Err(overloaded(0))));
+    let given_up = delivery.deliver(batch(ids(0..3))).await.unwrap_err();
+    assert!(matches!(given_up, TargetError::Overloaded { .. }));
+    let waited = rule.begun.elapsed();
+    assert!(waited >= PATIENCE && waited < PATIENCE + Duration::from_secs(60), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_target_asks_for_holds_for_all_and_half_of_them_go_on() {
+    // Eight requests are under way when the target has enough, and asks for 20 seconds.
+    let (delivery, rule) = delivery(target(|ids, _, at| {
+        if (Duration::from_secs(20)..Duration::from_secs(30)).contains(&at) {
+            Err(overloaded(20))
+        } else {
+            all(ids)
+        }
+    }));
+    for _ in 0..100 {
+        delivery.flow().succeeded(BEGIN, 1 << 20, Duration::from_millis(50));
+    }
+    assert_eq!(delivery.flow().window(), 8);
+    tokio::time::sleep(Duration::from_secs(19)).await;
+    let deliveries = (0..8).map(|n| delivery.deliver(batch(ids(n * 10..n * 10 + 10))));
+    for done in futures::future::join_all(deliveries).await {
+        assert_eq!(done.unwrap().counters.indexed, 10);
+    }
+    let seen = rule.seen.lock().unwrap();
+    assert_eq!((seen.taken.len(), seen.most_under_way), (80, 8));
+    let again: Vec<Duration> = seen.requests[8..].iter().map(|(at, _)| *at).collect();
+    assert!(again.iter().all(|at| *at >= Duration::from_secs(40)), "{again:?}");
+    let first = again.iter().filter(|at| **at < again[0] + Duration::from_millis(900)).count();
+    assert!(first <= 4, "{first} of them at once: {again:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn faults_of_some_documents_among_others_are_theirs_and_those_of_all_are_not() {
+    let fault = || ItemOutcome::Refused(Refusal::Fault("no such pointer".to_owned()));
+    // Two documents whose fault lasts, in a batch of others: not a short one of a shard that moves.
+    let (delivery, rule) = delivery(target(move |ids, _, _| {
+        Ok(ids
+            .iter()
+            .map(|id| if ["3", "4"].contains(&id.as_str()) { fault() } else { ItemOutcome::Indexed })
+            .collect())
+    }));
+    let others = async {
+        for n in 1..400 {
+            delivery.deliver(batch(ids(n * 10..n * 10 + 3))).await.unwrap();
+        }
+    };
+    let both = async { tokio::join!(delivery.deliver(batch(ids(0..10))), others) };
+    let done = tokio::time::timeout(PATIENCE * 2, both).await.expect("it ends").0.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (8, 2));
+    assert_eq!(
+        (done.failed[0].error_type.as_str(), done.failed[0].id.as_deref()),
+        ("target_fault", Some("3"))
+    );
+    assert!(rule.begun.elapsed() >= PATIENCE / FAULT_SHARE);
+
+    // All of them for a while: the target is waited for, and no document has failed.
+    let minute = Duration::from_secs(60);
+    let (delivery, _) = super::tests::delivery(target(move |ids, _, at| {
+        if at > minute && at < PATIENCE / 2 { Ok(ids.iter().map(|_| fault()).collect()) } else { all(ids) }
+    }));
+    delivery.deliver(batch(ids(0..5))).await.unwrap();
+    tokio::time::sleep(minute).await;
+    let (one, more) = tokio::join!(delivery.deliver(batch(ids(0..1))), delivery.deliver(batch(ids(1..6))));
+    let (one, more) = (one.unwrap(), more.unwrap());
+    assert_eq!((one.counters.indexed, one.failed.len()), (1, 0));
+    assert_eq!((more.counters.indexed, more.failed.len()), (5, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_in_the_targets_place_is_nobodys_failure() {
+    let minute = Duration::from_secs(60);
+    let absent = move |at: Duration| at > minute && at < minute * 4;
+    let mut rule = target(move |ids, _, at| if absent(at) { Err(unexpected()) } else { all(ids) });
+    rule.there = Box::new(move |at| !absent(at));
+    let (delivery, rule) = delivery(rule);
+    delivery.deliver(batch(ids(0..5))).await.unwrap();
+    tokio::time::sleep(minute).await;
+    let done = delivery.deliver(batch(ids(5..15))).await.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (10, 0));
+    assert_eq!(rule.seen.lock().unwrap().taken.len(), 15);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_spoils_a_whole_request_fails_alone() {
+    let (delivery, rule) =
+        delivery(target(
+            |ids, _, _| {
+                if ids.iter().any(|id| id == "0") { Err(unexpected()) } else { all(ids) }
+            },
+        ));
+    // Before the target has taken anything, it may be the target that is wrong.
+    assert!(matches!(delivery.deliver(batch(ids(0..1))).await, Err(TargetError::Unexpected { .. })));
+    delivery.deliver(batch(ids(100..101))).await.unwrap();
+    let done = delivery.deliver(batch(ids(0..20))).await.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (19, 1));
+    assert_eq!((done.failed[0].error_type.as_str(), done.failed[0].position.doc), ("request_refused", 0));
+    assert_eq!(rule.seen.lock().unwrap().taken.len(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_too_large_are_split_and_a_document_that_is_fails() {
+    let (delivery, rule) = delivery(target(|ids, bytes, _| {
+        if bytes > 100 { Err(TargetError::TooLarge { target: "test".to_owned(), bytes }) } else { all(ids) }
+    }));
+    let long = "9".repeat(200);
+    let done = delivery.deliver(batch(ids(0..20).chain([long.clone()]))).await.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (20, 1));
+    assert_eq!(
+        (done.failed[0].error_type.as_str(), done.failed[0].id.as_ref()),
+        ("request_too_large", Some(&long))
+    );
+    let sizes: Vec<usize> = rule.seen.lock().unwrap().requests.iter().map(|(_, size)| *size).collect();
+    assert!(sizes[0] == 21 && sizes[1..].iter().all(|size| *size <= 11), "{sizes:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_the_target_never_answers_in_time_gets_smaller() {
+    let (delivery, rule) = delivery(target(|ids, bytes, _| {
+        let (target, reason) = ("test".to_owned(), "no answer within 60s".to_owned());
+        if bytes > 1000 { Err(TargetError::Unreachable { target, reason }) } else { all(ids) }
+    }));
+    {
+        // It was gathered when more was possible.
+        let mut flow = delivery.flow();
+        *flow = Flow::new(FlowLimits { max_batch_bytes: 8000, min_batch_bytes: 100, max_in_flight: 8 }, 0);
+    }
+    let done = delivery.deliver(batch(ids(0..200))).await.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (200, 0));
+    assert!(rule.begun.elapsed() < PATIENCE);
+}
