@@ -20,6 +20,8 @@
 mod chunks;
 mod item;
 mod keys;
+#[cfg(test)]
+mod load;
 mod runs;
 mod shards;
 mod summary;

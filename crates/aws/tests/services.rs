@@ -224,3 +224,32 @@ async fn measure_twenty_thousand_shards() {
         assert_eq!((summary.chunks_total, summary.chunks_leased), (20_000, 20_000));
     }
 }
+
+/// All items of a run carry the time at which they expire, so that nothing of it is left.
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn all_items_of_a_run_expire_together() {
+    let client = sdk("BACKFILL_TEST_DYNAMODB").await.dynamodb();
+    let store = store().await;
+    let (run, shards, chunks) = conformance::plan("expiring", 2, 2);
+    conformance::store_plan(&store, &run, &shards, &chunks).await;
+    store.claim(&run.id, &chunks[0].id, "owner", 0, 60).await.unwrap();
+    let error = backfill::model::AttemptError {
+        cause: backfill::model::Cause::Target,
+        message: "no answer".to_owned(),
+    };
+    let reason = backfill::model::Reason::Error(error);
+    let progress = conformance::progress(&chunks[0], 3);
+    store.hand_back(&run.id, &chunks[0].id, 1, &progress, &reason).await.unwrap();
+    store.add_sample(&run.id, &Sample { at: 1, documents: 1, stored_bytes: 1 }).await.unwrap();
+    store.set_state(&run.id, RunState::Damaged, 1, &["why".to_owned()]).await.unwrap();
+    let items = client.scan().table_name(store.table()).send().await.unwrap().items.unwrap();
+    let kinds: std::collections::BTreeSet<&str> =
+        items.iter().map(|item| item["sk"].as_s().unwrap().split('#').next().unwrap()).collect();
+    let kinds: Vec<&str> = kinds.into_iter().collect();
+    assert_eq!(kinds, ["C", "CTL", "DMG", "E", "R", "RUN", "S", "SMP", "T"]);
+    let expiry = (run.created / 1000 + 400 * 86_400).to_string();
+    for item in &items {
+        assert_eq!(item["ttl"].as_n(), Ok(&expiry), "{:?}", item["sk"]);
+    }
+}

@@ -4,6 +4,8 @@ use crate::model::chunk::ChunkState;
 use crate::model::crc::CHECKSUM_FIELD;
 use crate::model::{Chunk, Planning, RangeCrc, Run, RunState, SegmentRange, Shard};
 use crate::ports::{Checkpoints, Clock, StoreError};
+use crate::walk::with_chunks;
+use futures::TryStreamExt;
 use std::collections::BTreeMap;
 
 /// Descriptions of damage kept with a run, at most.
@@ -22,8 +24,9 @@ pub async fn finish(
     }
     let mut damage: Vec<String> = run.refused.iter().map(|(index, why)| format!("{index}: {why}")).collect();
     let mut failed = false;
-    for shard in checkpoints.shards(&run.id).await? {
-        let chunks = checkpoints.chunks(&run.id, &shard.id).await?;
+    let shards = checkpoints.shards(&run.id).await?;
+    let mut shards = std::pin::pin!(with_chunks(checkpoints, &run.id, &shards));
+    while let Some((shard, chunks)) = shards.try_next().await? {
         if chunks.iter().any(|c| matches!(c.state, ChunkState::Pending | ChunkState::Leased(_))) {
             return Ok(None);
         }
@@ -32,7 +35,7 @@ pub async fn finish(
         damage.extend(chunks.iter().flat_map(|c| c.progress.damage.iter().cloned()));
         // Where reading broke off there is no checksum to compare, and the reason is told already.
         if through && chunks.iter().all(|c| c.progress.damage.is_empty()) {
-            damage.extend(compare(&shard, &chunks));
+            damage.extend(compare(shard, &chunks));
         }
         damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
         damage.truncate(MAX_DAMAGE);

@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod source;
 pub mod status;
 pub mod verify;
+mod walk;
 pub mod worker;
 
 pub use bytes::Bytes;

@@ -7,6 +7,8 @@
 
 use crate::model::{ChunkId, ChunkState, Millis, Planning, RunState};
 use crate::ports::{Checkpoints, Queue, StoreError, Summary};
+use crate::walk::with_chunks;
+use futures::TryStreamExt;
 
 /// For how long nothing must have moved: longer than a queue's own count of its messages lags behind.
 pub const QUIET: Millis = 180_000;
@@ -56,8 +58,9 @@ pub async fn reconcile(
     }
     let run = &summary.run.id;
     let mut open: Vec<(u64, ChunkId)> = Vec::new();
-    for shard in checkpoints.shards(run).await? {
-        let chunks = checkpoints.chunks(run, &shard.id).await?;
+    let shards = checkpoints.shards(run).await?;
+    let mut shards = std::pin::pin!(with_chunks(checkpoints, run, &shards));
+    while let Some((_, chunks)) = shards.try_next().await? {
         let chunks = chunks.into_iter().filter(|c| !matches!(c.state, ChunkState::Done | ChunkState::Failed));
         open.extend(chunks.map(|chunk| (chunk.order, chunk.id)));
     }

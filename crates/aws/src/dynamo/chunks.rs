@@ -197,7 +197,7 @@ fn shortened(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use backfill::model::{Counters, SegmentRange, ShardId};
 
@@ -231,7 +231,7 @@ mod tests {
     }
 
     /// A chunk in the midst of its work, with everything that a record may hold.
-    fn busy(ranges: u32) -> Stored {
+    pub(in crate::dynamo) fn busy(ranges: u32) -> Stored {
         let mut chunk = chunk(ranges);
         chunk.claim("an owner", 0, 60).unwrap();
         let crcs = (0..ranges).map(|n| RangeCrc { crc: n, len: u64::from(n) << 33 }).collect();

@@ -87,7 +87,7 @@ pub(super) fn shard(run: &RunId, shard: &ShardId) -> Key {
 }
 
 /// How many items of sums a shard has.
-fn stripes(chunks: u32) -> u32 {
+pub(super) fn stripes(chunks: u32) -> u32 {
     chunks.div_ceil(CHUNKS_A_STRIPE).clamp(1, MAX_STRIPES)
 }
 

@@ -100,16 +100,7 @@ fn creation(
     newest: Option<&Newest>,
 ) -> Result<Vec<TransactWriteItem>, StoreError> {
     let place = newest.map_or(0, |newest| newest.place + 1);
-    let mut control = new_item(&keys::control(&run.id), expiry(run.created));
-    let mut put = |name: &str, value| control.insert(name.to_owned(), value);
-    put("state", text(state_name(run.state)));
-    put("desired", number(run.desired_workers));
-    put("planning", text(planning_text(run.planning)?));
-    put("parts", number(parts));
-    put("place", number(place));
-    if let Some(finished) = run.finished {
-        put("finished", number(finished));
-    }
+    let control = control_item(run, parts, place)?;
     let mut listed = new_item(&keys::listed(place), expiry(run.created));
     listed.insert("run".to_owned(), text(&run.id.0));
     let mut operations = Vec::new();
@@ -130,6 +121,21 @@ fn creation(
         operations.push(TransactWriteItem::builder().condition_check(check).build());
     }
     Ok(operations)
+}
+
+/// The control item of a new run.
+pub(super) fn control_item(run: &Run, parts: usize, place: u64) -> Result<Item, StoreError> {
+    let mut control = new_item(&keys::control(&run.id), expiry(run.created));
+    let mut put = |name: &str, value| control.insert(name.to_owned(), value);
+    put("state", text(state_name(run.state)));
+    put("desired", number(run.desired_workers));
+    put("planning", text(planning_text(run.planning)?));
+    put("parts", number(parts));
+    put("place", number(place));
+    if let Some(finished) = run.finished {
+        put("finished", number(finished));
+    }
+    Ok(control)
 }
 
 async fn find_newest(table: &Table) -> Result<Option<Newest>, StoreError> {

@@ -48,7 +48,7 @@ fn check(shard: &Shard, plan: &[Chunk]) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn item(run: &RunId, shard: &Shard, ttl: u64) -> Result<Item, StoreError> {
+pub(super) fn item(run: &RunId, shard: &Shard, ttl: u64) -> Result<Item, StoreError> {
     let what = format!("shard {}", shard.id);
     let record = serde_json::to_string(shard)
         .map_err(|e| StoreError::Invalid { what: what.clone(), reason: e.to_string() })?;
