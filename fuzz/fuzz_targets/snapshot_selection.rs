@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use snapshot::selection::{IndexPatterns, IndexSummary};
+use snapshot::selection::{Alias, IndexPatterns, IndexSummary};
 
 fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
@@ -14,6 +14,10 @@ fuzz_target!(|data: &[u8]| {
             name: name.to_owned(),
             hidden: n % 3 == 0,
             data_stream: (n % 4 == 0).then(|| format!("stream-{name}")),
+            aliases: (n % 5 == 0)
+                .then(|| Alias { name: format!("alias-{name}"), hidden: n % 2 == 0, filtered: n % 3 == 0 })
+                .into_iter()
+                .collect(),
         })
         .collect();
     if let Ok(patterns) = IndexPatterns::parse(patterns) {
