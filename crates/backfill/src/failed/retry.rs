@@ -88,7 +88,10 @@ pub struct Retry<'a> {
 fn unsendable(record: &FailedDocument) -> bool {
     record.id.is_none()
         || record.source.is_none()
-        || matches!(record.error_type.as_str(), "partial_source" | "unknown_type" | "unreadable_source")
+        || matches!(
+            record.error_type.as_str(),
+            "partial_source" | "masked_source" | "unknown_type" | "unreadable_source"
+        )
 }
 
 impl Retry<'_> {
