@@ -12,6 +12,7 @@ use backfill::indices::Handling;
 use backfill::model::Selection;
 use backfill::ports::{Blobs, Target};
 use local::{Compression, ExportTarget, FsBlobs};
+use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use target::{
@@ -143,7 +144,46 @@ pub struct StackSetting {
     pub region: Option<String>,
 }
 
-/// The stack that is meant: flag and environment first, then the file. Nothing if the state is on this machine.
+/// The file in which `sam deploy --guided` notes what it deployed.
+const SAM_CONFIG: &str = "samconfig.toml";
+
+/// `samconfig.toml`, as far as it concerns us.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SamConfig {
+    default: SamEnvironment,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SamEnvironment {
+    global: SamCommand,
+    deploy: SamCommand,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SamCommand {
+    parameters: SamParameters,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct SamParameters {
+    stack_name: Option<String>,
+    region: Option<String>,
+}
+
+/// The stack that was deployed from here. A file that is not understood is SAM's to complain about.
+fn deployed(samconfig: &str, region: Option<String>) -> Option<StackSetting> {
+    let SamEnvironment { global, deploy } = toml::from_str::<SamConfig>(samconfig).ok()?.default;
+    let (global, deploy) = (global.parameters, deploy.parameters);
+    let name = deploy.stack_name.or(global.stack_name)?;
+    Some(StackSetting { name, region: region.or(deploy.region).or(global.region) })
+}
+
+/// The stack that is meant: flag and environment first, then the file, then what was deployed from this directory, unless
+/// a backfill of this machine has left its state here. Nothing if the state is on this machine.
 pub fn stack(args: &StateArgs, config: &Config) -> Option<StackSetting> {
     let backfill = config.backfill.as_ref();
     let file = backfill.and_then(|b| b.reindex_from_snapshot.as_ref()).and_then(|r| r.lambda.as_ref());
@@ -153,7 +193,9 @@ pub fn stack(args: &StateArgs, config: &Config) -> Option<StackSetting> {
         (Some(name), _) => Some(StackSetting { name: name.clone(), region: region() }),
         _ if args.state.is_some() => None,
         (None, Some(file)) => Some(StackSetting { name: file.stack_name.clone(), region: region() }),
-        (None, None) => None,
+        (None, None) if state_file(args, config).exists() => None,
+        (None, None) if backfill.is_some_and(|b| b.local.is_some()) => None,
+        (None, None) => deployed(&std::fs::read_to_string(SAM_CONFIG).ok()?, args.region.clone()),
     }
 }
 
@@ -347,6 +389,18 @@ fn service(name: Option<&str>, which: &str) -> Result<Service> {
 mod tests {
     use super::*;
     use crate::config::{Backfill, LambdaBackfill, ReindexFromSnapshot};
+
+    #[test]
+    fn what_sam_has_deployed_is_found() {
+        let guided = "version = 0.1\n[default.global.parameters]\nstack_name = \"backfill\"\n\
+                      [default.deploy.parameters]\nregion = \"eu-central-1\"\nresolve_s3 = true\n";
+        let found = deployed(guided, None).unwrap();
+        assert_eq!((found.name.as_str(), found.region.as_deref()), ("backfill", Some("eu-central-1")));
+        assert_eq!(deployed(guided, Some("r".to_owned())).unwrap().region.as_deref(), Some("r"));
+        for text in ["", "version = 0.1", "stack_name = ", "[default]\nglobal = 7"] {
+            assert_eq!(deployed(text, None), None, "{text}");
+        }
+    }
 
     #[test]
     fn the_stack_is_that_of_the_flag_or_the_file_unless_the_state_is_here() {
