@@ -8,6 +8,37 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId(pub String);
 
+impl RunId {
+    /// A name for a run that is created now: the time in UTC, `2026-07-21-14-02-11-042`.
+    pub fn at(now: Millis) -> RunId {
+        let (days, time) = (now / 86_400_000, now % 86_400_000);
+        let (year, month, day) = date(days);
+        let (hour, minute, second) = (time / 3_600_000, time / 60_000 % 60, time / 1000 % 60);
+        RunId(format!("{year:04}-{month:02}-{day:02}-{hour:02}-{minute:02}-{second:02}-{:03}", now % 1000))
+    }
+}
+
+/// Year, month and day, so many days after the first of January 1970.
+fn date(days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
+    // 400 years have 146,097 days, so that few years are left to count.
+    let (mut year, mut left) = (1970 + days / 146_097 * 400, days % 146_097);
+    while left >= 365 + u64::from(leap(year)) {
+        left -= 365 + u64::from(leap(year));
+        year += 1;
+    }
+    let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let mut month = 1;
+    for length in lengths {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -139,5 +170,20 @@ impl Run {
     /// The plan of the index with this name in the snapshot.
     pub fn index(&self, name: &str) -> Option<&IndexPlan> {
         self.indices.iter().find(|i| i.name == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_the_time_and_sort_by_it() {
+        assert_eq!(RunId::at(0).0, "1970-01-01-00-00-00-000");
+        assert_eq!(RunId::at(951_782_400_007).0, "2000-02-29-00-00-00-007");
+        assert_eq!(RunId::at(1_772_323_199_999).0, "2026-02-28-23-59-59-999");
+        assert_eq!(RunId::at(1_772_323_200_000).0, "2026-03-01-00-00-00-000");
+        assert_eq!(RunId::at(4_107_542_399_000).0, "2100-02-28-23-59-59-000");
+        assert_eq!(RunId::at(4_107_542_400_000).0, "2100-03-01-00-00-00-000");
     }
 }

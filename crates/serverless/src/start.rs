@@ -1,0 +1,417 @@
+//! The start function: makes a run of what it is asked for, or finds the one that is under way, and plans it.
+//!
+//! Planning may need longer than a function has. Then the answer says how far it has come, and whoever asks again with
+//! the same request goes on with it; a schedule of the template's own asks every five minutes, with a trace of its own,
+//! so that no chain of invocations grows. All of it may be killed anywhere and run twice at once: see
+//! [`backfill::planning`].
+
+use crate::refusal::Refusal;
+use crate::runtime::Invocation;
+use crate::{Environment, Error};
+use aws::api::{FunctionError, StartAnswer, StartRequest};
+use backfill::encode::Encoding;
+use backfill::indices::Handling;
+use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState, Selection};
+use backfill::plan::{Outline, outline};
+use backfill::planning::{Planner, send_messages};
+use backfill::ports::{Checkpoints, Clock, Creation, Fleet, Queue, SystemClock, Target, TargetError};
+use backfill::source::{OpenedSnapshot, Repository};
+use serde_json::Value;
+use std::time::Duration;
+use target::OpenSearchTarget;
+use tokio_util::sync::CancellationToken;
+
+/// How long before the deadline planning breaks off: what was begun is waited for, and the answer sent.
+const MARGIN: Duration = Duration::from_secs(30);
+/// How often a target that does not answer is asked.
+const TRIES: u32 = 5;
+/// How long is waited between two of these.
+const PAUSE: Duration = Duration::from_secs(2);
+/// Snapshot and indices that are meant unless a request says otherwise.
+const LATEST: &str = "latest";
+const ALL: &str = "*";
+
+/// What the function is asked.
+#[derive(Debug, Default)]
+pub struct StartEvent {
+    /// What is to be started.
+    pub request: StartRequest,
+    /// Whether a schedule asks: then a run that is not through is left alone.
+    pub scheduled: bool,
+    /// Whether only the planning of the run under way is meant.
+    pub resume_planning: bool,
+}
+
+impl StartEvent {
+    /// From the JSON of an event: the members of a [`StartRequest`], and `scheduled` or `resume_planning`.
+    ///
+    /// # Errors
+    /// When a member is unknown or of another kind, in words.
+    pub fn parse(mut event: Value) -> Result<StartEvent, String> {
+        let mut flag = |name: &str| match event.as_object_mut().and_then(|members| members.remove(name)) {
+            None => Ok(false),
+            Some(value) => value.as_bool().ok_or_else(|| format!("{name} is true or false, not {value}")),
+        };
+        let (scheduled, resume_planning) = (flag("scheduled")?, flag("resume_planning")?);
+        let request =
+            serde_json::from_value(event).map_err(|error| format!("the event is not a request: {error}"))?;
+        Ok(StartEvent { request, scheduled, resume_planning })
+    }
+}
+
+/// The function that starts runs.
+#[derive(Debug)]
+pub struct StartFunction {
+    environment: Environment,
+}
+
+impl StartFunction {
+    /// The function in this environment.
+    pub fn new(environment: Environment) -> StartFunction {
+        StartFunction { environment }
+    }
+
+    /// Answers with a [`StartAnswer`], or with the reason why nothing was started.
+    ///
+    /// # Errors
+    /// When a schedule asked in vain, so that it shows among the function's errors.
+    pub async fn handle(&self, event: Value, invocation: Invocation) -> Result<Value, Error> {
+        let event = StartEvent::parse(event).map_err(Refusal::usage);
+        let alone = event.as_ref().is_ok_and(|event| event.scheduled || event.resume_planning);
+        let answer = match event {
+            Ok(event) => self.start(event, &invocation).await,
+            Err(refusal) => Err(refusal),
+        };
+        match answer {
+            Ok(answer) => {
+                tracing::info!(run = answer.run, message = answer.message, "answered");
+                Ok(serde_json::to_value(answer)?)
+            }
+            Err(refusal) if alone => Err(refusal.into()),
+            Err(refusal) => {
+                tracing::warn!(%refusal, "nothing was started");
+                Ok(serde_json::to_value(FunctionError { error: refusal.message, exit: refusal.exit })?)
+            }
+        }
+    }
+
+    async fn start(&self, event: StartEvent, invocation: &Invocation) -> Result<StartAnswer, Refusal> {
+        let newest = self.environment.checkpoints.latest_run().await?;
+        if event.resume_planning {
+            return match newest
+                .filter(|run| run.state == RunState::Running && run.planning != Planning::Complete)
+            {
+                Some(run) => self.go_on(run, &event.request, invocation).await,
+                None => Ok(nothing("there is nothing to plan")),
+            };
+        }
+        if event.scheduled
+            && let Some(run) = newest.as_ref().filter(|run| !run.state.is_finished())
+        {
+            let state = match run.state {
+                RunState::Stopped => "is stopped",
+                RunState::Failed => "has failed chunks that were given up",
+                _ => "is under way",
+            };
+            let message = format!("run {} {state}; nothing was started by the schedule", run.id);
+            return Ok(answer(run, false, message));
+        }
+        self.start_or_resume(&event.request, newest, invocation).await
+    }
+
+    /// What a person who says `start` means: the run under way, or a new one.
+    async fn start_or_resume(
+        &self,
+        request: &StartRequest,
+        newest: Option<Run>,
+        invocation: &Invocation,
+    ) -> Result<StartAnswer, Refusal> {
+        let (repository, opened) = self.open(request, None).await?;
+        let target = self.environment.target().await?;
+        let spec = self.spec(request, &repository, &opened, &target);
+        let new = request.new && !newest.as_ref().is_some_and(|run| under_planning(run, &spec));
+        if let Some(run) = newest.as_ref().filter(|_| !new) {
+            let same = same_job(&run.spec, &spec);
+            if same && run.state.is_finished() {
+                let message = format!("run {} has ended already; --new starts another one", run.id);
+                return Ok(answer(run, false, message));
+            }
+            if !same && !run.state.is_finished() {
+                return Err(Refusal::usage(format!(
+                    "run {} of snapshot {} into {} is not through, and is another job: continue that one, or give it \
+                     up with --new",
+                    run.id, run.spec.snapshot, run.spec.target
+                )));
+            }
+            if same {
+                reachable(&target).await?;
+                return self.resume(run.clone(), request, &repository, &opened, invocation).await;
+            }
+        }
+        reachable(&target).await?;
+        let outline = outline(&repository, &opened, &spec.selection, &handling(&spec)).await?;
+        let warnings = check(&outline, &target, request.create_missing_indices).await?;
+        let run = self.create(request, spec, &outline, newest.as_ref()).await?;
+        self.environment.fleet()?.scale(run.desired_workers).await?;
+        let planning = self.plan(&run, &repository, &opened, &outline, invocation).await?;
+        let message = format!("run {} was started with {}", run.id, workers(run.desired_workers));
+        Ok(StartAnswer { planning, warnings, ..answer(&run, true, message) })
+    }
+
+    /// Makes the run go on: chunks that were given up are tried again, workers come back, planning is completed.
+    async fn resume(
+        &self,
+        run: Run,
+        request: &StartRequest,
+        repository: &Repository,
+        opened: &OpenedSnapshot,
+        invocation: &Invocation,
+    ) -> Result<StartAnswer, Refusal> {
+        let Environment { checkpoints, queue, .. } = &self.environment;
+        let before = run.state;
+        let again = checkpoints.retry_failed(&run.id).await?;
+        queue.enqueue(&run.id, &again).await?;
+        let workers_wanted = request.workers.unwrap_or(run.desired_workers);
+        checkpoints.set_desired_workers(&run.id, workers_wanted).await?;
+        checkpoints.set_state(&run.id, RunState::Running, SystemClock.now(), &[]).await?;
+        self.environment.fleet()?.scale(workers_wanted).await?;
+        let mut run = checkpoints.run(&run.id).await?;
+        if run.planning != Planning::Complete {
+            let outline = outline(repository, opened, &run.spec.selection, &handling(&run.spec)).await?;
+            run.planning = self.plan(&run, repository, opened, &outline, invocation).await?;
+        }
+        let how = match before {
+            RunState::Running => "goes on",
+            _ => "was resumed",
+        };
+        let message = format!("run {} {how} with {}", run.id, workers(workers_wanted));
+        Ok(answer(&run, false, message))
+    }
+
+    /// Goes on with the planning of a run, and with nothing else.
+    async fn go_on(
+        &self,
+        mut run: Run,
+        request: &StartRequest,
+        invocation: &Invocation,
+    ) -> Result<StartAnswer, Refusal> {
+        let Environment { checkpoints, queue, .. } = &self.environment;
+        run.planning = match run.planning {
+            Planning::Shards => {
+                let (repository, opened) = self.open(request, Some(&run)).await?;
+                let outline =
+                    outline(&repository, &opened, &run.spec.selection, &handling(&run.spec)).await?;
+                self.plan(&run, &repository, &opened, &outline, invocation).await?
+            }
+            planning => {
+                let stop = deadline(invocation);
+                send_messages(checkpoints, queue, &run.id, planning, &stop).await?
+            }
+        };
+        let message = format!("the planning of run {} has gone on", run.id);
+        Ok(answer(&run, false, message))
+    }
+
+    async fn open(
+        &self,
+        request: &StartRequest,
+        run: Option<&Run>,
+    ) -> Result<(Repository, OpenedSnapshot), Refusal> {
+        let named = run.map(|run| run.spec.repository.as_str()).or(request.repository.as_deref());
+        let location = named.or(self.environment.settings.repository.as_deref()).ok_or_else(|| {
+            Refusal::usage("the stack names no repository; deploy it with the parameter SnapshotBucket")
+        })?;
+        let blobs = self.environment.blobs(location, request.s3_region.as_deref()).await?;
+        let repository = Repository::open(blobs).await?;
+        let name =
+            run.map(|run| run.spec.snapshot.as_str()).or(request.snapshot.as_deref()).unwrap_or(LATEST);
+        let partial = run.map_or(request.allow_partial, |run| run.spec.allow_partial);
+        let opened = repository.snapshot(name, partial).await?;
+        if let Some(run) = run.filter(|run| run.spec.snapshot_uuid != opened.info.uuid) {
+            return Err(Refusal::other(format!(
+                "snapshot {} was deleted and taken again since run {} was started; start another run with --new",
+                run.spec.snapshot, run.id
+            )));
+        }
+        Ok((repository, opened))
+    }
+
+    fn spec(
+        &self,
+        request: &StartRequest,
+        repository: &Repository,
+        opened: &OpenedSnapshot,
+        target: &OpenSearchTarget,
+    ) -> RunSpec {
+        RunSpec {
+            repository: repository.blobs.location(),
+            snapshot: opened.info.name.clone(),
+            snapshot_uuid: opened.info.uuid.clone(),
+            selection: Selection {
+                patterns: request.index.clone().unwrap_or_else(|| ALL.to_owned()),
+                include_hidden: request.include_hidden,
+            },
+            target: target.location(),
+            allow_partial: request.allow_partial,
+            types: request.types.clone(),
+            allow_partial_source: request.allow_partial_source,
+            chunk_bytes: request.chunk_bytes.unwrap_or(self.environment.settings.chunk_bytes),
+        }
+    }
+
+    async fn create(
+        &self,
+        request: &StartRequest,
+        spec: RunSpec,
+        outline: &Outline,
+        newest: Option<&Run>,
+    ) -> Result<Run, Refusal> {
+        let checkpoints = &self.environment.checkpoints;
+        let now = SystemClock.now();
+        if let Some(run) = newest.filter(|run| !run.state.is_finished()) {
+            // Its workers hand back, and its messages are dropped as they come.
+            checkpoints.set_state(&run.id, RunState::Stopped, now, &[]).await?;
+        }
+        let wanted = request.workers.unwrap_or(self.environment.settings.workers);
+        let run = outline.run(RunId::at(now), spec, wanted, now);
+        match checkpoints.create_run(&run, newest.map(|run| &run.id)).await? {
+            Creation::Created => Ok(run),
+            Creation::Superseded(other) => {
+                Err(Refusal::other(format!("run {other} was started meanwhile; see `backfill status`")))
+            }
+        }
+    }
+
+    async fn plan(
+        &self,
+        run: &Run,
+        repository: &Repository,
+        opened: &OpenedSnapshot,
+        outline: &Outline,
+        invocation: &Invocation,
+    ) -> Result<Planning, Refusal> {
+        let Environment { checkpoints, queue, .. } = &self.environment;
+        let planner = Planner { repository, opened, outline, checkpoints, queue };
+        Ok(planner.run(run, &deadline(invocation)).await?)
+    }
+}
+
+/// A token that is cancelled when the function's time is nearly up.
+fn deadline(invocation: &Invocation) -> CancellationToken {
+    let stop = CancellationToken::new();
+    let (token, time) = (stop.clone(), invocation.time_left(MARGIN));
+    tokio::spawn(async move {
+        tokio::time::sleep(time).await;
+        token.cancel();
+    });
+    stop
+}
+
+/// The size of chunks is that of the run, whatever is said now.
+fn same_job(run: &RunSpec, asked: &RunSpec) -> bool {
+    RunSpec { chunk_bytes: asked.chunk_bytes, ..run.clone() } == *asked
+}
+
+/// Whether the run is the one that the same request began to plan a moment ago.
+fn under_planning(run: &Run, spec: &RunSpec) -> bool {
+    run.state == RunState::Running && run.planning != Planning::Complete && same_job(&run.spec, spec)
+}
+
+fn handling(spec: &RunSpec) -> Handling {
+    Handling {
+        types: spec.types.clone(),
+        allow_partial_source: spec.allow_partial_source,
+        encoding: Some(Encoding::Bulk),
+    }
+}
+
+async fn reachable(target: &dyn Target) -> Result<(), Refusal> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match target.check().await {
+            Ok(()) => return Ok(()),
+            Err(error @ (TargetError::Denied { .. } | TargetError::Unexpected { .. })) => {
+                return Err(error.into());
+            }
+            Err(error) if tries == TRIES => return Err(error.into()),
+            Err(_) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+/// What should be known before anything is written, or why nothing should be.
+async fn check(outline: &Outline, target: &dyn Target, create_missing: bool) -> Result<Vec<String>, Refusal> {
+    if outline.indices.is_empty() && outline.refused.is_empty() {
+        return Err(Refusal::usage(format!(
+            "no index of snapshot {} is selected; see `console snapshot describe`, --index and --include-hidden",
+            outline.snapshot
+        )));
+    }
+    let warnings = outline.indices.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.name)));
+    let missing =
+        outline.missing_shards.iter().map(|m| format!("missing: [{}][{}]: {}", m.index, m.shard, m.reason));
+    let refused = outline.refused.iter().map(|(index, why)| format!("refused: {index}: {why}"));
+    let told = warnings.chain(missing).chain(refused).collect();
+    if !create_missing {
+        let names = outline.indices.iter().flat_map(IndexPlan::destinations);
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.dedup();
+        let lacking = target.missing(&names).await?;
+        if !lacking.is_empty() {
+            return Err(Refusal::target(format!(
+                "the target {} lacks {}: create them with their mappings first, or let the target guess mappings with \
+                 --create-missing-indices",
+                target.location(),
+                lacking.join(", ")
+            )));
+        }
+    }
+    Ok(told)
+}
+
+fn answer(run: &Run, created: bool, message: String) -> StartAnswer {
+    StartAnswer {
+        run: run.id.to_string(),
+        planning: run.planning,
+        state: run.state,
+        created,
+        message,
+        warnings: Vec::new(),
+    }
+}
+
+fn nothing(message: &str) -> StartAnswer {
+    StartAnswer {
+        run: String::new(),
+        planning: Planning::Complete,
+        state: RunState::Done,
+        created: false,
+        message: message.to_owned(),
+        warnings: Vec::new(),
+    }
+}
+
+fn workers(number: u32) -> String {
+    match number {
+        1 => "1 worker".to_owned(),
+        n => format!("{n} workers"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_event_is_a_request_and_says_who_asks() {
+        let event = StartEvent::parse(json!({"scheduled": true, "index": "a*", "workers": 3})).unwrap();
+        assert!(event.scheduled && !event.resume_planning);
+        assert_eq!((event.request.index.as_deref(), event.request.workers), (Some("a*"), Some(3)));
+        let unknown = StartEvent::parse(json!({"indices": "a*"})).unwrap_err();
+        assert!(unknown.contains("indices"), "{unknown}");
+        assert!(StartEvent::parse(json!({"scheduled": "yes"})).unwrap_err().contains("scheduled"));
+        assert!(StartEvent::parse(json!([1])).is_err());
+    }
+}

@@ -1,0 +1,108 @@
+//! The status function: tells where the newest run stands, and does what nobody else is there to do.
+//!
+//! A schedule invokes it each minute. Then it notes a point of progress, concludes the run when its last chunk has
+//! ended, and enqueues chunks again whose messages were lost. Commands invoke it for its answer.
+
+use crate::refusal::Refusal;
+use crate::runtime::Invocation;
+use crate::{Environment, Error};
+use aws::LambdaFleet;
+use aws::api::FunctionError;
+use backfill::finish::finish;
+use backfill::model::{Planning, RunState};
+use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Sample, Summary, SystemClock};
+use backfill::reconcile::{QUIET, reconcile};
+use backfill::status::{FleetStatus, StatusReport};
+use serde_json::{Value, json};
+
+/// A run with more chunks is concluded by the schedule alone: each of its chunks must be read for that.
+const QUICKLY_CONCLUDED: u64 = 5000;
+
+/// The function that tells the status.
+#[derive(Debug)]
+pub struct StatusFunction {
+    environment: Environment,
+}
+
+impl StatusFunction {
+    /// The function in this environment.
+    pub fn new(environment: Environment) -> StatusFunction {
+        StatusFunction { environment }
+    }
+
+    /// Answers with `{"report": …, "reconciled": …}`: a [`StatusReport`] (`null` if nothing was ever started), and how
+    /// many messages were replaced; or with a [`FunctionError`]. An event of a schedule has the member `scheduled`; any
+    /// other is taken for a question.
+    ///
+    /// # Errors
+    /// When a scheduled look could not be taken, so that it shows among the function's errors.
+    pub async fn handle(&self, event: Value, _: Invocation) -> Result<Value, Error> {
+        let scheduled = event.get("scheduled").and_then(Value::as_bool).unwrap_or(false);
+        match self.answer(scheduled).await {
+            Ok(answer) => Ok(answer),
+            Err(refusal) if scheduled => Err(refusal.into()),
+            Err(refusal) => {
+                Ok(serde_json::to_value(FunctionError { error: refusal.message, exit: refusal.exit })?)
+            }
+        }
+    }
+
+    async fn answer(&self, scheduled: bool) -> Result<Value, Refusal> {
+        let checkpoints = &self.environment.checkpoints;
+        let Some(run) = checkpoints.latest_run().await? else {
+            return Ok(json!({"report": null, "reconciled": 0}));
+        };
+        let fleet = self.environment.fleet()?;
+        let now = SystemClock.now();
+        let mut summary = checkpoints.summary(&run.id, now).await?;
+        let mut reconciled = 0;
+        if summary.run.state == RunState::Running {
+            if scheduled {
+                let counters = &summary.counters;
+                let sample =
+                    Sample { at: now, documents: counters.documents(), stored_bytes: counters.stored_bytes };
+                checkpoints.add_sample(&run.id, &sample).await?;
+            }
+            if through(&summary) {
+                if scheduled || summary.chunks_total <= QUICKLY_CONCLUDED {
+                    summary = self.conclude(summary, &fleet).await?;
+                }
+            } else if scheduled {
+                reconciled = self.reconcile(&summary).await?;
+            }
+        }
+        let fleet = FleetStatus::new(&fleet.state().await?, &summary);
+        let location = self.environment.failed.location(&run.id);
+        let report = StatusReport::new(&summary, fleet, location, now);
+        Ok(json!({"report": report, "reconciled": reconciled}))
+    }
+
+    /// Ends a run of which every chunk has ended. Whoever comes second finds it ended.
+    async fn conclude(&self, summary: Summary, fleet: &LambdaFleet) -> Result<Summary, Refusal> {
+        let checkpoints = &self.environment.checkpoints;
+        let Some(state) = finish(checkpoints, &SystemClock, &summary.run).await? else { return Ok(summary) };
+        tracing::info!(run = %summary.run.id, ?state, "the run has ended");
+        fleet.stop().await?;
+        Ok(checkpoints.summary(&summary.run.id, SystemClock.now()).await?)
+    }
+}
+
+impl StatusFunction {
+    /// Sends messages again that were lost; how many.
+    async fn reconcile(&self, summary: &Summary) -> Result<u64, Refusal> {
+        let Environment { checkpoints, queue, settings, .. } = &self.environment;
+        let waiting = queue.depth().await?.total();
+        let quiet = settings.quiet.unwrap_or(QUIET);
+        let again = reconcile(checkpoints, queue, summary, waiting, quiet, SystemClock.now()).await?;
+        if again > 0 {
+            tracing::warn!(run = %summary.run.id, again, "messages were lost; their chunks are enqueued again");
+        }
+        Ok(again)
+    }
+}
+
+/// Whether nothing is left for workers to do.
+fn through(summary: &Summary) -> bool {
+    summary.run.planning == Planning::Complete
+        && summary.chunks_done + summary.chunks_failed >= summary.chunks_total
+}
