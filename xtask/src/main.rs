@@ -1,5 +1,6 @@
 //! The tasks of the repository that are more than one command of cargo: `cargo xtask --help` lists them.
 
+mod chaos;
 mod fixtures;
 mod fuzz;
 mod server;
@@ -28,6 +29,8 @@ enum Task {
     /// Start a real server on loopback.
     #[command(subcommand)]
     Server(server::Task),
+    /// Start, scale, stop, kill and fail at random on an emulator of AWS; every document must arrive.
+    Chaos(chaos::Arguments),
     /// Fuzz the readers.
     Fuzz(fuzz::Arguments),
 }
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fixtures(arguments) => fixtures::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Server(task) => server::run(task).map(|()| ExitCode::SUCCESS),
+        Task::Chaos(arguments) => chaos::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -2,6 +2,7 @@
 
 use std::{
     ffi::OsString,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, ExitStatus},
 };
 
@@ -48,6 +49,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
 
+    let functions = build_functions()?;
+
     let mut targets = Vec::new();
     for (target, variable) in TARGETS {
         let spec: ServerSpec = target.parse()?;
@@ -58,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 
     let s3 = S3Server::start()?;
+
     let (dynamodb, sqs) = (DynamoDb::start()?, Sqs::start()?);
 
     eprintln!("== cargo test --workspace -- --include-ignored");
@@ -70,7 +74,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         .env("BACKFILL_TEST_DYNAMODB", dynamodb.url())
         .env("BACKFILL_TEST_SQS", sqs.url())
         .envs(DynamoDb::credentials())
-        .envs(targets.iter().map(|(variable, server)| (variable, server.url())));
+        .envs(targets.iter().map(|(variable, server)| (variable, server.url())))
+        .env("BACKFILL_TEST_FUNCTIONS", functions);
     match &s3 {
         Some(s3) => {
             tests.env("BACKFILL_TEST_S3", s3.url()).envs(S3Server::credentials());
@@ -85,6 +90,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(code(tests.status()?))
 }
 
-fn code(status: ExitStatus) -> ExitCode {
+/// The functions as `sam build` makes them, and what they are run with; returns the template to be deployed.
+pub(crate) fn build_functions() -> Result<PathBuf> {
+    eprintln!("== getting the emulator of AWS, unless it is there");
+    servers::fetch_cloud()?;
+    eprintln!("== sam build");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
+    Ok(servers::build_functions(&root, &root.join("target/sam"))?)
+}
+
+pub(crate) fn code(status: ExitStatus) -> ExitCode {
     status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
 }

@@ -17,6 +17,7 @@
 //! # }
 //! ```
 
+mod cloud;
 mod distribution;
 mod error;
 mod fixtures;
@@ -30,6 +31,7 @@ mod s3;
 mod server;
 mod tools;
 
+pub use cloud::{Cloud, build_functions, fetch_cloud, free_port, lint_translated, sam};
 pub use distribution::cache_dir;
 pub use error::Error;
 pub use fixtures::{About, ExpectedDoc, Fixture, fixture, fixtures_dir};

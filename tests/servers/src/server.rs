@@ -33,7 +33,7 @@ const STOP_LIMIT: Duration = Duration::from_secs(25);
 /// The shell that becomes the server. Beside it stays a watcher, which reads a pipe that only the starting process
 /// holds open: when that process is gone, however it ended, the watcher ends the server's whole process group and
 /// removes the server's directory.
-const SHELL: &str = r#"
+pub(crate) const SHELL: &str = r#"
 dir=$1; shift
 exec 3<&0
 (
@@ -350,6 +350,11 @@ impl Drop for Server {
         // The process is gone or can not be helped; its directory goes with the value.
         let _ = self.kill();
     }
+}
+
+/// Ends a process and its whole group.
+pub(crate) fn signal_kill(child: &Child) {
+    signal(child, Signal::KILL);
 }
 
 fn signal(child: &Child, signal: Signal) {

@@ -29,6 +29,7 @@ pub fn missing_tools() -> Vec<Missing> {
     if find_program("java").is_none() && !jdk::any_installed() {
         missing.push(JAVA);
     }
+    missing.extend(crate::cloud::missing_python());
     missing.into_iter().map(|sentence| Missing { sentence: sentence.to_owned() }).collect()
 }
 

@@ -1,0 +1,214 @@
+//! Everything at once, at random: starts, scales, stops, kills, and faults of all services and of the target.
+//!
+//! Two minutes of it run with all tests; `cargo xtask chaos --minutes 30 --seed 7` runs more of it, which is written down
+//! in docs/reliability.md. The seed decides what is done and which requests fail, but not how threads take turns.
+
+use super::cloud::{Cloud, Deployed, kill};
+use super::proxy::{Fate, Head, Proxy};
+use crate::support::{Documents, create_indices, empty_target, fixture};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const NAME: &str = "es-7.10.2";
+const SELECTION: &str = "basic,nested,updates,compressed,verbatim";
+/// Time that a run may need to end once nobody disturbs it any more: a few leases of killed workers.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What AWS does wrong, by chance.
+fn faults_of_aws(random: &Mutex<fastrand::Rng>, quiet: &AtomicBool, head: &Head) -> Fate {
+    if quiet.load(Ordering::Relaxed) {
+        return Fate::Pass;
+    }
+    let chance = random.lock().unwrap().f64();
+    match head.header("x-amz-target").and_then(|target| target.split_once('.')) {
+        Some((service, action)) if service.starts_with("DynamoDB") => match chance {
+            c if c < 0.02 => {
+                let kind = "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException";
+                let body = json!({"__type": kind, "message": "slow down"});
+                Fate::Answer(400, "application/x-amz-json-1.0", body.to_string())
+            }
+            c if c < 0.025 => Fate::Drop,
+            // The answer is lost, and the client sends it again.
+            c if c < 0.03 && action == "TransactWriteItems" => Fate::Twice,
+            _ => Fate::Pass,
+        },
+        Some((_, "SendMessageBatch")) if chance < 0.3 => Fate::Twice,
+        Some((_, action)) if action.contains("Message") && chance < 0.02 => {
+            let body = json!({"__type": "com.amazonaws.sqs#RequestThrottled", "message": "slow down"});
+            Fate::Answer(400, "application/x-amz-json-1.0", body.to_string())
+        }
+        Some(_) => Fate::Pass,
+        // What is left is S3, and the interface of Lambda.
+        None if head.path.starts_with("/snapshots") && chance < 0.05 => {
+            let body =
+                "<?xml version=\"1.0\"?><Error><Code>SlowDown</Code><Message>slow down</Message></Error>";
+            Fate::Answer(503, "application/xml", body.to_owned())
+        }
+        None => Fate::Pass,
+    }
+}
+
+/// What the target does wrong, by chance. While it is down, nobody gets an answer.
+fn faults_of_target(
+    random: &Mutex<fastrand::Rng>,
+    quiet: &AtomicBool,
+    down: &AtomicBool,
+    head: &Head,
+) -> Fate {
+    if quiet.load(Ordering::Relaxed) || !head.path.contains("_bulk") {
+        return Fate::Pass;
+    }
+    if down.load(Ordering::Relaxed) {
+        return Fate::Drop;
+    }
+    match random.lock().unwrap().f64() {
+        c if c < 0.05 => {
+            Fate::Answer(429, "application/json", json!({"error": "too many", "status": 429}).to_string())
+        }
+        c if c < 0.06 => Fate::Answer(503, "text/plain", "no".to_owned()),
+        // Written, but the answer is lost on its way.
+        c if c < 0.08 => Fate::Twice,
+        _ => Fate::Pass,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Deeds {
+    starts: u32,
+    stops: u32,
+    scales: u32,
+    kills: u32,
+    outages: u32,
+    runs: u32,
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]
+fn whatever_happens_each_document_arrives() {
+    let setting = |name: &str, default: u64| {
+        std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|e| panic!("{name}: {e}")))
+    };
+    let seed = setting("BACKFILL_CHAOS_SEED", 1);
+    let time = Duration::from_secs(setting("BACKFILL_CHAOS_SECONDS", 120));
+    let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
+    let (quiet, down) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
+
+    let (_alone, url) = empty_target();
+    let target = Proxy::start(&url, {
+        let (random, quiet, down) = (random.clone(), quiet.clone(), down.clone());
+        move |head| faults_of_target(&random, &quiet, &down, head)
+    });
+    target.set_latency(Duration::from_millis(40));
+    let port = servers::free_port().unwrap();
+    let aws = Proxy::start(&format!("http://127.0.0.1:{port}"), {
+        let (random, quiet) = (random.clone(), quiet.clone());
+        move |head| faults_of_aws(&random, &quiet, head)
+    });
+    let cloud = Cloud::of(servers::Cloud::start_behind(Some(&aws.url()), port).unwrap());
+
+    let fixture = fixture(NAME);
+    cloud.upload(NAME, &fixture);
+    let mut expected = Documents::expected(&fixture);
+    expected.0.retain(|key, _| SELECTION.split(',').any(|index| index == key.index));
+    create_indices(&url, &expected, &[]);
+    let endpoint = target.url();
+    let parameters = [
+        ("SnapshotPrefix", NAME),
+        ("TargetEndpoint", endpoint.as_str()),
+        ("ChunkBytes", "60000"),
+        ("BulkBytes", "3000"),
+        ("MaxInFlight", "2"),
+    ];
+    let deployed = cloud.deploy("chaos", &parameters);
+
+    let mut deeds = Deeds::default();
+    let begun = Instant::now();
+    // The events are decided by one generator, the faults by another: who asks first must not matter to what is done.
+    let mut choice = fastrand::Rng::with_seed(seed.wrapping_add(1));
+    while begun.elapsed() < time {
+        quiet.store(false, Ordering::Relaxed);
+        start(&deployed, json!({"index": SELECTION, "workers": 3, "new": true}), &mut deeds);
+        while begun.elapsed() < time {
+            if deployed.status()["finished"].is_u64() {
+                break;
+            }
+            disturb(&deployed, &mut choice, &down, &mut deeds);
+            std::thread::sleep(Duration::from_millis(choice.u64(200..3000)));
+        }
+        // From here on only what was begun must come to its end.
+        quiet.store(true, Ordering::Relaxed);
+        down.store(false, Ordering::Relaxed);
+        let report = calm(&deployed, &mut deeds);
+        assert_eq!(report["outcome"], "complete", "seed {seed}: {report:#}");
+        // Nothing was counted twice, and nothing left out.
+        assert_eq!(report["documents_done"], expected.0.len(), "seed {seed}: {report:#}");
+        Documents::in_cluster(&url).assert_same(&expected);
+        assert_eq!(deployed.dead_letters(), 0, "seed {seed}");
+        deeds.runs += 1;
+        let http = servers::Http::new(&url);
+        http.delete("/*,-.*").unwrap();
+        create_indices(&url, &expected, &[]);
+    }
+    eprintln!(
+        "seed {seed}, {} s: {deeds:?}, {} faults of AWS, {} of the target",
+        begun.elapsed().as_secs(),
+        aws.faults(),
+        target.faults()
+    );
+}
+
+/// Asks for a start until it is granted: faults may hit the start itself.
+fn start(deployed: &Deployed<'_>, mut request: Value, deeds: &mut Deeds) {
+    let before = deployed.run();
+    for _ in 0..20 {
+        let answer = deployed.start(&request);
+        deeds.starts += 1;
+        if answer["error"].is_null() && answer["planning"] == "complete" {
+            return;
+        }
+        if deployed.run() != before {
+            // Made, but not through with its planning.
+            request["new"] = json!(false);
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    panic!("no start was granted: {}", deployed.logs());
+}
+
+fn disturb(deployed: &Deployed<'_>, choice: &mut fastrand::Rng, down: &AtomicBool, deeds: &mut Deeds) {
+    match choice.u32(0..100) {
+        0..35 => {
+            deployed.scale(choice.u32(0..6));
+            deeds.scales += 1;
+        }
+        35..50 => {
+            deployed.stop();
+            deeds.stops += 1;
+        }
+        50..75 => start(deployed, json!({"index": SELECTION, "workers": choice.u32(1..6)}), deeds),
+        75..90 => {
+            let workers = deployed.worker_processes();
+            if !workers.is_empty() && kill(workers[choice.usize(..workers.len())]) {
+                deeds.kills += 1;
+            }
+        }
+        _ => {
+            let before = down.fetch_xor(true, Ordering::Relaxed);
+            deeds.outages += u32::from(!before);
+        }
+    }
+}
+
+/// Lets the run come to its end; chunks that were given up are tried again.
+fn calm(deployed: &Deployed<'_>, deeds: &mut Deeds) -> Value {
+    let begun = Instant::now();
+    loop {
+        start(deployed, json!({"index": SELECTION, "workers": 5}), deeds);
+        let report = deployed.finished(PATIENCE);
+        if report["outcome"] != "failed" || begun.elapsed() > PATIENCE {
+            return report;
+        }
+    }
+}

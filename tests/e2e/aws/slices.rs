@@ -1,0 +1,118 @@
+//! Many short slices, messages that come twice or make no sense, and starts by a schedule.
+
+use super::cloud::Cloud;
+use super::proxy::{Fate, Proxy};
+use crate::support::{Documents, create_indices, empty_target, fixture, wait_until};
+use backfill::model::ChunkState;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+fn expected(name: &str, indices: &[&str]) -> Documents {
+    let mut expected = Documents::expected(&fixture(name));
+    expected.0.retain(|key, _| indices.contains(&key.index.as_str()));
+    expected
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]
+fn a_chunk_that_is_handed_back_25_times_completes_and_duplicates_do_no_work() {
+    let (name, cloud) = ("os-2.19.5", Cloud::shared());
+    let (_alone, url) = empty_target();
+    cloud.upload(name, &fixture(name));
+    let expected = expected(name, &["basic"]);
+    create_indices(&url, &expected, &[]);
+    let proxy = Proxy::start(&url, |_| Fate::Pass);
+    proxy.set_latency(Duration::from_millis(100));
+    let slow = proxy.url();
+    let parameters = [
+        ("SnapshotPrefix", name),
+        ("TargetEndpoint", slow.as_str()),
+        ("BulkBytes", "600"),
+        ("MaxInFlight", "1"),
+    ];
+    let deployed = cloud.deploy("slices", &parameters);
+    // As if the function's deadline were that near.
+    deployed.set_worker_variable("BACKFILL_SLICE_MS", "250");
+    let answer = deployed.start(&json!({"index": "basic", "workers": 2}));
+    assert_eq!(answer["planning"], "complete", "{answer}");
+    let report = deployed.finished(Duration::from_secs(240));
+    assert_eq!(
+        (&report["outcome"], &report["documents_done"]),
+        (&json!("complete"), &json!(expected.0.len()))
+    );
+    let chunks = deployed.chunks();
+    let claims = chunks.iter().map(|chunk| chunk.epoch).max().unwrap();
+    assert!(claims > 25, "the chunk was claimed only {claims} times");
+    Documents::in_cluster(&url).assert_same(&expected);
+
+    // Deliveries of a chunk that is done, of a run that never was, and of things that make no sense.
+    let requests = report["documents_done"].clone();
+    let worker = |body: String| -> Value {
+        let record = json!({
+            "messageId": "1", "receiptHandle": "gone", "body": body, "attributes": {}, "messageAttributes": {},
+            "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:q", "awsRegion": "us-east-1"
+        });
+        deployed.invoke(&deployed.stack.worker_function, &json!({"Records": [record]}))
+    };
+    let run = deployed.run().unwrap();
+    send(&deployed, &::aws::message::encode(&run, &chunks[0].id));
+    send(&deployed, &::aws::message::encode(&backfill::model::RunId("1999-gone".to_owned()), &chunks[0].id));
+    deployed.scale(2);
+    wait_until("both messages are gone", || depth(&deployed) == 0);
+    assert_eq!(deployed.chunks()[0].epoch, chunks[0].epoch, "the duplicate was worked on");
+    assert_eq!(deployed.chunks()[0].state, ChunkState::Done);
+    assert_eq!(deployed.status()["documents_done"], requests);
+    assert_eq!(deployed.dead_letters(), 0);
+    for body in [r#"{"v":99,"run":"r","index":"i","shard":0,"chunk":0}"#, "not JSON", "{}"] {
+        assert_eq!(worker(body.to_owned()), json!({"batchItemFailures": []}), "{body}");
+    }
+    assert_eq!(deployed.dead_letters(), 3);
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]
+fn a_schedule_starts_a_backfill() {
+    let (name, cloud) = ("tiny", Cloud::shared());
+    let (_alone, url) = empty_target();
+    let fixture = fixture(name);
+    cloud.upload(name, &fixture);
+    let expected = Documents::expected(&fixture);
+    create_indices(&url, &expected, &[]);
+    let parameters = [
+        ("SnapshotPrefix", name),
+        ("TargetEndpoint", url.as_str()),
+        ("Schedule", "rate(1 minute)"),
+        ("Workers", "1"),
+    ];
+    let deployed = cloud.deploy("scheduled", &parameters);
+    let begun = std::time::Instant::now();
+    while deployed.run().is_none() {
+        assert!(
+            begun.elapsed() < Duration::from_secs(150),
+            "the schedule started nothing: {}",
+            deployed.logs()
+        );
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    let run = deployed.run();
+    let report = deployed.finished(Duration::from_secs(60));
+    assert_eq!(
+        (&report["outcome"], &report["documents_done"]),
+        (&json!("complete"), &json!(expected.0.len()))
+    );
+    Documents::in_cluster(&url).assert_same(&expected);
+    // The same snapshot is not moved again.
+    let again = deployed.start(&json!({"scheduled": true}));
+    assert!(again["message"].as_str().unwrap().contains("has ended already"), "{again}");
+    assert_eq!(deployed.run(), run);
+}
+
+fn send(deployed: &super::cloud::Deployed<'_>, body: &str) {
+    let request = deployed.cloud.sqs().send_message().queue_url(&deployed.stack.queue_url).message_body(body);
+    deployed.cloud.wait(request.send()).unwrap();
+}
+
+fn depth(deployed: &super::cloud::Deployed<'_>) -> u64 {
+    let queue = ::aws::SqsQueue::new(deployed.cloud.sqs(), &deployed.stack.queue_url);
+    deployed.cloud.wait(queue.depth()).unwrap().total()
+}
