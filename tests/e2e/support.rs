@@ -11,6 +11,8 @@ use tempfile::TempDir;
 /// A directory of its own for a test, and the commands run in it.
 pub(crate) struct Desk {
     pub(crate) dir: TempDir,
+    /// Variables of the commands besides those of this process.
+    environment: Vec<(&'static str, String)>,
 }
 
 /// How a command ended.
@@ -46,7 +48,12 @@ impl From<Output> for Ended {
 
 impl Desk {
     pub(crate) fn new() -> Desk {
-        Desk { dir: tempfile::tempdir().unwrap() }
+        Desk { dir: tempfile::tempdir().unwrap(), environment: Vec::new() }
+    }
+
+    /// With these variables for its commands.
+    pub(crate) fn with(environment: Vec<(&'static str, String)>) -> Desk {
+        Desk { environment, ..Desk::new() }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -61,6 +68,7 @@ impl Desk {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -1,9 +1,9 @@
 //! What a person does after `sam deploy`.
 
 use super::cloud::Cloud;
-use crate::support::{Documents, create_indices, empty_target, fixture, wait_until};
+use crate::support::{Desk, Documents, create_indices, empty_target, fixture};
+use backfill::ports::Fleet;
 use serde_json::json;
-use std::time::Duration;
 
 /// Indices of the fixtures that hold no document.
 const EMPTY: [&str; 2] = ["empty", "all_deleted"];
@@ -28,42 +28,53 @@ fn deploy_start_stop_and_complete(name: &str) {
     let deployed = cloud.deploy(&stack, &parameters);
     assert!(deployed.status().is_null(), "nothing was started yet");
 
-    let missing = deployed.start(&json!({"snapshot": "no-such-snapshot"}));
-    assert_eq!(missing["exit"], 2, "{missing}");
-    let request = json!({"snapshot": "snap-2", "index": WHOLE, "workers": 1});
-    let answer = deployed.start(&request);
-    assert_eq!((&answer["created"], &answer["planning"]), (&json!(true), &json!("complete")), "{answer}");
-    let other = deployed.start(&json!({"snapshot": "snap-2", "index": "basic"}));
-    assert!(other["error"].as_str().unwrap().contains("another job"), "{other}");
-    let report = deployed.status();
-    assert_eq!(report["status"], "RUNNING", "{report}");
+    let desk = Desk::with(cloud.emulator.environment());
+    let services = format!(
+        "backfill: {{reindex_from_snapshot: {{lambda: {{stack_name: {stack}, aws_region: us-east-1}}}}}}\n"
+    );
+    std::fs::write(desk.path("services.yaml"), services).unwrap();
+    let backfill = |arguments: &[&str]| desk.console(&[&["backfill"], arguments].concat());
+    let status = || backfill(&["status", "--json"]).expect(0).json();
 
-    deployed.stop();
-    wait_until("no worker is at work", || deployed.leased() == 0);
-    let stopped = deployed.status();
-    assert_eq!(stopped["status"], "STOPPED", "{stopped}");
+    let missing = backfill(&["start", "--snapshot", "no-such-snapshot"]).expect(2);
+    assert!(missing.stderr.contains("no-such-snapshot"), "{}", missing.stderr);
+    let start = ["start", "--snapshot", "snap-2", "--index", WHOLE, "--workers", "1"];
+    let started = backfill(&start).expect(0).stdout;
+    assert!(started.contains("was started with 1 worker"), "{started}");
+    let run = deployed.run().unwrap();
+    let other = backfill(&["start", "--snapshot", "snap-2", "--index", "basic"]).expect(2).stderr;
+    assert!(other.contains("another job"), "{other}");
+    assert_eq!(status()["status"], "RUNNING");
+
+    backfill(&["stop"]).expect(0);
+    let stopped = status();
+    assert_eq!((&stopped["status"], deployed.leased()), (&json!("STOPPED"), 0), "{stopped}");
     // A schedule leaves alone what a person has stopped.
     let scheduled = deployed.start(&json!({"scheduled": true, "snapshot": "snap-2", "index": WHOLE}));
     assert!(
         scheduled["message"].as_str().unwrap().contains("nothing was started by the schedule"),
         "{scheduled}"
     );
-    assert_eq!(deployed.status()["documents_done"], stopped["documents_done"]);
+    assert_eq!(status()["documents_done"], stopped["documents_done"]);
 
-    let resumed = deployed.start(&request);
-    assert_eq!((&resumed["created"], &resumed["run"]), (&json!(false), &answer["run"]), "{resumed}");
-    deployed.scale(5);
+    let resumed = backfill(&start).expect(0).stdout;
+    assert!(resumed.contains("was resumed"), "{resumed}");
+    assert_eq!(deployed.run(), Some(run));
+    backfill(&["scale", "5"]).expect(0);
     // An update of the stack leaves the scale as it is.
     let updated = [&parameters[..], &[("LogRetentionDays", "7")]].concat();
     cloud.deploy(&stack, &updated);
-    let report = deployed.finished(Duration::from_secs(120));
+    assert_eq!(cloud.wait(deployed.fleet().state()).unwrap().desired, 5);
+    let ended = backfill(&["status", "--deep-check", "--wait"]).expect(0).stdout;
+    assert!(ended.contains("Everything has been migrated"), "{ended}");
+    let report = status();
     assert_eq!(report["outcome"], "complete", "{report:#}");
     assert_eq!(report["documents_done"], expected.0.len());
     Documents::in_cluster(&url).assert_same(&expected);
     assert_eq!(deployed.dead_letters(), 0);
 
-    let again = deployed.start(&request);
-    assert!(again["message"].as_str().unwrap().contains("has ended already"), "{again}");
+    let again = backfill(&start).expect(0).stdout;
+    assert!(again.contains("has ended already"), "{again}");
 }
 
 #[test]
