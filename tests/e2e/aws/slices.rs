@@ -27,7 +27,7 @@ fn a_chunk_that_is_handed_back_25_times_completes_and_duplicates_do_no_work() {
     let parameters = [
         ("SnapshotPrefix", name),
         ("TargetEndpoint", slow.as_str()),
-        ("BulkBytes", "600"),
+        ("BulkBytes", "250"),
         ("MaxInFlight", "1"),
     ];
     let deployed = cloud.deploy("slices", &parameters);
