@@ -443,18 +443,18 @@ pub struct StateArgs {
 /// Size of chunks.
 #[derive(Clone, Debug, Args)]
 pub struct ChunkArgs {
-    /// Stored-field bytes in a chunk, about
-    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size, env = "BACKFILL_CHUNK_SIZE")]
-    pub chunk_size: u64,
+    /// Stored-field bytes in a chunk, about [default: 256MiB; on AWS the stack's ChunkBytes]
+    #[arg(long, value_name = "SIZE", value_parser = size, env = "BACKFILL_CHUNK_SIZE")]
+    pub chunk_size: Option<u64>,
 }
 
 /// The size of chunks, unless another one is asked for.
 const CHUNK_SIZE: u64 = 256 << 20;
 
 impl ChunkArgs {
-    /// The size, if it is not the usual one.
-    pub fn changed(&self) -> Option<u64> {
-        Some(self.chunk_size).filter(|size| *size != CHUNK_SIZE)
+    /// The size on one machine.
+    pub fn bytes(&self) -> u64 {
+        self.chunk_size.unwrap_or(CHUNK_SIZE)
     }
 }
 

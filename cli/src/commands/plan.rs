@@ -14,8 +14,7 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
     let (repository, opened) = open_snapshot(blobs, &name, args.snapshot.allow_partial).await?;
     let selection = selection(&args.snapshot, context.config);
     let handling = handling(&args.documents, context.config, None)?;
-    let plan =
-        backfill::plan::plan(&repository, &opened, &selection, &handling, args.chunk.chunk_size).await?;
+    let plan = backfill::plan::plan(&repository, &opened, &selection, &handling, args.chunk.bytes()).await?;
     let described = Described::new(&plan, opened.info.state.to_string());
     let broken = plan.shards.iter().any(|s| s.damage.is_some()) || !plan.refused.is_empty();
     if context.json {

@@ -44,7 +44,7 @@ impl StackState {
             checkpoints: DynamoCheckpoints::new(sdk.dynamodb(), &stack.table),
             failed: S3FailedDocuments::open(sdk.s3(), &stack.failed_documents)?,
             fleet: LambdaFleet::new(sdk.lambda(), &stack.worker_function, &stack.mapping_uuid),
-            functions: Functions::new(sdk.lambda()),
+            functions: Functions::new(sdk.invoking()),
             stack,
         })
     }
@@ -197,7 +197,7 @@ fn request(context: &Context<'_>, args: &StartArgs) -> Result<StartRequest> {
         allow_partial: args.snapshot.allow_partial,
         types: args.documents.types.clone(),
         allow_partial_source: args.documents.allow_partial_source,
-        chunk_bytes: args.chunk.changed(),
+        chunk_bytes: args.chunk.chunk_size,
         workers: args.workers,
         create_missing_indices: args.send.create_missing_indices,
         new: args.new,

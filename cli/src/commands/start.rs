@@ -87,7 +87,7 @@ impl Job<'_> {
             allow_partial: partial,
             types: handling.types.clone(),
             allow_partial_source: handling.allow_partial_source,
-            chunk_bytes: self.args.chunk.chunk_size,
+            chunk_bytes: self.args.chunk.bytes(),
         };
         let newest = self.state.store.latest_run().await?;
         let (run, outlined) = match self.run_under_way(&spec, newest.as_ref()).await? {

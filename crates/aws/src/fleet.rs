@@ -106,6 +106,17 @@ impl LambdaFleet {
         AwsError::new(Fault::Other, self.what("scale"), reason)
     }
 
+    /// Refuses more workers than the account can have, and changes nothing.
+    ///
+    /// # Errors
+    /// That they are too many, or that AWS does not tell how the function is set.
+    pub async fn check(&self, workers: u32) -> Result<(), AwsError> {
+        if workers == 0 {
+            return Ok(());
+        }
+        self.check_account(workers, self.reserved().await?).await
+    }
+
     /// Refuses more workers than the account can have.
     async fn check_account(&self, workers: u32, reserved: Option<u32>) -> Result<(), AwsError> {
         let settings = match self.client.get_account_settings().send().await {

@@ -33,7 +33,9 @@ impl Functions {
         if answer.function_error().is_some() {
             let value = value.unwrap_or_default();
             let told = value.get("errorMessage").and_then(Value::as_str).unwrap_or("it said nothing");
-            return Err(wrong(format!("it broke off: {told}; see its log group /aws/lambda/{function}")));
+            return Err(wrong(format!(
+                "it broke off: {told}; see the stack's log groups, /aws/lambda/STACK/start and so on; planning goes on by itself"
+            )));
         }
         value.map_err(|error| {
             wrong(format!("its answer is not JSON ({error}); deploy this version's template"))

@@ -84,11 +84,19 @@ impl Sdk {
         aws_sdk_dynamodb::Client::new(&self.config)
     }
 
-    /// A client of Lambda, which waits for invoked functions as long as they may take and invokes them once.
+    /// A client of Lambda.
     pub fn lambda(&self) -> aws_sdk_lambda::Client {
+        aws_sdk_lambda::Client::new(&self.config)
+    }
+
+    /// A client for invoking functions, which waits as long as they may take and invokes them once: what was invoked may
+    /// have been done even if its answer is lost.
+    pub fn invoking(&self) -> aws_sdk_lambda::Client {
         let timeouts =
             TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(INVOCATION).build();
-        let config = aws_sdk_lambda::config::Builder::from(&self.config).timeout_config(timeouts);
+        let config = aws_sdk_lambda::config::Builder::from(&self.config)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::disabled());
         aws_sdk_lambda::Client::from_conf(config.build())
     }
 

@@ -45,6 +45,12 @@ pub async fn finish(
         (false, true) => RunState::Done,
         (false, false) => RunState::Damaged,
     };
+    // Reading took a while: somebody else may have ended the run, or a start may have made chunks pending again.
+    let now = checkpoints.summary(&run.id, clock.now()).await?;
+    let ended = matches!(now.run.state, RunState::Done | RunState::Damaged | RunState::Failed);
+    if ended || now.chunks_done + now.chunks_failed < now.chunks_total {
+        return Ok(None);
+    }
     checkpoints.set_state(&run.id, state, clock.now(), &damage).await?;
     Ok(Some(state))
 }

@@ -151,6 +151,9 @@ impl StartFunction {
         reachable(&target).await?;
         let outline = outline(&repository, &opened, &spec.selection, &handling(&spec)).await?;
         let warnings = check(&outline, &target, request.create_missing_indices).await?;
+        // Before anything is stored: what is stored is planned, and so begun, whatever is answered here.
+        let wanted = request.workers.unwrap_or(self.environment.settings.workers);
+        self.environment.fleet()?.check(wanted).await?;
         let run = self.create(request, spec, &outline, newest.as_ref()).await?;
         self.environment.fleet()?.scale(run.desired_workers).await?;
         let planning = self.plan(&run, &repository, &opened, &outline, invocation).await?;
@@ -169,9 +172,10 @@ impl StartFunction {
     ) -> Result<StartAnswer, Refusal> {
         let Environment { checkpoints, queue, .. } = &self.environment;
         let before = run.state;
+        let workers_wanted = request.workers.unwrap_or(run.desired_workers);
+        self.environment.fleet()?.check(workers_wanted).await?;
         let again = checkpoints.retry_failed(&run.id).await?;
         queue.enqueue(&run.id, &again).await?;
-        let workers_wanted = request.workers.unwrap_or(run.desired_workers);
         checkpoints.set_desired_workers(&run.id, workers_wanted).await?;
         checkpoints.set_state(&run.id, RunState::Running, SystemClock.now(), &[]).await?;
         self.environment.fleet()?.scale(workers_wanted).await?;
@@ -221,6 +225,15 @@ impl StartFunction {
         let location = named.or(self.environment.settings.repository.as_deref()).ok_or_else(|| {
             Refusal::usage("the stack names no repository; deploy it with the parameter SnapshotBucket")
         })?;
+        // Workers know one region only.
+        let environment = &self.environment;
+        let read_in = environment.settings.repository_region.as_deref().unwrap_or(environment.sdk.region());
+        if let Some(region) = request.s3_region.as_deref().filter(|region| *region != read_in) {
+            return Err(Refusal::usage(format!(
+                "the workers read from S3 in {read_in}, not in {region}: deploy the stack with the parameter \
+                 SnapshotRegion={region}"
+            )));
+        }
         let blobs = self.environment.blobs(location, request.s3_region.as_deref()).await?;
         let repository = Repository::open(blobs).await?;
         let name =

@@ -9,7 +9,7 @@ use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
 use backfill::finish::finish;
-use backfill::model::{Planning, RunState};
+use backfill::model::{Planning, Run, RunState};
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Sample, Summary, SystemClock};
 use backfill::reconcile::{QUIET, reconcile};
 use backfill::status::{FleetStatus, StatusReport};
@@ -82,7 +82,14 @@ impl StatusFunction {
         let checkpoints = &self.environment.checkpoints;
         let Some(state) = finish(checkpoints, &SystemClock, &summary.run).await? else { return Ok(summary) };
         tracing::info!(run = %summary.run.id, ?state, "the run has ended");
-        fleet.stop().await?;
+        let at_work = |run: Option<Run>| run.filter(|run| run.state == RunState::Running);
+        if at_work(checkpoints.latest_run().await?).is_none() {
+            fleet.stop().await?;
+            // A start may have come in between: then its workers are to be there.
+            if let Some(run) = at_work(checkpoints.latest_run().await?) {
+                fleet.scale(run.desired_workers).await?;
+            }
+        }
         Ok(checkpoints.summary(&summary.run.id, SystemClock.now()).await?)
     }
 }

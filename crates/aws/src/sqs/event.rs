@@ -55,7 +55,7 @@ impl Queue for EventQueue {
     async fn receive(&self, now: Millis, until: Millis) -> Result<Option<Message>, StoreError> {
         let _ = now;
         let Some(message) = self.lock().message.take() else { return Ok(None) };
-        // Lambda has made it invisible for as long as six functions may take: should this one die, others are to have
+        // Lambda has made it invisible for as long as a function may take: should this one die, others are to have
         // it when its lease ends.
         self.queue.extend(&message, until).await?;
         Ok(Some(message))
