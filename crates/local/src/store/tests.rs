@@ -238,7 +238,7 @@ fn a_state_file_is_made_by_one_of_many() {
 /// Measures; run with `--release -- --ignored --nocapture a_million`.
 #[tokio::test]
 #[ignore = "takes a while and only measures"]
-async fn a_million_chunks() {
+async fn measure_a_million_chunks() {
     let (dir, store) = store();
     let (run, shards, chunks) = conformance::plan("run", 5_000, 100);
     let lap = |what: &str, since: Instant| println!("{what}: {:?}", since.elapsed());
