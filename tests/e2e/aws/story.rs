@@ -64,7 +64,9 @@ fn deploy_start_stop_and_complete(name: &str) {
     // An update of the stack leaves the scale as it is.
     let updated = [&parameters[..], &[("LogRetentionDays", "7")]].concat();
     cloud.deploy(&stack, &updated);
-    assert_eq!(cloud.wait(deployed.fleet().state()).unwrap().desired, 5);
+    let desired = cloud.wait(deployed.fleet().state()).unwrap().desired;
+    // Nobody knows how long an update takes: by its end the workers may be through, and sent home.
+    assert!(desired == 5 || status()["outcome"] == "complete", "{desired} workers after the update");
     let ended = backfill(&["status", "--deep-check", "--wait"]).expect(0).stdout;
     assert!(ended.contains("Everything has been migrated"), "{ended}");
     let report = status();
