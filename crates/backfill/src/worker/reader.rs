@@ -380,14 +380,13 @@ impl Output {
                 Some(*source),
             ),
             // Vectors could be put in again here; the mask in their place must not reach the target.
-            Source::Json(source) if !root.recovered && masked.missing_in(source).is_some() => {
-                let field = masked.missing_in(source).unwrap_or_default();
-                let why = format!("the index stores _source without the vector of {field}");
-                ("masked_source", why, Some(*source))
-            }
-            Source::Json(source) => match index {
-                Some(index) => return self.push_source(position, root, source, index, &plan),
-                None => {
+            Source::Json(source) => match (masked.missing_in(source).filter(|_| !root.recovered), index) {
+                (Some(field), _) => {
+                    let why = format!("the index stores _source without the vector of {field}");
+                    ("masked_source", why, Some(*source))
+                }
+                (None, Some(index)) => return self.push_source(position, root, source, index, &plan),
+                (None, None) => {
                     let doc_type = root.doc_type.unwrap_or_default();
                     let why = format!("the mappings of the index have no type {doc_type:?}");
                     ("unknown_type", why, Some(*source))
