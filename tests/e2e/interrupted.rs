@@ -1,6 +1,6 @@
 //! Killed, stopped, scaled: at random moments, again and again, and every document is there once.
 
-use crate::support::{Desk, Documents, create_indices, empty_target, fixture, repo, wait_until};
+use crate::support::{Desk, Documents, Moments, create_indices, empty_target, fixture, repo, wait_until};
 use servers::Fixture;
 use std::time::Duration;
 
@@ -22,41 +22,45 @@ fn arguments<'a>(repo: &'a str, url: &'a str) -> Vec<&'a str> {
         "--chunk-size",
         "30kb",
         "--bulk-size",
-        "2kb",
+        "1kb",
         "--max-in-flight",
-        "2",
+        "1",
     ]
 }
 
-fn story(round: u64) -> (Desk, Fixture, Documents, fastrand::Rng) {
+fn story(round: u64) -> (Desk, Fixture, Documents) {
     let fixture = fixture(if round.is_multiple_of(2) { "es-7.10.2" } else { "os-2.19.5" });
     let mut expected = Documents::expected(&fixture);
     expected.0.retain(|key, _| {
         ["basic", "nested", "updates", "compressed", "verbatim"].contains(&key.index.as_str())
             || key.index.starts_with("logs-")
     });
-    (Desk::new(), fixture, expected, fastrand::Rng::with_seed(round))
+    (Desk::new(), fixture, expected)
 }
 
 #[test]
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
 fn killed_at_random_moments_it_continues_from_its_checkpoints() {
     let mut kills = 0;
+    let mut moments = Moments::new(Duration::from_millis(1500));
     for round in 0..ROUNDS {
         let (_alone, url) = empty_target();
-        let (desk, fixture, expected, mut random) = story(round);
+        let (desk, fixture, expected) = story(round);
         create_indices(&url, &expected, &[]);
         let repo = repo(&fixture);
         let args = arguments(&repo, &url);
         let mut finished = false;
-        for _ in 0..4 {
+        for attempt in 0..4 {
             let mut child = desk.spawn(&args);
-            std::thread::sleep(Duration::from_millis(random.u64(30..1500)));
+            moments.wait();
             // Kill, as with -9: nothing of the process gets a chance to tidy up.
             child.kill().unwrap();
             let status = child.wait().unwrap();
             finished = status.success();
             kills += u64::from(!finished);
+            if finished && attempt == 0 {
+                moments.came_too_late();
+            }
             if finished {
                 break;
             }
@@ -68,6 +72,7 @@ fn killed_at_random_moments_it_continues_from_its_checkpoints() {
         let report = desk.backfill(&["status", "--json"]).expect(0).json();
         assert_eq!(report["documents_done"], expected.0.len(), "round {round}");
     }
+    println!("{kills} kills");
     assert!(kills > ROUNDS / 2, "only {kills} kills hit a running backfill");
 }
 
@@ -75,15 +80,16 @@ fn killed_at_random_moments_it_continues_from_its_checkpoints() {
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
 fn stopped_and_started_it_continues() {
     let mut stops = 0;
+    let mut moments = Moments::new(Duration::from_millis(800));
     for round in 0..ROUNDS {
         let (_alone, url) = empty_target();
-        let (desk, fixture, expected, mut random) = story(round);
+        let (desk, fixture, expected) = story(round);
         create_indices(&url, &expected, &[]);
         let repo = repo(&fixture);
         let args = arguments(&repo, &url);
         let child = desk.spawn(&args);
         wait_until("the run is stored", || desk.backfill(&["status"]).code == 0);
-        std::thread::sleep(Duration::from_millis(random.u64(0..800)));
+        moments.wait();
         desk.backfill(&["stop"]).expect(0);
         let status = desk.backfill(&["status"]).expect(0).stdout;
         assert!(status.starts_with("BackfillStatus.STOPPED"), "{status}");
@@ -92,11 +98,14 @@ fn stopped_and_started_it_continues() {
             stops += 1;
             ended.expect(130);
             desk.backfill(&args).expect(0);
+        } else {
+            moments.came_too_late();
         }
         Documents::in_cluster(&url).assert_same(&expected);
         let report = desk.backfill(&["status", "--json"]).expect(0).json();
         assert_eq!(report["documents_done"], expected.0.len(), "round {round}");
     }
+    println!("{stops} stops");
     assert!(stops > ROUNDS / 2, "only {stops} stops hit a running backfill");
 }
 
@@ -105,7 +114,8 @@ fn stopped_and_started_it_continues() {
 fn scaled_while_it_runs_it_follows() {
     for round in 0..ROUNDS {
         let (_alone, url) = empty_target();
-        let (desk, fixture, expected, mut random) = story(round);
+        let (desk, fixture, expected) = story(round);
+        let mut random = fastrand::Rng::with_seed(round);
         create_indices(&url, &expected, &[]);
         let repo = repo(&fixture);
         let mut child = desk.spawn(&arguments(&repo, &url));

@@ -6,6 +6,7 @@ use servers::{ExpectedDoc, Fixture};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// A directory of its own for a test, and the commands run in it.
@@ -124,6 +125,31 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     while !condition() {
         assert!(begun.elapsed().as_secs() < 60, "waited in vain until {what}");
         std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}
+
+/// Random moments at which to interrupt something, within as long as it takes on this machine.
+pub(crate) struct Moments {
+    within: Duration,
+    last: Duration,
+    random: fastrand::Rng,
+}
+
+impl Moments {
+    pub(crate) fn new(within: Duration) -> Moments {
+        Moments { within, last: within, random: fastrand::Rng::with_seed(1) }
+    }
+
+    /// Waits for the next one.
+    pub(crate) fn wait(&mut self) {
+        let micros = u64::try_from(self.within.as_micros()).unwrap();
+        self.last = Duration::from_micros(self.random.u64(0..=micros));
+        std::thread::sleep(self.last);
+    }
+
+    /// What was to be interrupted, from its beginning, had ended by the last moment: the next come earlier.
+    pub(crate) fn came_too_late(&mut self) {
+        self.within = self.last;
     }
 }
 
