@@ -58,7 +58,9 @@ fn download(endpoint: &str, wanted: &[(String, Range<u64>)], next: &AtomicUsize)
         let head =
             format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={}-{last}\r\n\r\n", range.start);
         stream.get_mut().write_all(head.as_bytes())?;
-        let head = http::head(&mut stream)?.ok_or("the server closed the connection")?;
+        let head = http::head(&mut stream)?.ok_or_else(|| {
+            format!("the server closed the connection instead of answering to a range of {path}")
+        })?;
         if head.status != 206 || head.length != range.end - range.start {
             return Err(format!("the server answered {} to a range of {path}", head.status).into());
         }

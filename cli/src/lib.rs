@@ -12,6 +12,10 @@ use args::{BackfillCli, ConsoleCli};
 use clap::Parser;
 use std::process::ExitCode;
 
+/// Buffers of megabytes come and go: the system's allocator gives their pages back each time, which costs a fifth of the CPU.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// `console GROUP COMMAND`.
 pub fn console() -> ExitCode {
     let cli = ConsoleCli::parse();

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use backfill::ports::{Blob, BlobError, Blobs};
 use std::fs::{File, Metadata};
-use std::io;
+use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Reads the blobs of a repository from the file system. Never reads outside of its root, whatever a
@@ -109,7 +109,7 @@ fn read(path: &Path, range: Option<Range<u64>>, expected: Option<&str>) -> Resul
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
         return Err(BlobError::NotFound { path: name(path) });
     }
-    let file = File::open(path).map_err(failed)?;
+    let mut file = File::open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
     let tag = etag(&metadata);
     if expected.is_some_and(|expected| expected != tag) {
@@ -126,12 +126,11 @@ fn read(path: &Path, range: Option<Range<u64>>, expected: Option<&str>) -> Resul
         path: name(path),
         reason: format!("there is no memory for its {wanted} bytes"),
     })?;
-    bytes.resize(wanted, 0);
-    match file.read_exact_at(&mut bytes, range.start) {
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(BlobError::Changed { path: name(path) });
-        }
-        result => result.map_err(failed)?,
+    file.seek(SeekFrom::Start(range.start)).map_err(failed)?;
+    // Not into zeros: to write these first would cost as much again.
+    file.by_ref().take(wanted as u64).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() < wanted {
+        return Err(BlobError::Changed { path: name(path) });
     }
     if etag(&file.metadata().map_err(failed)?) != tag {
         return Err(BlobError::Changed { path: name(path) });

@@ -78,7 +78,8 @@ impl S3Server {
         fs::create_dir_all(dir).at(dir)?;
         let address = free_address()?;
         let process = Command::new(&program)
-            .args(["--port", &address, "posix"])
+            // S3 keeps connections, too.
+            .args(["--keep-alive", "--quiet", "--port", &address, "posix"])
             .arg(dir)
             .envs([("ROOT_ACCESS_KEY", USER), ("ROOT_SECRET_KEY", SECRET)])
             .stdin(Stdio::null())
