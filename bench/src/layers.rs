@@ -34,6 +34,7 @@ enum Layer {
     Cluster,
     Workers,
     Plan,
+    Cold,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Layer::Cluster => bench.cluster()?,
             Layer::Workers => bench.workers()?,
             Layer::Plan => bench.plan()?,
+            Layer::Cold => bench.cold()?,
         }];
         if *layer == Layer::Sink {
             tables.push(cost::table(*bench.per_cpu.borrow()));

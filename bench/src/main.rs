@@ -6,6 +6,7 @@
 
 mod blobs;
 mod bodies;
+mod cold;
 mod cost;
 mod data;
 mod decode;

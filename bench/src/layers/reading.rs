@@ -2,9 +2,10 @@
 
 use super::{Bench, strings};
 use crate::data::{self, MAIN, MANY, OTHERS};
-use crate::measure::{Measured, of};
+use crate::measure::{Measured, median, of};
 use crate::report::{Table, number, percent};
-use crate::{Result, decode};
+use crate::{Result, cold, decode};
+use std::path::Path;
 
 impl Bench<'_> {
     pub(super) fn decode(&self) -> Result<Table> {
@@ -128,6 +129,29 @@ impl Bench<'_> {
             number(of(runs, |m| m.fetched as f64) / 1024.0 / shards),
             number(of(runs, |m| (m.peak >> 20) as f64)),
         ]);
+        Ok(table)
+    }
+
+    /// Of the programs that `cargo lambda build --release` makes for this machine.
+    pub(super) fn cold(&self) -> Result<Table> {
+        let mut table = Table::new(
+            "cold",
+            &["function", "program, MiB", "zipped, MiB", "ms to its first request", "resident MiB"],
+        );
+        for name in ["worker", "start", "status"] {
+            let program =
+                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/lambda/{name}/bootstrap"));
+            let measured = cold::measure(&program, self.arguments.runs.max(5))
+                .map_err(|e| format!("{}: {e}; cargo lambda build --release makes it", program.display()))?;
+            let mib = |bytes: usize| number(bytes as f64 / f64::from(1 << 20));
+            table.row(vec![
+                name.to_owned(),
+                mib(measured.size),
+                mib(measured.zipped),
+                number(median(measured.starts)),
+                number((measured.peak >> 20) as f64),
+            ]);
+        }
         Ok(table)
     }
 }
