@@ -3,7 +3,6 @@
 use std::process::{Command, ExitCode};
 
 use clap::Args;
-use servers::{Server, ServerSpec};
 
 use crate::{Result, test};
 
@@ -21,12 +20,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let functions = test::build_functions()?;
-    let target: ServerSpec = "opensearch:2.19.5".parse()?;
-    let target = Server::start(&target.heap("1g"))?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["test", "-p", "cli", "--test", "e2e", "--", "--ignored", "--exact", "--nocapture", TEST])
-        .env("BACKFILL_TEST_TARGET", target.url())
         .env("BACKFILL_TEST_FUNCTIONS", functions)
         .env("BACKFILL_CHAOS_SECONDS", (arguments.minutes * 60).to_string())
         .env("BACKFILL_CHAOS_SEED", arguments.seed.to_string())

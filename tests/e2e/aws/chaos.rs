@@ -1,16 +1,22 @@
-//! Everything at once, at random: starts, scales, stops, kills, and faults of all services and of the target.
+//! Everything at once, at random: starts, scales, stops, kills, restarts of the target, and faults of all services.
+//!
+//! The target is this test's own, so that it can be killed with -9 in the middle of its work, and started again with what
+//! it had kept on disk: a document that it acknowledged must be among that.
 //!
 //! Two minutes of it run with all tests; `cargo xtask chaos --minutes 30 --seed 7` runs more of it, which is written down
 //! in docs/reliability.md. The seed decides what is done and which requests fail, but not how threads take turns.
 
 use super::cloud::{Cloud, Deployed, kill};
 use super::proxy::{Fate, Head, Proxy};
-use crate::support::{Documents, create_indices, empty_target, fixture};
+use crate::support::{Documents, create_indices, fixture};
 use serde_json::{Value, json};
+use servers::{Server, ServerSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+const TARGET: &str = "opensearch:2.19.5";
 const NAME: &str = "es-7.10.2";
 const SELECTION: &str = "basic,nested,updates,compressed,verbatim";
 /// Time that a run may need to end once nobody disturbs it any more: a few leases of killed workers.
@@ -50,7 +56,7 @@ fn faults_of_aws(random: &Mutex<fastrand::Rng>, quiet: &AtomicBool, head: &Head)
     }
 }
 
-/// What the target does wrong, by chance. While it is down, nobody gets an answer.
+/// What the target does wrong, by chance. While it is cut off, nobody gets an answer to what is written.
 fn faults_of_target(
     random: &Mutex<fastrand::Rng>,
     quiet: &AtomicBool,
@@ -81,7 +87,45 @@ struct Deeds {
     scales: u32,
     kills: u32,
     outages: u32,
+    restarts: u32,
     runs: u32,
+}
+
+/// The target, which can be killed and come back while everything else goes on.
+struct Restarting {
+    server: Arc<Mutex<Server>>,
+    coming_back: Option<JoinHandle<()>>,
+}
+
+impl Restarting {
+    fn start() -> Restarting {
+        let spec: ServerSpec = TARGET.parse().unwrap();
+        let server = Server::start(&spec.heap("1g")).unwrap();
+        Restarting { server: Arc::new(Mutex::new(server)), coming_back: None }
+    }
+
+    fn url(&self) -> String {
+        self.server.lock().unwrap().url().to_owned()
+    }
+
+    /// Kills it with -9, and lets it come back by itself; `false` if it has not yet come back from the last time.
+    fn crash(&mut self) -> bool {
+        if self.coming_back.as_ref().is_some_and(|thread| !thread.is_finished()) {
+            return false;
+        }
+        self.wait();
+        self.server.lock().unwrap().kill().unwrap();
+        let server = self.server.clone();
+        self.coming_back = Some(std::thread::spawn(move || server.lock().unwrap().restart().unwrap()));
+        true
+    }
+
+    /// Waits until it is back.
+    fn wait(&mut self) {
+        if let Some(thread) = self.coming_back.take() {
+            thread.join().expect("the target comes back");
+        }
+    }
 }
 
 #[test]
@@ -95,7 +139,8 @@ fn whatever_happens_each_document_arrives() {
     let random = Arc::new(Mutex::new(fastrand::Rng::with_seed(seed)));
     let (quiet, down) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(false)));
 
-    let (_alone, url) = empty_target();
+    let mut server = Restarting::start();
+    let url = server.url();
     let target = Proxy::start(&url, {
         let (random, quiet, down) = (random.clone(), quiet.clone(), down.clone());
         move |head| faults_of_target(&random, &quiet, &down, head)
@@ -134,12 +179,17 @@ fn whatever_happens_each_document_arrives() {
             if deployed.status()["finished"].is_u64() {
                 break;
             }
-            disturb(&deployed, &mut choice, &down, &mut deeds);
+            // However the dice fall, once in each test.
+            if deeds.restarts == 0 && begun.elapsed() > time / 4 && server.crash() {
+                deeds.restarts += 1;
+            }
+            disturb(&deployed, &mut choice, &down, &mut server, &mut deeds);
             std::thread::sleep(Duration::from_millis(choice.u64(200..3000)));
         }
         // From here on only what was begun must come to its end.
         quiet.store(true, Ordering::Relaxed);
         down.store(false, Ordering::Relaxed);
+        server.wait();
         let report = calm(&deployed, &mut deeds);
         assert_eq!(report["outcome"], "complete", "seed {seed}: {report:#}");
         // Nothing was counted twice, and nothing left out.
@@ -151,6 +201,7 @@ fn whatever_happens_each_document_arrives() {
         http.delete("/*,-.*").unwrap();
         create_indices(&url, &expected, &[]);
     }
+    assert!(deeds.restarts > 0, "the target was never restarted: {deeds:?}");
     eprintln!(
         "seed {seed}, {} s: {deeds:?}, {} faults of AWS, {} of the target",
         begun.elapsed().as_secs(),
@@ -161,8 +212,8 @@ fn whatever_happens_each_document_arrives() {
 
 /// Asks for a start until it is granted: faults may hit the start itself.
 fn start(deployed: &Deployed<'_>, mut request: Value, deeds: &mut Deeds) {
-    let before = deployed.run();
-    for _ in 0..20 {
+    let (before, begun) = (deployed.run(), Instant::now());
+    while begun.elapsed() < PATIENCE {
         let answer = deployed.start(&request);
         deeds.starts += 1;
         if answer["error"].is_null() && answer["planning"] == "complete" {
@@ -177,7 +228,13 @@ fn start(deployed: &Deployed<'_>, mut request: Value, deeds: &mut Deeds) {
     panic!("no start was granted: {}", deployed.logs());
 }
 
-fn disturb(deployed: &Deployed<'_>, choice: &mut fastrand::Rng, down: &AtomicBool, deeds: &mut Deeds) {
+fn disturb(
+    deployed: &Deployed<'_>,
+    choice: &mut fastrand::Rng,
+    down: &AtomicBool,
+    server: &mut Restarting,
+    deeds: &mut Deeds,
+) {
     match choice.u32(0..100) {
         0..35 => {
             deployed.scale(choice.u32(0..6));
@@ -194,6 +251,7 @@ fn disturb(deployed: &Deployed<'_>, choice: &mut fastrand::Rng, down: &AtomicBoo
                 deeds.kills += 1;
             }
         }
+        90..93 => deeds.restarts += u32::from(server.crash()),
         _ => {
             let before = down.fetch_xor(true, Ordering::Relaxed);
             deeds.outages += u32::from(!before);
