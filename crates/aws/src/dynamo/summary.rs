@@ -8,8 +8,8 @@ use super::shards::{parse, spread_items};
 use super::sums::{Share, is_lease};
 use super::table::Table;
 use aws_sdk_dynamodb::types::AttributeValue;
-use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, Shard, ShardId};
-use backfill::ports::{IndexSummary, ShardCounts, StoreError, Summary};
+use backfill::model::{AttemptError, ChunkId, Millis, RunId, Shard, ShardId};
+use backfill::ports::{ShardSums, StoreError, Summary};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Errors of chunks that a summary names.
@@ -71,26 +71,6 @@ pub(super) async fn errors(
     Ok(found.into_values().take(limit.unwrap_or(usize::MAX)).collect())
 }
 
-/// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
-fn counts(shard: &Shard, share: &Share) -> ShardCounts {
-    let chunks = u64::from(shard.chunks);
-    let through = share.done + share.given_up == chunks;
-    let damaged = shard.damage.is_some() || share.broken > 0;
-    ShardCounts {
-        total: 1,
-        completed: u64::from(share.done == chunks && !damaged),
-        in_progress: u64::from(!through && share.claimed > 0),
-        unclaimed: u64::from(!through && share.claimed == 0),
-    }
-}
-
-fn add(sum: &mut ShardCounts, counts: &ShardCounts) {
-    sum.total += counts.total;
-    sum.completed += counts.completed;
-    sum.in_progress += counts.in_progress;
-    sum.unclaimed += counts.unclaimed;
-}
-
 /// Aggregates a run at `now`.
 pub(super) async fn summary(table: &Table, id: &RunId, now: Millis) -> Result<Summary, StoreError> {
     let (stored, sums) = futures::try_join!(runs::read(table, id), read_sums(table, id, now))?;
@@ -98,52 +78,26 @@ pub(super) async fn summary(table: &Table, id: &RunId, now: Millis) -> Result<Su
         errors(table, &sums.erring, false, Some(ERRORS)),
         errors(table, &sums.given_up, true, Some(ERRORS)),
     )?;
-    let run = stored.run;
-    let indices = run.indices.iter().map(|plan| IndexSummary {
-        index: plan.name.clone(),
-        live_docs: 0,
-        stored_bytes: 0,
-        shards: ShardCounts::default(),
-        counters: Counters::default(),
+    let shards = sums.shards.into_iter().map(|shard| {
+        let share = sums.by_shard.get(&shard.id).copied().unwrap_or_default();
+        ShardSums {
+            id: shard.id,
+            live_docs: shard.live_docs,
+            stored_bytes: shard.stored_bytes,
+            damage: shard.damage,
+            chunks: u64::from(shard.chunks),
+            claimed: share.claimed,
+            done: share.done,
+            given_up: share.given_up,
+            damaged: share.broken,
+            counters: share.counters,
+        }
     });
-    let mut summary = Summary {
-        shards: ShardCounts::default(),
-        chunks_total: 0,
-        chunks_done: 0,
-        chunks_failed: 0,
+    Ok(Summary {
         chunks_leased: sums.leased,
-        counters: Counters::default(),
-        live_docs: 0,
-        stored_bytes: 0,
-        indices: indices.collect(),
-        damaged_shards: Vec::new(),
         last_errors,
         given_up,
         samples: stored.samples,
-        run: run.clone(),
-    };
-    let by_name: HashMap<&str, usize> =
-        run.indices.iter().enumerate().map(|(at, plan)| (plan.name.as_str(), at)).collect();
-    for shard in sums.shards {
-        let share = sums.by_shard.get(&shard.id).copied().unwrap_or_default();
-        let counts = counts(&shard, &share);
-        add(&mut summary.shards, &counts);
-        summary.chunks_total += u64::from(shard.chunks);
-        summary.chunks_done += share.done;
-        summary.chunks_failed += share.given_up;
-        summary.counters += &share.counters;
-        summary.live_docs += shard.live_docs;
-        summary.stored_bytes += shard.stored_bytes;
-        if let Some(at) = by_name.get(shard.id.index.as_str()) {
-            let index = &mut summary.indices[*at];
-            index.live_docs += shard.live_docs;
-            index.stored_bytes += shard.stored_bytes;
-            add(&mut index.shards, &counts);
-            index.counters += &share.counters;
-        }
-        if let Some(damage) = shard.damage {
-            summary.damaged_shards.push((shard.id, damage));
-        }
-    }
-    Ok(summary)
+        ..Summary::of(stored.run, shards)
+    })
 }

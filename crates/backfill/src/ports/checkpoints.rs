@@ -7,6 +7,8 @@ use crate::model::{
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
+use std::ops::AddAssign;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +138,106 @@ pub struct Summary {
 
 /// Stores runs, shards and chunks. Each method is atomic and durable when it returns.
 #[async_trait]
+/// A shard with the sums of its chunks, as stores keep them.
+#[derive(Clone, Debug)]
+pub struct ShardSums {
+    /// The shard.
+    pub id: ShardId,
+    /// Its live Lucene documents by metadata.
+    pub live_docs: u64,
+    /// Its stored-field bytes.
+    pub stored_bytes: u64,
+    /// Why it could not be planned, if it could not.
+    pub damage: Option<String>,
+    /// Its chunks.
+    pub chunks: u64,
+    /// Those that were ever claimed.
+    pub claimed: u64,
+    /// Those that are done.
+    pub done: u64,
+    /// Those that were given up.
+    pub given_up: u64,
+    /// Those with damage.
+    pub damaged: u64,
+    /// Sums over all of them.
+    pub counters: Counters,
+}
+
+impl ShardSums {
+    /// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
+    fn counts(&self) -> ShardCounts {
+        let through = self.done + self.given_up == self.chunks;
+        let damaged = self.damage.is_some() || self.damaged > 0;
+        ShardCounts {
+            total: 1,
+            completed: u64::from(self.done == self.chunks && !damaged),
+            in_progress: u64::from(!through && self.claimed > 0),
+            unclaimed: u64::from(!through && self.claimed == 0),
+        }
+    }
+}
+
+impl AddAssign<&ShardCounts> for ShardCounts {
+    fn add_assign(&mut self, other: &ShardCounts) {
+        self.total += other.total;
+        self.completed += other.completed;
+        self.in_progress += other.in_progress;
+        self.unclaimed += other.unclaimed;
+    }
+}
+
+impl Summary {
+    /// Aggregates the shards of a run. What they do not tell is left empty: leases, errors, and samples.
+    pub fn of(run: Run, shards: impl IntoIterator<Item = ShardSums>) -> Summary {
+        let indices = run.indices.iter().map(|plan| IndexSummary {
+            index: plan.name.clone(),
+            live_docs: 0,
+            stored_bytes: 0,
+            shards: ShardCounts::default(),
+            counters: Counters::default(),
+        });
+        let mut summary = Summary {
+            shards: ShardCounts::default(),
+            chunks_total: 0,
+            chunks_done: 0,
+            chunks_failed: 0,
+            chunks_leased: 0,
+            counters: Counters::default(),
+            live_docs: 0,
+            stored_bytes: 0,
+            indices: indices.collect(),
+            damaged_shards: Vec::new(),
+            last_errors: Vec::new(),
+            given_up: Vec::new(),
+            samples: Vec::new(),
+            run,
+        };
+        let names = summary.run.indices.iter().map(|plan| plan.name.as_str());
+        let by_name: HashMap<&str, usize> = names.zip(0..).collect();
+        for shard in shards {
+            let counts = shard.counts();
+            summary.shards += &counts;
+            summary.chunks_total += shard.chunks;
+            summary.chunks_done += shard.done;
+            summary.chunks_failed += shard.given_up;
+            summary.counters += &shard.counters;
+            summary.live_docs += shard.live_docs;
+            summary.stored_bytes += shard.stored_bytes;
+            if let Some(at) = by_name.get(shard.id.index.as_str()) {
+                let index = &mut summary.indices[*at];
+                index.live_docs += shard.live_docs;
+                index.stored_bytes += shard.stored_bytes;
+                index.shards += &counts;
+                index.counters += &shard.counters;
+            }
+            if let Some(damage) = shard.damage {
+                summary.damaged_shards.push((shard.id, damage));
+            }
+        }
+        summary
+    }
+}
+
 pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// Stores a new run, which becomes the newest, if the newest one is still `newest` (`None`: there is none). Of
     /// several that try at once, one is [`Creation::Created`]. Creating the newest run again changes nothing.
