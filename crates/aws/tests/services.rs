@@ -49,6 +49,7 @@ async fn a_table_of_dynamodb_is_a_checkpoint_store() {
     assert_eq!(store.latest_run().await.unwrap(), None);
     conformance::checkpoints(&store).await;
     conformance::planning(&store).await;
+    conformance::ending(&store).await;
 }
 
 #[test]

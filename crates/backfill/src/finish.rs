@@ -3,7 +3,7 @@
 use crate::model::chunk::ChunkState;
 use crate::model::crc::CHECKSUM_FIELD;
 use crate::model::{Chunk, Planning, RangeCrc, Run, RunState, SegmentRange, Shard};
-use crate::ports::{Checkpoints, Clock, StoreError};
+use crate::ports::{Checkpoints, Clock, Fleet, StoreError};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
 use std::collections::BTreeMap;
@@ -11,14 +11,61 @@ use std::collections::BTreeMap;
 /// Descriptions of damage kept with a run, at most.
 const MAX_DAMAGE: usize = 100;
 
+/// How a run ends of which nothing is left to do.
+struct Ending {
+    state: RunState,
+    damage: Vec<String>,
+}
+
 /// Ends a run of which no chunk is left to claim; returns the state it ended in, or `None` if chunks, or shards to
 /// plan, are left. One with chunks that were given up has failed: a start may try them again.
 /// May be called again after it was interrupted.
+///
+/// # Errors
+/// When the checkpoints do not work.
 pub async fn finish(
     checkpoints: &dyn Checkpoints,
     clock: &dyn Clock,
     run: &Run,
 ) -> Result<Option<RunState>, StoreError> {
+    match ending(checkpoints, run).await? {
+        Some(ending) => end(checkpoints, clock, run, &ending).await,
+        None => Ok(None),
+    }
+}
+
+/// The same for a run whose workers are a fleet of their own: it starts no more of them, unless another run needs it.
+/// The end is recorded only after that has succeeded. So a run whose fleet could not be stopped has not ended, and
+/// whoever calls this next does all of it again.
+///
+/// # Errors
+/// When checkpoints or fleet do not work.
+pub async fn conclude(
+    checkpoints: &dyn Checkpoints,
+    fleet: &dyn Fleet,
+    clock: &dyn Clock,
+    run: &Run,
+) -> Result<Option<RunState>, StoreError> {
+    let Some(ending) = ending(checkpoints, run).await? else { return Ok(None) };
+    if at_work(checkpoints).await?.is_some_and(|newest| newest.id != run.id) {
+        return end(checkpoints, clock, run, &ending).await;
+    }
+    fleet.stop().await?;
+    let ended = end(checkpoints, clock, run, &ending).await;
+    // A start may have come in between: then its workers are to be there, even if the end could not be recorded.
+    if let Some(newest) = at_work(checkpoints).await? {
+        fleet.scale(newest.desired_workers).await?;
+    }
+    ended
+}
+
+/// The newest run, if workers are to be at it.
+async fn at_work(checkpoints: &dyn Checkpoints) -> Result<Option<Run>, StoreError> {
+    Ok(checkpoints.latest_run().await?.filter(|run| run.state == RunState::Running))
+}
+
+/// How the run ends, if nothing of it is left to do.
+async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Ending>, StoreError> {
     if checkpoints.run(&run.id).await?.planning != Planning::Complete {
         return Ok(None);
     }
@@ -45,14 +92,23 @@ pub async fn finish(
         (false, true) => RunState::Done,
         (false, false) => RunState::Damaged,
     };
-    // Reading took a while: somebody else may have ended the run, or a start may have made chunks pending again.
+    Ok(Some(Ending { state, damage }))
+}
+
+/// Records the end, unless somebody else has ended the run meanwhile, or a start has made chunks pending again.
+async fn end(
+    checkpoints: &dyn Checkpoints,
+    clock: &dyn Clock,
+    run: &Run,
+    ending: &Ending,
+) -> Result<Option<RunState>, StoreError> {
     let now = checkpoints.summary(&run.id, clock.now()).await?;
     let ended = matches!(now.run.state, RunState::Done | RunState::Damaged | RunState::Failed);
     if ended || now.chunks_done + now.chunks_failed < now.chunks_total {
         return Ok(None);
     }
-    checkpoints.set_state(&run.id, state, clock.now(), &damage).await?;
-    Ok(Some(state))
+    checkpoints.set_state(&run.id, ending.state, clock.now(), &ending.damage).await?;
+    Ok(Some(ending.state))
 }
 
 /// Combines the CRCs of a shard's chunks file by file; describes each file for which they are not the file's own.

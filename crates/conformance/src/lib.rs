@@ -5,12 +5,14 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 mod checkpoints;
+mod ending;
 mod failed;
 mod model;
 mod planning;
 mod queue;
 
 pub use checkpoints::checkpoints;
+pub use ending::ending;
 pub use failed::{failed_document, failed_documents, failed_part};
 pub use model::{Action, Step, agrees_with_the_model, steps};
 pub use planning::planning;

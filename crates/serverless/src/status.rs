@@ -8,8 +8,8 @@ use crate::runtime::Invocation;
 use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
-use backfill::finish::finish;
-use backfill::model::{Planning, Run, RunState};
+use backfill::finish::conclude;
+use backfill::model::{Planning, RunState};
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Sample, Summary, SystemClock};
 use backfill::reconcile::{QUIET, reconcile};
 use backfill::status::{FleetStatus, StatusReport};
@@ -77,20 +77,13 @@ impl StatusFunction {
         Ok(json!({"report": report, "reconciled": reconciled}))
     }
 
-    /// Ends a run of which every chunk has ended. Whoever comes second finds it ended.
+    /// Ends a run of which every chunk has ended, and stops its workers. Whoever comes second finds it ended.
     async fn conclude(&self, summary: Summary, fleet: &LambdaFleet) -> Result<Summary, Refusal> {
         let checkpoints = &self.environment.checkpoints;
-        let Some(state) = finish(checkpoints, &SystemClock, &summary.run).await? else { return Ok(summary) };
-        tracing::info!(run = %summary.run.id, ?state, "the run has ended");
-        let at_work = |run: Option<Run>| run.filter(|run| run.state == RunState::Running);
-        if at_work(checkpoints.latest_run().await?).is_none() {
-            fleet.stop().await?;
-            // A start may have come in between: then its workers are to be there.
-            if let Some(run) = at_work(checkpoints.latest_run().await?) {
-                fleet.scale(run.desired_workers).await?;
-            }
-        }
-        Ok(checkpoints.summary(&summary.run.id, SystemClock.now()).await?)
+        let run = &summary.run;
+        let Some(state) = conclude(checkpoints, fleet, &SystemClock, run).await? else { return Ok(summary) };
+        tracing::info!(run = %run.id, ?state, "the run has ended");
+        Ok(checkpoints.summary(&run.id, SystemClock.now()).await?)
     }
 }
 

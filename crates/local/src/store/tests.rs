@@ -20,6 +20,7 @@ async fn it_is_a_checkpoint_store() {
     let (_dir, store) = store();
     conformance::checkpoints(&store).await;
     conformance::planning(&store).await;
+    conformance::ending(&store).await;
 }
 
 #[tokio::test]

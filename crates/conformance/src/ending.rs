@@ -1,0 +1,120 @@
+//! The end of a run whose workers are a fleet of their own.
+
+use super::{DOCS, error, granted, plan, progress, store_plan};
+use backfill::finish::conclude;
+use backfill::model::chunk::MAX_IDLE_CLAIMS;
+use backfill::model::{Run, RunId, RunState};
+use backfill::ports::{Checkpoints, Clock, Fleet, FleetState, StoreError};
+use std::sync::Mutex;
+
+/// All that the checkpoint store must do when a run ends.
+pub async fn ending(store: &dyn Checkpoints) {
+    a_run_has_ended_once_its_fleet_is_stopped(store).await;
+    workers_of_a_start_in_between_are_there(store).await;
+    the_fleet_of_another_run_is_left_alone(store).await;
+}
+
+#[derive(Debug)]
+struct At(u64);
+
+impl Clock for At {
+    fn now(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A fleet that cannot be stopped so many times, and in whose stop a start may come.
+#[derive(Debug)]
+struct Stubborn<'a> {
+    refusals: Mutex<u32>,
+    set: Mutex<Vec<u32>>,
+    start: Option<(&'a dyn Checkpoints, RunId)>,
+}
+
+impl Stubborn<'_> {
+    fn new(refusals: u32) -> Stubborn<'static> {
+        Stubborn { refusals: Mutex::new(refusals), set: Mutex::default(), start: None }
+    }
+}
+
+#[async_trait::async_trait]
+impl Fleet for Stubborn<'_> {
+    async fn state(&self) -> Result<FleetState, StoreError> {
+        Ok(FleetState::default())
+    }
+
+    async fn scale(&self, workers: u32) -> Result<(), StoreError> {
+        self.set.lock().unwrap().push(workers);
+        Ok(())
+    }
+
+    async fn stop(&self) -> Result<(), StoreError> {
+        if let Some((store, run)) = &self.start {
+            store.retry_failed(run).await?;
+            store.set_desired_workers(run, 3).await?;
+            store.set_state(run, RunState::Running, 50, &[]).await?;
+        }
+        let mut refusals = self.refusals.lock().unwrap();
+        if *refusals > 0 {
+            *refusals -= 1;
+            let (what, reason) = ("the fleet".to_owned(), "it is being changed".to_owned());
+            return Err(StoreError::Unavailable { what, reason });
+        }
+        self.set.lock().unwrap().push(0);
+        Ok(())
+    }
+}
+
+/// A run whose chunks are all done, but for the first if that is to be given up.
+async fn through(store: &dyn Checkpoints, name: &str, give_up: bool) -> Run {
+    let (run, shards, chunks) = plan(name, 1, 1);
+    store_plan(store, &run, &shards, &chunks).await;
+    for (at, chunk) in chunks.iter().enumerate() {
+        if at == 0 && give_up {
+            for _ in 0..MAX_IDLE_CLAIMS {
+                let chunk = granted(store, &run.id, &chunk.id, 0, 60).await;
+                let reason = error("no");
+                store.hand_back(&run.id, &chunk.id, chunk.epoch, &chunk.progress, &reason).await.unwrap();
+            }
+        } else {
+            granted(store, &run.id, &chunk.id, 0, 60).await;
+            store.complete(&run.id, &chunk.id, 1, &progress(chunk, DOCS)).await.unwrap();
+        }
+    }
+    store.run(&run.id).await.unwrap()
+}
+
+async fn a_run_has_ended_once_its_fleet_is_stopped(store: &dyn Checkpoints) {
+    let run = through(store, "stubborn", false).await;
+    let fleet = Stubborn::new(2);
+    for now in [10, 20] {
+        conclude(store, &fleet, &At(now), &run).await.unwrap_err();
+        let left = store.run(&run.id).await.unwrap();
+        assert_eq!((left.state, left.finished), (RunState::Running, None));
+    }
+    let state = conclude(store, &fleet, &At(30), &run).await.unwrap().unwrap();
+    let ended = store.run(&run.id).await.unwrap();
+    assert!(state.is_finished());
+    assert_eq!((ended.state, ended.finished), (state, Some(30)));
+    // Whoever comes late changes nothing.
+    assert_eq!(conclude(store, &fleet, &At(40), &run).await.unwrap(), None);
+    assert_eq!(store.run(&run.id).await.unwrap().finished, Some(30));
+    assert!(fleet.set.lock().unwrap().iter().all(|workers| *workers == 0));
+}
+
+async fn workers_of_a_start_in_between_are_there(store: &dyn Checkpoints) {
+    let run = through(store, "start-in-between", true).await;
+    let fleet = Stubborn { start: Some((store, run.id.clone())), ..Stubborn::new(0) };
+    assert_eq!(conclude(store, &fleet, &At(10), &run).await.unwrap(), None);
+    assert_eq!(store.run(&run.id).await.unwrap().state, RunState::Running);
+    assert_eq!(*fleet.set.lock().unwrap(), [0, 3]);
+}
+
+async fn the_fleet_of_another_run_is_left_alone(store: &dyn Checkpoints) {
+    let run = through(store, "earlier", false).await;
+    let (later, shards, chunks) = plan("later", 1, 1);
+    store_plan(store, &later, &shards, &chunks).await;
+    let fleet = Stubborn::new(9);
+    assert!(conclude(store, &fleet, &At(10), &run).await.unwrap().is_some());
+    assert!(fleet.set.lock().unwrap().is_empty());
+}
