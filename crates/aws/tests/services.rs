@@ -139,7 +139,7 @@ async fn runs_of_any_size_are_stored_and_the_last_samples_are_kept() {
     store.create_run(&run, None).await.unwrap();
     assert_eq!(store.latest_run().await.unwrap().as_ref(), Some(&run));
     for at in 0..200 {
-        store.add_sample(&run.id, &Sample { at, documents: at, stored_bytes: at }).await.unwrap();
+        store.add_sample(&run.id, &Sample { at, documents: at, stored_bytes: at, missing: 0 }).await.unwrap();
     }
     let samples = store.summary(&run.id, 0).await.unwrap().samples;
     assert_eq!(samples.iter().map(|s| s.at).collect::<Vec<_>>(), (80..200).collect::<Vec<_>>());
@@ -242,7 +242,7 @@ async fn all_items_of_a_run_expire_together() {
     let reason = backfill::model::Reason::Error(error);
     let progress = conformance::progress(&chunks[0], 3);
     store.hand_back(&run.id, &chunks[0].id, 1, &progress, &reason).await.unwrap();
-    store.add_sample(&run.id, &Sample { at: 1, documents: 1, stored_bytes: 1 }).await.unwrap();
+    store.add_sample(&run.id, &Sample { at: 1, documents: 1, stored_bytes: 1, missing: 0 }).await.unwrap();
     store.set_state(&run.id, RunState::Damaged, 1, &["why".to_owned()]).await.unwrap();
     let items = client.scan().table_name(store.table()).send().await.unwrap().items.unwrap();
     let kinds: std::collections::BTreeSet<&str> =

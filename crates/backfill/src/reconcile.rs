@@ -1,47 +1,46 @@
 //! Messages that were lost, as by the queue's retention or by a purge: their chunks are enqueued again.
 //!
-//! The queue cannot be asked which messages it holds, only how many, and chunks do not tell when they were last looked at.
-//! But a run that is planned, whose queue is empty, of which nobody holds a chunk, and of which nothing has moved for a
-//! while has lost the messages of all its open chunks. Messages that are lost while others are there are missed when those
-//! are through, and no harm is done until then. A message too many does no harm either: workers recognise it.
+//! The queue cannot be asked which messages it holds, only how many, and what it tells lags behind. But each chunk that
+//! waits for a worker has a message, and so has each that a worker holds. When there are fewer messages than chunks that
+//! wait, each time that somebody looks for a while, messages are lost, and all open chunks are enqueued again. Of chunks
+//! that are held no message is expected: as many messages as there are workers may be missing unnoticed, until so few
+//! chunks wait that they show. In return a count that lags behind workers who come and go shows no loss.
+//!
+//! A message too many does no harm: workers recognise it, and delete it when its chunk is through. Such messages do not
+//! multiply: some are sent only when there are fewer than open chunks, so there are at most twice as many afterwards.
 
 use crate::model::{ChunkId, ChunkState, Millis, Planning, RunState};
 use crate::ports::{Checkpoints, Queue, StoreError, Summary};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
 
-/// For how long nothing must have moved: longer than a queue's own count of its messages lags behind.
+/// For how long messages must have been missing: longer than a queue's own count of its messages lags behind.
 pub const QUIET: Millis = 180_000;
 
 /// Messages sent at once.
 const PAGE: usize = 1000;
 
-/// Whether the messages of all open chunks are lost. `in_queue` is how many messages the queue has, in workers' hands or
-/// not; `quiet` for how long nothing must have moved, by the samples of the summary.
-pub fn is_lost(summary: &Summary, in_queue: u64, quiet: Millis, now: Millis) -> bool {
+/// How many chunks wait for a worker beyond the messages that there are. `in_queue` is how many the queue has, in
+/// workers' hands or not.
+pub fn missing(summary: &Summary, in_queue: u64) -> u64 {
     let run = &summary.run;
-    let ended = summary.chunks_done + summary.chunks_failed;
-    run.state == RunState::Running
-        && run.planning == Planning::Complete
-        && ended < summary.chunks_total
-        && summary.chunks_leased == 0
-        && in_queue == 0
-        && still_for(summary, quiet, now)
-}
-
-/// Whether no sample since then tells of anything else than the sums do now, and there is one that old.
-fn still_for(summary: &Summary, quiet: Millis, now: Millis) -> bool {
-    if quiet == 0 {
-        return true;
+    if run.state != RunState::Running || run.planning != Planning::Complete {
+        return 0;
     }
-    let (documents, bytes) = (summary.counters.documents(), summary.counters.stored_bytes);
-    let same = summary.samples.iter().rev();
-    let mut same = same.take_while(|sample| sample.documents == documents && sample.stored_bytes == bytes);
-    same.any(|sample| sample.at.saturating_add(quiet) <= now)
+    let elsewhere = summary.chunks_done + summary.chunks_failed + summary.chunks_leased;
+    summary.chunks_total.saturating_sub(elsewhere).saturating_sub(in_queue)
 }
 
-/// Enqueues all open chunks of a run whose messages [are lost](is_lost), in the order of the queue; how many those were.
-/// Broken off half-way, the next one sends the rest when these are through.
+/// Whether messages are lost: whether they [are missing](missing) now, were so by each sample of the last `quiet`
+/// milliseconds, and there is one that old.
+pub fn is_lost(summary: &Summary, in_queue: u64, quiet: Millis, now: Millis) -> bool {
+    let mut lacking = summary.samples.iter().rev().take_while(|sample| sample.missing > 0);
+    missing(summary, in_queue) > 0 && lacking.any(|sample| sample.at.saturating_add(quiet) <= now)
+}
+
+/// Enqueues all open chunks of a run of which messages [are lost](is_lost), in the order of the queue; how many those
+/// were. Whoever does so must add a sample afterwards of which no message is missing, also when it was broken off
+/// half-way: the queue's count lags behind what was sent, and the rest is sent when that has shown to be too few.
 ///
 /// # Errors
 /// When checkpoints or queue do not work.

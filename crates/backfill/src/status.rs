@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_last_minute() {
-        let sample = |at, documents| Sample { at, documents, stored_bytes: documents * 10 };
+        let sample = |at, documents| Sample { at, documents, stored_bytes: documents * 10, missing: 0 };
         let samples = [sample(0, 0), sample(100_000, 100), sample(140_000, 500)];
         let now = rate(&samples, false, 150_000);
         assert_eq!((now.documents, now.stored_bytes, now.window_ms), (10.0, 100.0, 40_000));

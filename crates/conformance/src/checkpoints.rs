@@ -226,7 +226,7 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
     granted(store, &run.id, &failed.id, 0, 60).await;
     store.hand_back(&run.id, &failed.id, 1, &progress(failed, 1), &error("no answer")).await.unwrap();
     for n in 0..4 {
-        let sample = Sample { at: n * 1000, documents: n, stored_bytes: n * 10 };
+        let sample = Sample { at: n * 1000, documents: n, stored_bytes: n * 10, missing: n * 100 };
         store.add_sample(&run.id, &sample).await.unwrap();
     }
 
@@ -337,7 +337,7 @@ async fn a_deleted_run_is_gone(store: &dyn Checkpoints) {
     let id = &chunks[0].id;
     let chunk = granted(store, &run.id, id, 0, 60).await;
     store.save(&run.id, id, 1, &progress(&chunk, 5), 60).await.unwrap();
-    store.add_sample(&run.id, &Sample { at: 1, documents: 5, stored_bytes: 5 }).await.unwrap();
+    store.add_sample(&run.id, &Sample { at: 1, documents: 5, stored_bytes: 5, missing: 0 }).await.unwrap();
 
     store.delete_run(&run.id).await.unwrap();
     store.delete_run(&run.id).await.unwrap();

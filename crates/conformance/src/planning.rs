@@ -5,7 +5,7 @@ use backfill::chunking::queue_order;
 use backfill::model::{Chunk, ChunkId, Planning, Run, RunId, RunState, Shard};
 use backfill::planning::send_messages;
 use backfill::ports::{Checkpoints, Creation, Message, Queue, Sample, StoreError};
-use backfill::reconcile::{is_lost, reconcile};
+use backfill::reconcile::{is_lost, missing, reconcile};
 use std::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -158,6 +158,7 @@ async fn messages_are_sent_once_and_in_order(store: &dyn Checkpoints) {
     assert_eq!((at, queue.sent.lock().unwrap().len()), (Planning::Complete, 3600));
 }
 
+/// Four chunks, of which one is done and one is held until 60.
 async fn lost_messages_are_sent_again(store: &dyn Checkpoints) {
     let (run, shards, chunks) = plan("lost", 1, 2);
     store_plan(store, &run, &shards, &chunks).await;
@@ -167,21 +168,29 @@ async fn lost_messages_are_sent_again(store: &dyn Checkpoints) {
     granted(store, &run.id, &chunks[2].id, 0, 60).await;
     let id = &run.id;
     let summary = |now| async move { store.summary(id, now).await.unwrap() };
-    assert!(!is_lost(&summary(59).await, 0, 0, 59), "a chunk is held");
-    let ended = summary(100).await;
-    assert!(is_lost(&ended, 0, 0, 100));
-    assert!(!is_lost(&ended, 1, 0, 100), "there is a message");
-    assert!(!is_lost(&ended, 0, 50, 100), "nobody has looked at it for so long");
-    let counters = ended.counters;
-    let sample = |at, documents| Sample { at, documents, stored_bytes: counters.stored_bytes };
-    store.add_sample(id, &sample(40, counters.documents() - 1)).await.unwrap();
-    store.add_sample(id, &sample(60, counters.documents())).await.unwrap();
-    let watched = summary(100).await;
-    assert!(!is_lost(&watched, 0, 50, 100) && is_lost(&watched, 0, 50, 110));
-    assert_eq!(reconcile(store, &queue, &watched, 0, 50, 100).await.unwrap(), 0);
-    assert_eq!(reconcile(store, &queue, &watched, 0, 50, 110).await.unwrap(), 3);
+    let held = summary(59).await;
+    assert_eq!([0, 1, 2, 3].map(|in_queue| missing(&held, in_queue)), [2, 1, 0, 0]);
+    let ended = summary(60).await;
+    assert_eq!([2, 3].map(|in_queue| missing(&ended, in_queue)), [1, 0]);
+    assert!(!is_lost(&held, 0, 0, 59), "nobody has looked before");
+    let sample = |at, missing| Sample { at, documents: 7, stored_bytes: 7, missing };
+    for (at, missing) in [(10, 3), (20, 0), (30, 1), (40, 3)] {
+        store.add_sample(id, &sample(at, missing)).await.unwrap();
+    }
+    // At 20 there were enough: what was seen before then is of no account.
+    let watched = summary(79).await;
+    assert!(!is_lost(&watched, 0, 50, 79) && is_lost(&watched, 0, 50, 80));
+    assert!(is_lost(&watched, 2, 50, 80), "two of three");
+    assert!(!is_lost(&watched, 3, 50, 80), "as many messages as chunks");
+    assert_eq!(reconcile(store, &queue, &watched, 2, 50, 79).await.unwrap(), 0);
+    assert_eq!(reconcile(store, &queue, &watched, 2, 50, 80).await.unwrap(), 3);
     let expected = [&chunks[0], &chunks[2], &chunks[3]].map(|chunk| chunk.id.clone());
     assert_eq!(*queue.sent.lock().unwrap(), expected);
-    store.set_state(id, RunState::Stopped, 120, &[]).await.unwrap();
-    assert!(!is_lost(&summary(120).await, 0, 50, 120));
+    // Once there are enough, they have not been missing for so long.
+    store.add_sample(id, &sample(85, 0)).await.unwrap();
+    assert!(!is_lost(&summary(200).await, 0, 50, 200));
+    store.add_sample(id, &sample(90, 1)).await.unwrap();
+    assert!(is_lost(&summary(200).await, 0, 50, 200));
+    store.set_state(id, RunState::Stopped, 200, &[]).await.unwrap();
+    assert!(!is_lost(&summary(200).await, 0, 50, 200), "nobody is to work");
 }

@@ -230,8 +230,13 @@ where
         on_event: &mut impl FnMut(RunnerEvent<'_, E>),
     ) -> Result<(), StoreError> {
         let totals = self.store.totals(run).await?;
-        let sample =
-            Sample { at: self.clock.now(), documents: totals.documents(), stored_bytes: totals.stored_bytes };
+        let sample = Sample {
+            at: self.clock.now(),
+            documents: totals.documents(),
+            stored_bytes: totals.stored_bytes,
+            // Messages are beside the chunks that they are about: none gets lost.
+            missing: 0,
+        };
         self.store.add_sample(run, &sample).await?;
         on_event(RunnerEvent::Sampled(sample));
         Ok(())

@@ -9,9 +9,9 @@ use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
 use backfill::finish::conclude;
-use backfill::model::{Planning, RunState};
+use backfill::model::{Counters, Millis, Planning, RunState};
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Sample, Summary, SystemClock};
-use backfill::reconcile::{QUIET, reconcile};
+use backfill::reconcile::{QUIET, missing, reconcile};
 use backfill::status::{FleetStatus, StatusReport};
 use serde_json::{Value, json};
 
@@ -58,17 +58,10 @@ impl StatusFunction {
         let mut reconciled = 0;
         if summary.run.state == RunState::Running {
             if scheduled {
-                let counters = &summary.counters;
-                let sample =
-                    Sample { at: now, documents: counters.documents(), stored_bytes: counters.stored_bytes };
-                checkpoints.add_sample(&run.id, &sample).await?;
+                reconciled = self.look(&summary, now).await?;
             }
-            if through(&summary) {
-                if scheduled || summary.chunks_total <= QUICKLY_CONCLUDED {
-                    summary = self.conclude(summary, &fleet).await?;
-                }
-            } else if scheduled {
-                reconciled = self.reconcile(&summary).await?;
+            if through(&summary) && (scheduled || summary.chunks_total <= QUICKLY_CONCLUDED) {
+                summary = self.conclude(summary, &fleet).await?;
             }
         }
         let fleet = FleetStatus::new(&fleet.state().await?, &summary);
@@ -85,17 +78,22 @@ impl StatusFunction {
         tracing::info!(run = %run.id, ?state, "the run has ended");
         Ok(checkpoints.summary(&run.id, SystemClock.now()).await?)
     }
-}
 
-impl StatusFunction {
-    /// Sends messages again that were lost; how many.
-    async fn reconcile(&self, summary: &Summary) -> Result<u64, Refusal> {
+    /// Notes a point of progress, and sends messages again that were lost; how many.
+    async fn look(&self, summary: &Summary, now: Millis) -> Result<u64, Refusal> {
         let Environment { checkpoints, queue, settings, .. } = &self.environment;
-        let waiting = queue.depth().await?.total();
+        let run = &summary.run.id;
+        // Of a run that is through no message is missing, whatever the queue has.
+        let in_queue = if through(summary) { 0 } else { queue.depth().await?.total() };
         let quiet = settings.quiet.unwrap_or(QUIET);
-        let again = reconcile(checkpoints, queue, summary, waiting, quiet, SystemClock.now()).await?;
+        let again = reconcile(checkpoints, queue, summary, in_queue, quiet, now).await;
+        let missing = if matches!(again, Ok(0)) { missing(summary, in_queue) } else { 0 };
+        let Counters { stored_bytes, .. } = summary.counters;
+        let documents = summary.counters.documents();
+        checkpoints.add_sample(run, &Sample { at: now, documents, stored_bytes, missing }).await?;
+        let again = again?;
         if again > 0 {
-            tracing::warn!(run = %summary.run.id, again, "messages were lost; their chunks are enqueued again");
+            tracing::warn!(%run, in_queue, again, "messages were lost; open chunks are enqueued again");
         }
         Ok(again)
     }

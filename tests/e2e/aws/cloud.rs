@@ -1,7 +1,7 @@
 //! The emulator, stacks deployed on it, and what a person would see of them.
 
 use crate::support::{Desk, files_below};
-use ::aws::{DynamoCheckpoints, LambdaFleet, Stack};
+use ::aws::{DynamoCheckpoints, LambdaFleet, SqsQueue, Stack};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 use backfill::model::{Chunk, ChunkState, RunId, RunState};
@@ -191,9 +191,29 @@ impl Deployed<'_> {
         self.chunks().iter().filter(|chunk| matches!(chunk.state, ChunkState::Leased(_))).count()
     }
 
+    fn queue(&self) -> SqsQueue {
+        SqsQueue::new(self.cloud.sqs(), &self.stack.queue_url)
+    }
+
+    /// Messages in the queue of chunks, in workers' hands or not.
+    pub(crate) fn depth(&self) -> u64 {
+        self.cloud.wait(self.queue().depth()).unwrap().total()
+    }
+
+    /// Puts a message into the queue of chunks.
+    pub(crate) fn send(&self, body: &str) {
+        let request = self.cloud.sqs().send_message().queue_url(&self.stack.queue_url).message_body(body);
+        self.cloud.wait(request.send()).unwrap();
+    }
+
+    /// Removes all messages from the queue of chunks.
+    pub(crate) fn purge(&self) {
+        self.cloud.wait(self.queue().purge()).unwrap();
+    }
+
     /// Messages in the dead-letter queue.
     pub(crate) fn dead_letters(&self) -> u64 {
-        let queue = ::aws::SqsQueue::new(self.cloud.sqs(), &self.stack.dead_letter_queue_url);
+        let queue = SqsQueue::new(self.cloud.sqs(), &self.stack.dead_letter_queue_url);
         self.cloud.wait(queue.depth()).unwrap().total()
     }
 
@@ -209,10 +229,9 @@ impl Deployed<'_> {
         pids.filter(of_worker).collect()
     }
 
-    /// Sets an environment variable of the worker function, as a person might in the console.
-    pub(crate) fn set_worker_variable(&self, name: &str, value: &str) {
+    /// Sets an environment variable of a function, as a person might in the console.
+    pub(crate) fn set_variable(&self, function: &str, name: &str, value: &str) {
         let lambda = self.cloud.lambda();
-        let function = &self.stack.worker_function;
         self.cloud.wait(async {
             let known = lambda.get_function_configuration().function_name(function).send().await.unwrap();
             let variables = known.environment().and_then(|e| e.variables().cloned()).unwrap_or_default();

@@ -6,6 +6,7 @@
 mod chaos;
 mod cloud;
 mod kills;
+mod lost;
 mod proxy;
 mod slices;
 mod story;

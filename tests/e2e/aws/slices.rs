@@ -32,7 +32,7 @@ fn a_chunk_that_is_handed_back_25_times_completes_and_duplicates_do_no_work() {
     ];
     let deployed = cloud.deploy("slices", &parameters);
     // As if the function's deadline were that near.
-    deployed.set_worker_variable("BACKFILL_SLICE_MS", "250");
+    deployed.set_variable(&deployed.stack.worker_function, "BACKFILL_SLICE_MS", "250");
     let answer = deployed.start(&json!({"index": "basic", "workers": 2}));
     assert_eq!(answer["planning"], "complete", "{answer}");
     let report = deployed.finished(Duration::from_secs(240));
@@ -55,10 +55,10 @@ fn a_chunk_that_is_handed_back_25_times_completes_and_duplicates_do_no_work() {
         deployed.invoke(&deployed.stack.worker_function, &json!({"Records": [record]}))
     };
     let run = deployed.run().unwrap();
-    send(&deployed, &::aws::message::encode(&run, &chunks[0].id));
-    send(&deployed, &::aws::message::encode(&backfill::model::RunId("1999-gone".to_owned()), &chunks[0].id));
+    deployed.send(&::aws::message::encode(&run, &chunks[0].id));
+    deployed.send(&::aws::message::encode(&backfill::model::RunId("1999-gone".to_owned()), &chunks[0].id));
     deployed.scale(2);
-    wait_until("both messages are gone", || depth(&deployed) == 0);
+    wait_until("both messages are gone", || deployed.depth() == 0);
     assert_eq!(deployed.chunks()[0].epoch, chunks[0].epoch, "the duplicate was worked on");
     assert_eq!(deployed.chunks()[0].state, ChunkState::Done);
     assert_eq!(deployed.status()["documents_done"], requests);
@@ -105,14 +105,4 @@ fn a_schedule_starts_a_backfill() {
     let again = deployed.start(&json!({"scheduled": true}));
     assert!(again["message"].as_str().unwrap().contains("has ended already"), "{again}");
     assert_eq!(deployed.run(), run);
-}
-
-fn send(deployed: &super::cloud::Deployed<'_>, body: &str) {
-    let request = deployed.cloud.sqs().send_message().queue_url(&deployed.stack.queue_url).message_body(body);
-    deployed.cloud.wait(request.send()).unwrap();
-}
-
-fn depth(deployed: &super::cloud::Deployed<'_>) -> u64 {
-    let queue = ::aws::SqsQueue::new(deployed.cloud.sqs(), &deployed.stack.queue_url);
-    deployed.cloud.wait(queue.depth()).unwrap().total()
 }

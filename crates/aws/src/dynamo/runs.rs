@@ -309,8 +309,8 @@ pub(super) async fn advance_planning(
 pub(super) async fn add_sample(table: &Table, id: &RunId, sample: &Sample) -> Result<(), StoreError> {
     let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
     let ttl: u64 = Reader::new(&item, &table.name)?.number("ttl")?;
-    let Sample { at, documents, stored_bytes } = sample;
-    let point = AttributeValue::L(vec![text(format!("{at} {documents} {stored_bytes}"))]);
+    let Sample { at, documents, stored_bytes, missing } = sample;
+    let point = AttributeValue::L(vec![text(format!("{at} {documents} {stored_bytes} {missing}"))]);
     let request = table
         .updating(&keys::samples(id))
         .update_expression("SET #s = list_append(if_not_exists(#s, :none), :point), v = :v, #ttl = :ttl")
@@ -344,9 +344,11 @@ fn read_samples(item: &Reader<'_>) -> Result<Vec<Sample>, StoreError> {
     let surplus = points.len().saturating_sub(SAMPLES);
     let parse = |point: &String| {
         let mut numbers = point.split(' ').map(str::parse);
-        match (numbers.next(), numbers.next(), numbers.next()) {
-            (Some(Ok(at)), Some(Ok(documents)), Some(Ok(stored_bytes))) => {
-                Ok(Sample { at, documents, stored_bytes })
+        let (first, second, third) = (numbers.next(), numbers.next(), numbers.next());
+        // Earlier versions did not write the last one.
+        match (first, second, third, numbers.next().or(Some(Ok(0)))) {
+            (Some(Ok(at)), Some(Ok(documents)), Some(Ok(stored_bytes)), Some(Ok(missing))) => {
+                Ok(Sample { at, documents, stored_bytes, missing })
             }
             _ => Err(item.invalid(&format!("{point:?} is not a point of progress"))),
         }

@@ -73,6 +73,8 @@ pub struct Sample {
     pub documents: u64,
     /// Stored-field bytes consumed until then.
     pub stored_bytes: u64,
+    /// Messages that were missing then, by what the queue tells: see [`missing`](crate::reconcile::missing).
+    pub missing: u64,
 }
 
 /// How many shards are in which state.
@@ -136,8 +138,6 @@ pub struct Summary {
     pub samples: Vec<Sample>,
 }
 
-/// Stores runs, shards and chunks. Each method is atomic and durable when it returns.
-#[async_trait]
 /// A shard with the sums of its chunks, as stores keep them.
 #[derive(Clone, Debug)]
 pub struct ShardSums {
@@ -238,6 +238,8 @@ impl Summary {
     }
 }
 
+/// Stores runs, shards and chunks. Each method is atomic and durable when it returns.
+#[async_trait]
 pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// Stores a new run, which becomes the newest, if the newest one is still `newest` (`None`: there is none). Of
     /// several that try at once, one is [`Creation::Created`]. Creating the newest run again changes nothing.

@@ -236,12 +236,15 @@ impl Checkpoints for SqliteStore {
         let (run, sample) = (run.clone(), *sample);
         self.write(move |tx| {
             let run = records::run_seq(tx, &run)?;
-            tx.prepare_cached("INSERT OR REPLACE INTO samples VALUES (?1, ?2, ?3, ?4)")?.execute(params![
-                run,
-                int(sample.at),
-                int(sample.documents),
-                int(sample.stored_bytes)
-            ])?;
+            tx.prepare_cached("INSERT OR REPLACE INTO samples VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(
+                params![
+                    run,
+                    int(sample.at),
+                    int(sample.documents),
+                    int(sample.stored_bytes),
+                    int(sample.missing)
+                ],
+            )?;
             tx.prepare_cached(
                 "DELETE FROM samples WHERE run = ?1 AND at <=
                  (SELECT at FROM samples WHERE run = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2)",

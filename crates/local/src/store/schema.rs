@@ -9,7 +9,7 @@ use std::path::Path;
 const APPLICATION: i32 = 0x4246_494C;
 
 /// Raised when the tables change.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 /// Records are JSON where nothing is searched or summed, plain columns where something is.
 /// Shards carry the sums of their chunks. Of a chunk that was never begun, `progress` is NULL.
@@ -82,6 +82,7 @@ CREATE TABLE samples (
     at INTEGER NOT NULL,
     documents INTEGER NOT NULL,
     stored_bytes INTEGER NOT NULL,
+    missing INTEGER NOT NULL,
     PRIMARY KEY (run, at)
 ) WITHOUT ROWID;
 ";

@@ -81,11 +81,12 @@ fn errors(tx: &Connection, run: i64, given_up: bool) -> Result<Vec<(ChunkId, Att
 }
 
 fn samples(tx: &Connection, run: i64) -> Result<Vec<Sample>, Fault> {
-    let mut statement =
-        tx.prepare_cached("SELECT at, documents, stored_bytes FROM samples WHERE run = ?1 ORDER BY at")?;
+    let mut statement = tx.prepare_cached(
+        "SELECT at, documents, stored_bytes, missing FROM samples WHERE run = ?1 ORDER BY at",
+    )?;
     let rows = statement.query_map([run], |row| {
         let nat_at = |at: usize| row.get(at).map(nat);
-        Ok(Sample { at: nat_at(0)?, documents: nat_at(1)?, stored_bytes: nat_at(2)? })
+        Ok(Sample { at: nat_at(0)?, documents: nat_at(1)?, stored_bytes: nat_at(2)?, missing: nat_at(3)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

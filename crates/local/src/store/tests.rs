@@ -158,7 +158,7 @@ async fn the_last_samples_are_kept() {
     let (run, shards, chunks) = conformance::plan("run", 1, 1);
     conformance::store_plan(&store, &run, &shards, &chunks).await;
     for at in 0..200 {
-        store.add_sample(&run.id, &Sample { at, documents: at, stored_bytes: at }).await.unwrap();
+        store.add_sample(&run.id, &Sample { at, documents: at, stored_bytes: at, missing: 0 }).await.unwrap();
     }
     let samples = store.summary(&run.id, 0).await.unwrap().samples;
     assert_eq!(samples.iter().map(|s| s.at).collect::<Vec<_>>(), (80..200).collect::<Vec<_>>());
