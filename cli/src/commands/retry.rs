@@ -39,7 +39,13 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     };
     wait_for_target(target.as_ref(), args.send.target_wait, say).await?;
     let (failed, clock) = (state.failed(), Arc::new(SystemClock));
+    let owner = match &state {
+        // The lock sees to it: whoever has it may go on at once where another was killed.
+        State::Local(_) => "holder of the lock".to_owned(),
+        State::Stack(_) => format!("{}/{}", std::process::id(), SystemClock.now()),
+    };
     let retry = Retry {
+        owner,
         run: &run,
         checkpoints: state.checkpoints(),
         failed: failed.as_ref(),
@@ -149,7 +155,7 @@ impl From<RetryError> for CommandError {
             RetryError::WholeChunks(_) => CommandError::usage(error.to_string()),
             RetryError::Target(error) => error.into(),
             RetryError::Store(error) => error.into(),
-            RetryError::Contended { .. } => CommandError::other(error.to_string()),
+            RetryError::Held { .. } | RetryError::Contended { .. } => CommandError::other(error.to_string()),
         }
     }
 }

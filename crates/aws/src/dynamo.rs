@@ -3,7 +3,7 @@
 //! | partition key | sort key | what |
 //! |---|---|---|
 //! | `backfill` | `RUN#`place | the list of runs, in the order of their creation |
-//! | run | `CTL` | state, workers wanted, planning: small, read with each save |
+//! | run | `CTL` | state, workers wanted, planning, who retries: small, read with each save |
 //! | run | `RUN#0000`… | the rest of the run, compressed, in parts |
 //! | run | `DMG`, `SMP` | damage; points of progress |
 //! | run`#s`k | `S#`index`#`shard | a shard as planned: written last, so it is there whole or not at all |
@@ -36,7 +36,9 @@ use backfill::model::{
     Chunk, ChunkId, ChunkState, HandedBack, Lease, Millis, Planning, Progress, Reason, Run, RunId, RunState,
     Settled, Shard, ShardId,
 };
-use backfill::ports::{Checkpoints, ClaimOutcome, Creation, RunControl, Sample, StoreError, Summary};
+use backfill::ports::{
+    Checkpoints, ClaimOutcome, Creation, RetryLease, RunControl, Sample, StoreError, Summary,
+};
 use futures::{StreamExt, TryStreamExt};
 use table::Table;
 use transitions::{Outcome, transition};
@@ -194,6 +196,20 @@ impl Checkpoints for DynamoCheckpoints {
     async fn settle(&self, run: &RunId, chunk: &ChunkId, settled: &Settled) -> Result<(), StoreError> {
         let settle = |chunk: &mut Chunk, _| Ok(chunk.settle(settled)?);
         transition(&self.table, run, chunk, settle).await.map(drop)
+    }
+
+    async fn hold_retry(
+        &self,
+        run: &RunId,
+        owner: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<RetryLease, StoreError> {
+        runs::hold_retry(&self.table, run, owner, now, until).await
+    }
+
+    async fn release_retry(&self, run: &RunId, owner: &str) -> Result<(), StoreError> {
+        runs::release_retry(&self.table, run, owner).await
     }
 
     async fn delete_run(&self, run: &RunId) -> Result<(), StoreError> {

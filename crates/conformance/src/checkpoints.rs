@@ -6,7 +6,7 @@ use backfill::model::{
     AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Millis, Progress, Reason, Run,
     RunId, RunState, Settled, Shard, ShardId,
 };
-use backfill::ports::{Checkpoints, Sample, ShardCounts, StoreError};
+use backfill::ports::{Checkpoints, RetryLease, Sample, ShardCounts, StoreError};
 
 /// All that the checkpoint store must do.
 pub async fn checkpoints(store: &dyn Checkpoints) {
@@ -21,7 +21,36 @@ pub async fn checkpoints(store: &dyn Checkpoints) {
     a_summary_adds_up(store).await;
     shards_with_damage_do_not_complete(store).await;
     failed_documents_are_settled_once(store).await;
+    one_retries_at_a_time(store).await;
     a_deleted_run_is_gone(store).await;
+}
+
+async fn one_retries_at_a_time(store: &dyn Checkpoints) {
+    let ((run, _), (other, _)) = (create(store, "one-retry").await, create(store, "another-retry").await);
+    let before = store.run(&run).await.unwrap();
+    let hold = |owner: &'static str, now, until| {
+        let run = run.clone();
+        async move { store.hold_retry(&run, owner, now, until).await.unwrap() }
+    };
+    assert_eq!(hold("a", 0, 60).await, RetryLease::Granted);
+    assert_eq!(hold("b", 59, 119).await, RetryLease::Held { until: 60 });
+    assert_eq!(hold("a", 30, 90).await, RetryLease::Granted, "it is renewed");
+    assert_eq!(hold("b", 60, 120).await, RetryLease::Held { until: 90 });
+    assert_eq!(store.hold_retry(&other, "b", 60, 120).await.unwrap(), RetryLease::Granted, "another run");
+    assert_eq!(hold("b", 90, 150).await, RetryLease::Granted, "that of one that was killed has ended");
+    store.release_retry(&run, "a").await.unwrap();
+    assert_eq!(hold("a", 100, 160).await, RetryLease::Held { until: 150 });
+    for _ in 0..2 {
+        store.release_retry(&run, "b").await.unwrap();
+    }
+    let owners = ["1", "2", "3", "4", "5", "6"];
+    let answers = futures::future::join_all(owners.map(|owner| hold(owner, 100, 160))).await;
+    let granted = answers.iter().filter(|answer| **answer == RetryLease::Granted).count();
+    assert_eq!((granted, answers.len()), (1, owners.len()), "{answers:?}");
+    assert_eq!(store.run(&run).await.unwrap(), before);
+    let nobody = RunId("nobody".to_owned());
+    assert!(matches!(store.hold_retry(&nobody, "a", 0, 60).await, Err(StoreError::NotFound(_))));
+    store.release_retry(&nobody, "a").await.unwrap();
 }
 
 async fn runs_are_stored_once(store: &dyn Checkpoints) {

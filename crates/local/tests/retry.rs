@@ -9,7 +9,7 @@ use backfill::failed::{Reader, Retry, RetryError, RetryReport, Wanted};
 use backfill::model::{Chunk, ChunkId, Counters, Position, Progress, Run, RunId, Settled, WriteMode};
 use backfill::ports::{
     Acknowledge, Batch, Checkpoints, ChunkWriter, ClaimOutcome, Clock, FailedDocument, FailedDocuments,
-    FailedPart, ItemOutcome, Reply, StoreError, StoredPart, SystemClock, Target, TargetError,
+    FailedPart, ItemOutcome, Reply, RetryLease, StoreError, StoredPart, SystemClock, Target, TargetError,
 };
 use backfill::worker::flow::{Flow, FlowLimits};
 use conformance::DOCS;
@@ -166,6 +166,7 @@ impl Bench {
         // Two documents a request.
         let limits = FlowLimits { max_in_flight: 2, max_batch_bytes: 160, min_batch_bytes: 80 };
         let retry = Retry {
+            owner: "retry".to_owned(),
             run: &self.run,
             checkpoints: &store,
             failed,
@@ -252,6 +253,28 @@ async fn documents_that_arrive_leave_the_stream_and_the_others_stay() {
     let (report, ended) = bench.retry(&target, &Wanted::default()).await;
     ended.unwrap();
     assert_eq!(report, RetryReport::default());
+}
+
+#[tokio::test]
+async fn a_second_retry_is_locked_out_before_it_does_anything() {
+    let (bench, target) = (Bench::new().await, Memory::default());
+    let (store, now) = (bench.store(), SystemClock.now());
+    let held = store.hold_retry(&bench.run.id, "another", now, now + 90_000).await.unwrap();
+    assert_eq!(held, RetryLease::Granted);
+    let (report, ended) = bench.retry(&target, &Wanted::default()).await;
+    let told = ended.unwrap_err().to_string();
+    assert!(told.starts_with("another retry of run run is at work") && told.contains(" seconds"), "{told}");
+    assert_eq!((report, target.0.lock().unwrap().documents.len()), (RetryReport::default(), 0));
+    assert_eq!(bench.counts().await, (12, 0, 8));
+    store.release_retry(&bench.run.id, "another").await.unwrap();
+    bench.retry(&target, &Wanted::default()).await.1.unwrap();
+    assert_eq!(bench.counts().await, (20, 0, 0));
+    // It has given the lease back, also when it ended with an error.
+    assert_eq!(store.hold_retry(&bench.run.id, "another", 0, 60).await.unwrap(), RetryLease::Granted);
+    store.release_retry(&bench.run.id, "another").await.unwrap();
+    target.0.lock().unwrap().whole_chunks = true;
+    bench.retry(&target, &Wanted::default()).await.1.unwrap_err();
+    assert_eq!(store.hold_retry(&bench.run.id, "another", 0, 60).await.unwrap(), RetryLease::Granted);
 }
 
 /// Polls a future so many times, and then drops it: as if the process were killed where it stands.

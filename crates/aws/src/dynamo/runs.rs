@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
 use backfill::model::{Millis, Planning, Run, RunId, RunState};
-use backfill::ports::{Creation, RunControl, Sample, StoreError};
+use backfill::ports::{Creation, RetryLease, RunControl, Sample, StoreError};
 
 /// Bytes of a part of a run's record.
 const PART: usize = 300 << 10;
@@ -285,6 +285,46 @@ pub(super) async fn set_desired_workers(table: &Table, id: &RunId, workers: u32)
         .condition_expression("attribute_exists(pk)")
         .expression_attribute_values(":workers", number(workers));
     table.update(request).await?.map(drop).ok_or_else(|| no_run(id, table))
+}
+
+pub(super) async fn hold_retry(
+    table: &Table,
+    id: &RunId,
+    owner: &str,
+    now: Millis,
+    until: Millis,
+) -> Result<RetryLease, StoreError> {
+    for attempt in 0..TRIES {
+        let request = table
+            .updating(&keys::control(id))
+            .update_expression("SET retry_owner = :owner, retry_until = :until")
+            .condition_expression(
+                "attribute_exists(pk) AND (attribute_not_exists(retry_owner) OR retry_owner = :owner \
+                 OR retry_until <= :now)",
+            )
+            .expression_attribute_values(":owner", text(owner))
+            .expression_attribute_values(":until", number(until))
+            .expression_attribute_values(":now", number(now));
+        if table.update(request).await?.is_some() {
+            return Ok(RetryLease::Granted);
+        }
+        let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
+        match Reader::new(&item, &table.name)?.optional_number("retry_until")? {
+            Some(until) if until > now => return Ok(RetryLease::Held { until }),
+            // It was given back in between.
+            _ => pause(attempt).await,
+        }
+    }
+    Err(table.busy())
+}
+
+pub(super) async fn release_retry(table: &Table, id: &RunId, owner: &str) -> Result<(), StoreError> {
+    let request = table
+        .updating(&keys::control(id))
+        .update_expression("REMOVE retry_owner, retry_until")
+        .condition_expression("retry_owner = :owner")
+        .expression_attribute_values(":owner", text(owner));
+    table.update(request).await.map(drop)
 }
 
 pub(super) async fn advance_planning(

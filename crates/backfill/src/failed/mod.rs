@@ -26,7 +26,8 @@
 //! | after 4 | all agree | finds that the chunk counts less than `seen`: done already |
 //!
 //! A record leaves the stream only after its document was acknowledged, so none is lost; `failed` of a chunk falls with
-//! each settling and never rises again, so none is counted twice. One retry at a time: the caller sees to it.
+//! each settling and never rises again, so none is counted twice. One retry at a time: it has a lease
+//! ([`Checkpoints::hold_retry`](crate::ports::Checkpoints::hold_retry)), whose end another must wait for.
 
 mod codec;
 mod parts;

@@ -3,10 +3,10 @@
 use super::report::{IndexRetry, Kinds, RetryReport};
 use crate::encode::{Document, Encoder};
 use crate::model::chunk::WriteRefused;
-use crate::model::{Chunk, ChunkState, IndexPlan, Position, Run, Settled};
+use crate::model::{Chunk, ChunkState, IndexPlan, Millis, Position, Run, Settled};
 use crate::ports::{
-    Acknowledge, Batch, Checkpoints, ChunkWriter, Clock, FailedDocument, FailedDocuments, StoreError,
-    StoredPart, Target, TargetError,
+    Acknowledge, Batch, Checkpoints, ChunkWriter, Clock, FailedDocument, FailedDocuments, RetryLease,
+    StoreError, StoredPart, Target, TargetError,
 };
 use crate::worker::acks::Delivered;
 use crate::worker::deliver::Delivery;
@@ -16,6 +16,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+
+/// For how long a retry has the run to itself after its last sign of life, in milliseconds.
+const LEASE: Millis = 60_000;
+/// How often it gives one.
+const RENEW: Duration = Duration::from_secs(10);
 
 /// Why failed documents cannot be tried again.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +37,16 @@ pub enum RetryError {
     /// The stream or the checkpoints do not work.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Another retry of the run is at work, or was killed a moment ago.
+    #[error(
+        "another retry of run {run} is at work; wait for its end (if it was killed, that is {seconds} seconds from now)"
+    )]
+    Held {
+        /// The run.
+        run: String,
+        /// For how long at least, unless it ends before then.
+        seconds: u64,
+    },
     /// Somebody else changes the same counters.
     #[error("another retry of run {run} is at work ({refused}); wait for its end")]
     Contended {
@@ -63,9 +78,11 @@ impl Wanted {
     }
 }
 
-/// A retry, with all it needs. The caller sees to it that there is one at a time, and no worker at the run.
+/// A retry, with all it needs. The caller sees to it that no worker is at the run.
 #[derive(Debug)]
 pub struct Retry<'a> {
+    /// Its name, by which it has the run to itself: unique among those that may try at once.
+    pub owner: String,
     /// The run.
     pub run: &'a Run,
     /// Its checkpoints.
@@ -97,6 +114,7 @@ fn unsendable(record: &FailedDocument) -> bool {
 impl Retry<'_> {
     /// Sends the wanted documents again, chunk by chunk and part by part; in memory is one part at a time. What is told
     /// has been settled, also if this ends with an error or before the end: then it goes on where it was when repeated.
+    /// Other retries of the run are kept away as long as this one works; if one is at work, this one does nothing.
     ///
     /// # Errors
     /// When the target cannot be written to, or stream or checkpoints do not work.
@@ -109,6 +127,48 @@ impl Retry<'_> {
         if self.target.acknowledge() == Acknowledge::OnFinish {
             return Err(RetryError::WholeChunks(self.target.location()));
         }
+        self.hold().await?;
+        let ended = tokio::select! {
+            taken = self.keep() => Err(taken),
+            ended = self.shards(wanted, stop, report) => ended,
+        };
+        if let Err(error) = self.checkpoints.release_retry(&self.run.id, &self.owner).await {
+            // It ends by itself.
+            tracing::info!(run = %self.run.id, %error, "the lease of the retry is not given back");
+        }
+        ended
+    }
+
+    async fn hold(&self) -> Result<(), RetryError> {
+        let (run, now) = (&self.run.id, self.clock.now());
+        match self.checkpoints.hold_retry(run, &self.owner, now, now.saturating_add(LEASE)).await? {
+            RetryLease::Granted => Ok(()),
+            RetryLease::Held { until } => Err(RetryError::Held {
+                run: run.to_string(),
+                seconds: until.saturating_sub(now).div_ceil(1000),
+            }),
+        }
+    }
+
+    /// Renews the lease until another retry has it. One that cannot be renewed for a while may be lost, but no more: what
+    /// two change at once is refused when it is settled.
+    async fn keep(&self) -> RetryError {
+        loop {
+            tokio::time::sleep(RENEW).await;
+            match self.hold().await {
+                Ok(()) => {}
+                Err(taken @ RetryError::Held { .. }) => return taken,
+                Err(error) => tracing::warn!(run = %self.run.id, %error, "the lease is not renewed"),
+            }
+        }
+    }
+
+    async fn shards(
+        &self,
+        wanted: &Wanted,
+        stop: &CancellationToken,
+        report: &mut RetryReport,
+    ) -> Result<(), RetryError> {
         for shard in self.checkpoints.shards(&self.run.id).await? {
             let Some(plan) = self.run.index(&shard.id.index).filter(|plan| wanted.index(&plan.name)) else {
                 continue;

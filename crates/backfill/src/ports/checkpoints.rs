@@ -46,6 +46,18 @@ pub enum ClaimOutcome {
     Refused(ClaimRefused),
 }
 
+/// The answer to whoever would try the failed documents of a run again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryLease {
+    /// Nobody else may until the time that was asked for.
+    Granted,
+    /// Somebody else is at it.
+    Held {
+        /// Until then, unless they renew it.
+        until: Millis,
+    },
+}
+
 /// The answer to the creation of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Creation {
@@ -330,6 +342,19 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// [`WriteRefused::Unsettled`] when the chunk counts another number of failed documents than the caller saw: so a
     /// retry that was killed and repeats itself moves nothing twice. [`crate::failed`] has the whole protocol.
     async fn settle(&self, run: &RunId, chunk: &ChunkId, settled: &Settled) -> Result<(), StoreError>;
+
+    /// Takes or renews the lease of the one who may try the failed documents of a run again: `owner` has it until
+    /// `until`, unless another owner has one that has not ended at `now`. Of several that ask at once, one is granted it.
+    async fn hold_retry(
+        &self,
+        run: &RunId,
+        owner: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<RetryLease, StoreError>;
+
+    /// Gives that lease back; does nothing if `owner` does not have it.
+    async fn release_retry(&self, run: &RunId, owner: &str) -> Result<(), StoreError>;
 
     /// Removes a run with its shards, chunks and samples, and its messages where the store keeps those, too. From the
     /// first step on it is gone for everyone: nothing of it is found, workers that still hold a chunk of it are

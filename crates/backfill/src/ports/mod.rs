@@ -10,8 +10,8 @@ pub mod target;
 
 pub use blobs::{Blob, BlobError, Blobs};
 pub use checkpoints::{
-    Checkpoints, ClaimOutcome, Creation, IndexSummary, RunControl, Sample, ShardCounts, ShardSums,
-    StoreError, Summary,
+    Checkpoints, ClaimOutcome, Creation, IndexSummary, RetryLease, RunControl, Sample, ShardCounts,
+    ShardSums, StoreError, Summary,
 };
 pub use clock::{Clock, SystemClock};
 pub use failed::{FailedDocument, FailedDocuments, FailedPart, StoredPart};

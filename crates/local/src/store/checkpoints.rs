@@ -1,6 +1,6 @@
 //! The checkpoint port.
 
-use super::columns::{from_json, int, to_json};
+use super::columns::{from_json, int, nat, to_json};
 use super::records::{self, Share};
 use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
@@ -8,7 +8,9 @@ use backfill::model::{
     Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Settled, Shard,
     ShardId,
 };
-use backfill::ports::{Checkpoints, ClaimOutcome, Creation, RunControl, Sample, StoreError, Summary};
+use backfill::ports::{
+    Checkpoints, ClaimOutcome, Creation, RetryLease, RunControl, Sample, StoreError, Summary,
+};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// Samples that are kept of a run.
@@ -197,6 +199,41 @@ impl Checkpoints for SqliteStore {
         let (run, chunk, settled) = (run.clone(), chunk.clone(), *settled);
         self.write(move |tx| transition(tx, &run, &chunk, |chunk| Ok(chunk.settle(&settled)?)).map(drop))
             .await
+    }
+
+    async fn hold_retry(
+        &self,
+        run: &RunId,
+        owner: &str,
+        now: Millis,
+        until: Millis,
+    ) -> Result<RetryLease, StoreError> {
+        let (run, owner) = (run.clone(), owner.to_owned());
+        self.write(move |tx| {
+            let run = records::run_seq(tx, &run)?;
+            let taken = tx.execute(
+                "UPDATE runs SET retry_owner = ?2, retry_until = ?4
+                 WHERE seq = ?1 AND (retry_owner IS NULL OR retry_owner = ?2 OR retry_until <= ?3)",
+                params![run, owner, int(now), int(until)],
+            )?;
+            if taken == 1 {
+                return Ok(RetryLease::Granted);
+            }
+            let sql = "SELECT retry_until FROM runs WHERE seq = ?1";
+            Ok(RetryLease::Held { until: tx.query_row(sql, [run], |row| row.get(0).map(nat))? })
+        })
+        .await
+    }
+
+    async fn release_retry(&self, run: &RunId, owner: &str) -> Result<(), StoreError> {
+        let (run, owner) = (run.clone(), owner.to_owned());
+        self.write(move |tx| {
+            let sql =
+                "UPDATE runs SET retry_owner = NULL, retry_until = NULL WHERE id = ?1 AND retry_owner = ?2";
+            tx.execute(sql, params![run.0, owner])?;
+            Ok(())
+        })
+        .await
     }
 
     async fn delete_run(&self, run: &RunId) -> Result<(), StoreError> {

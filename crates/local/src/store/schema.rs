@@ -23,7 +23,9 @@ CREATE TABLE runs (
     planning TEXT NOT NULL,
     desired_workers INTEGER NOT NULL,
     finished INTEGER,
-    damage TEXT NOT NULL
+    damage TEXT NOT NULL,
+    retry_owner TEXT,
+    retry_until INTEGER
 );
 CREATE TABLE shards (
     seq INTEGER PRIMARY KEY,
