@@ -9,8 +9,8 @@
 //! A message too many does no harm: workers recognise it, and delete it when its chunk is through. Such messages do not
 //! multiply: some are sent only when there are fewer than open chunks, so there are at most twice as many afterwards.
 
-use crate::model::{ChunkId, ChunkState, Millis, Planning, RunState};
-use crate::ports::{Checkpoints, Queue, StoreError, Summary};
+use crate::model::{ChunkId, ChunkState, Counters, Millis, Planning, RunState};
+use crate::ports::{Checkpoints, Queue, Sample, StoreError, Summary};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
 
@@ -38,13 +38,30 @@ pub fn is_lost(summary: &Summary, in_queue: u64, quiet: Millis, now: Millis) -> 
     missing(summary, in_queue) > 0 && lacking.any(|sample| sample.at.saturating_add(quiet) <= now)
 }
 
-/// Enqueues all open chunks of a run of which messages [are lost](is_lost), in the order of the queue; how many those
-/// were. Whoever does so must add a sample afterwards of which no message is missing, also when it was broken off
-/// half-way: the queue's count lags behind what was sent, and the rest is sent when that has shown to be too few.
+/// Looks after a running run: notes a point of progress, and if messages [are lost](is_lost) enqueues all open chunks, in
+/// the order of the queue; how many those were. Somebody must look again and again, less than `quiet` apart.
 ///
 /// # Errors
 /// When checkpoints or queue do not work.
-pub async fn reconcile(
+pub async fn look(
+    checkpoints: &dyn Checkpoints,
+    queue: &dyn Queue,
+    summary: &Summary,
+    in_queue: u64,
+    quiet: Millis,
+    now: Millis,
+) -> Result<u64, StoreError> {
+    let again = reconcile(checkpoints, queue, summary, in_queue, quiet, now).await;
+    // The queue's count lags behind what was just sent, even if that was not all: it is looked at afresh.
+    let missing = if matches!(again, Ok(0)) { missing(summary, in_queue) } else { 0 };
+    let Counters { stored_bytes, .. } = summary.counters;
+    let documents = summary.counters.documents();
+    let sample = Sample { at: now, documents, stored_bytes, missing };
+    checkpoints.add_sample(&summary.run.id, &sample).await?;
+    again
+}
+
+async fn reconcile(
     checkpoints: &dyn Checkpoints,
     queue: &dyn Queue,
     summary: &Summary,

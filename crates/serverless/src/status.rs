@@ -9,9 +9,9 @@ use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
 use backfill::finish::conclude;
-use backfill::model::{Counters, Millis, Planning, RunState};
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Sample, Summary, SystemClock};
-use backfill::reconcile::{QUIET, missing, reconcile};
+use backfill::model::{Millis, Planning, RunState};
+use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Summary, SystemClock};
+use backfill::reconcile::{QUIET, look};
 use backfill::status::{FleetStatus, StatusReport};
 use serde_json::{Value, json};
 
@@ -86,12 +86,7 @@ impl StatusFunction {
         // Of a run that is through no message is missing, whatever the queue has.
         let in_queue = if through(summary) { 0 } else { queue.depth().await?.total() };
         let quiet = settings.quiet.unwrap_or(QUIET);
-        let again = reconcile(checkpoints, queue, summary, in_queue, quiet, now).await;
-        let missing = if matches!(again, Ok(0)) { missing(summary, in_queue) } else { 0 };
-        let Counters { stored_bytes, .. } = summary.counters;
-        let documents = summary.counters.documents();
-        checkpoints.add_sample(run, &Sample { at: now, documents, stored_bytes, missing }).await?;
-        let again = again?;
+        let again = look(checkpoints, queue, summary, in_queue, quiet, now).await?;
         if again > 0 {
             tracing::warn!(%run, in_queue, again, "messages were lost; open chunks are enqueued again");
         }
