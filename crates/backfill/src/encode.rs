@@ -101,10 +101,11 @@ impl Encoder {
 
     /// The batch so far; the encoder begins a new one.
     pub fn take(&mut self) -> Batch {
-        // The next batch will be about as large.
-        let capacity = self.body.len();
-        let body = std::mem::replace(&mut self.body, Vec::with_capacity(capacity));
-        let entries = std::mem::take(&mut self.entries);
+        // The next batch will be about as large: were it a little larger, its memory would have to be doubled and copied.
+        let room = |len: usize| len + len / 8;
+        let (body, entries) = (room(self.body.len()), room(self.entries.len()));
+        let body = std::mem::replace(&mut self.body, Vec::with_capacity(body));
+        let entries = std::mem::replace(&mut self.entries, Vec::with_capacity(entries));
         Batch { body: body.into(), entries }
     }
 }

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use flate2::write::GzEncoder;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
 
 /// Bodies that are smaller gain nothing.
 const WORTH_IT: usize = 1024;
@@ -13,19 +15,30 @@ const UNTRIED: u8 = 0;
 const PROVEN: u8 = 1;
 const REFUSED: u8 = 2;
 
-/// Decides on compression for one cluster.
+/// Compresses for one cluster, and decides whether to.
 #[derive(Debug)]
 pub(crate) struct Compressor {
     wanted: bool,
     automatic: bool,
     state: AtomicU8,
+    /// One for each processor: more at once would be no faster, and need more memory.
+    permits: Arc<Semaphore>,
+    /// Buffers that have grown to what is needed.
+    buffers: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Compressor {
     pub(crate) fn new(compression: Compression, loopback: bool) -> Compressor {
         let automatic = compression == Compression::Auto;
         let wanted = compression == Compression::On || (automatic && !loopback);
-        Compressor { wanted, automatic, state: AtomicU8::new(UNTRIED) }
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Compressor {
+            wanted,
+            automatic,
+            state: AtomicU8::new(UNTRIED),
+            permits: Arc::new(Semaphore::new(processors)),
+            buffers: Arc::default(),
+        }
     }
 
     /// Whether a body of this size is to be compressed.
@@ -48,17 +61,29 @@ impl Compressor {
     pub(crate) fn refused(&self) -> bool {
         self.state.swap(REFUSED, Ordering::Relaxed) != REFUSED
     }
+
+    /// The body compressed: the same bytes give the same bytes. Runs apart from the runtime's own thread, which has
+    /// other requests to attend to.
+    pub(crate) async fn gzip(&self, body: Bytes) -> std::io::Result<Bytes> {
+        let permit = self.permits.clone().acquire_owned().await.map_err(std::io::Error::other)?;
+        let buffers = self.buffers.clone();
+        let work = move || {
+            let _permit = permit;
+            let mut buffer = lock(&buffers).pop().unwrap_or_default();
+            buffer.clear();
+            let mut encoder = GzEncoder::new(buffer, flate2::Compression::new(1));
+            encoder.write_all(&body)?;
+            let buffer = encoder.finish()?;
+            let compressed = Bytes::copy_from_slice(&buffer);
+            lock(&buffers).push(buffer);
+            Ok(compressed)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+    }
 }
 
-/// The body compressed: the same bytes give the same bytes. Runs apart from the runtime's own thread, which has
-/// other requests to attend to.
-pub(crate) async fn gzip(body: Bytes) -> std::io::Result<Bytes> {
-    let work = move || {
-        let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::new(1));
-        encoder.write_all(&body)?;
-        Ok(encoder.finish()?.into())
-    };
-    tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
+fn lock(buffers: &Mutex<Vec<Vec<u8>>>) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
+    buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

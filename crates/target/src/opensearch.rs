@@ -6,7 +6,7 @@ mod tests;
 
 use crate::classify::{self, Sent};
 use crate::cluster::Cluster;
-use crate::compress::{Compressor, gzip};
+use crate::compress::Compressor;
 use crate::config::{ConfigError, TargetConfig};
 use crate::transport::{Answer, Request};
 use async_trait::async_trait;
@@ -103,7 +103,7 @@ impl Writer {
         let cluster = &self.inner.cluster;
         let body: Bytes = if compressed {
             let failed = |e| cluster.unexpected(format!("a request for it cannot be compressed: {e}"));
-            gzip(batch.body.clone()).await.map_err(failed)?
+            self.inner.compressor.gzip(batch.body.clone()).await.map_err(failed)?
         } else {
             batch.body.clone()
         };
