@@ -34,6 +34,7 @@ enum Layer {
     Cluster,
     Workers,
     Plan,
+    Status,
     Cold,
 }
 
@@ -51,6 +52,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Layer::Cluster => bench.cluster()?,
             Layer::Workers => bench.workers()?,
             Layer::Plan => bench.plan()?,
+            Layer::Status => bench.status()?,
             Layer::Cold => bench.cold()?,
         }];
         if *layer == Layer::Sink {

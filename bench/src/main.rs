@@ -22,6 +22,7 @@ mod plan;
 mod report;
 mod s3;
 mod sink;
+mod status;
 mod target;
 mod upload;
 
@@ -61,6 +62,7 @@ enum Part {
     Upload(upload::Arguments),
     Gzip(gzip::Arguments),
     Plan(plan::Arguments),
+    Status(status::Arguments),
     Sink,
 }
 
@@ -97,6 +99,7 @@ fn run_part(part: Part) -> Result<()> {
         Part::Upload(arguments) => upload::run(&arguments)?,
         Part::Gzip(arguments) => gzip::run(&arguments)?,
         Part::Plan(arguments) => plan::run(&arguments)?,
+        Part::Status(arguments) => status::run(&arguments)?,
         Part::Sink => return sink::run(),
     };
     println!("{}", serde_json::to_string(&measured)?);

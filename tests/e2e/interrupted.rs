@@ -2,6 +2,7 @@
 
 use crate::support::{Desk, Documents, Moments, create_indices, empty_target, fixture, repo, wait_until};
 use servers::Fixture;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 /// How often each of these tests goes through its story.
@@ -57,6 +58,7 @@ fn killed_at_random_moments_it_continues_from_its_checkpoints() {
             child.kill().unwrap();
             let status = child.wait().unwrap();
             finished = status.success();
+            assert!(finished || status.signal() == Some(9), "round {round}: {status}");
             kills += u64::from(!finished);
             if finished && attempt == 0 {
                 moments.came_too_late();

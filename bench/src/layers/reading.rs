@@ -1,10 +1,11 @@
 //! What comes before the target: planning, fetching, decoding.
 
-use super::{Bench, strings};
+use super::{Bench, Environment, strings};
 use crate::data::{self, MAIN, MANY, OTHERS};
-use crate::measure::{Measured, median, of};
+use crate::measure::{Measured, median, of, part};
 use crate::report::{Table, number, percent};
 use crate::{Result, cold, decode};
+use servers::DynamoDb;
 use std::path::Path;
 
 impl Bench<'_> {
@@ -128,6 +129,24 @@ impl Bench<'_> {
             number(of(runs, |m| m.requests as f64) / shards),
             number(of(runs, |m| m.fetched as f64) / 1024.0 / shards),
             number(of(runs, |m| (m.peak >> 20) as f64)),
+        ]);
+        Ok(table)
+    }
+
+    /// Sums a run of many shards up: alone, since only the time of one is of interest.
+    pub(super) fn status(&self) -> Result<Table> {
+        let server = DynamoDb::start()?;
+        let environment: Environment =
+            DynamoDb::credentials().map(|(name, value)| (name, value.to_owned())).into();
+        let shards = ((20_000.0 * self.arguments.common.scale) as u32).max(2).to_string();
+        let run =
+            part(&strings(&["status", "--dynamodb", &server.url(), "--shards", &shards]), &environment)?;
+        let mut table = Table::new("status", &["shards", "seconds", "CPU seconds", "peak MiB"]);
+        table.row(vec![
+            number(run.shards as f64),
+            number(run.wall),
+            number(run.cpu),
+            number((run.peak >> 20) as f64),
         ]);
         Ok(table)
     }

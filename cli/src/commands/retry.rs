@@ -61,8 +61,10 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let ended = retry.run(&wanted, &stop, &mut report).await;
     signals.abort();
     // What was done before an error stays done: it is told in any case.
-    let left = state.checkpoints().summary(&run.id, clock.now()).await?.counters.failed;
-    print(context, &run, &report, left)?;
+    if ended.is_ok() || !report.indices.is_empty() {
+        let left = state.checkpoints().summary(&run.id, clock.now()).await?.counters.failed;
+        print(context, &run, &report, left)?;
+    }
     ended?;
     Ok(match () {
         () if report.interrupted => Exit::Interrupted,

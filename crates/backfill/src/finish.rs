@@ -107,6 +107,10 @@ async fn end(
     if ended || now.chunks_done + now.chunks_failed < now.chunks_total {
         return Ok(None);
     }
+    // Chunks that were given up may have been started again and be through since: that is to be looked at afresh.
+    if (now.chunks_failed > 0) != (ending.state == RunState::Failed) {
+        return Ok(None);
+    }
     checkpoints.set_state(&run.id, ending.state, clock.now(), &ending.damage).await?;
     Ok(Some(ending.state))
 }

@@ -7,9 +7,10 @@
 //! chunks wait that they show. In return a count that lags behind workers who come and go shows no loss.
 //!
 //! A message too many does no harm: workers recognise it, and delete it when its chunk is through. Such messages do not
-//! multiply: some are sent only when there are fewer than open chunks, so there are at most twice as many afterwards.
+//! multiply: some are sent only when there are fewer than open chunks, so there are at most twice as many afterwards, if
+//! they are sent within the time after which the next look may find too few.
 
-use crate::model::{ChunkId, ChunkState, Counters, Millis, Planning, RunState};
+use crate::model::{ChunkId, ChunkState, Counters, Millis, Planning, RunId, RunState};
 use crate::ports::{Checkpoints, Queue, Sample, StoreError, Summary};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
@@ -51,28 +52,23 @@ pub async fn look(
     quiet: Millis,
     now: Millis,
 ) -> Result<u64, StoreError> {
-    let again = reconcile(checkpoints, queue, summary, in_queue, quiet, now).await;
-    // The queue's count lags behind what was just sent, even if that was not all: it is looked at afresh.
-    let missing = if matches!(again, Ok(0)) { missing(summary, in_queue) } else { 0 };
+    let lost = is_lost(summary, in_queue, quiet, now);
+    // The queue's count lags behind what is sent now, even if that should not be all: it is looked at afresh. Noted before
+    // the first message, so that whoever looks meanwhile does not send them, too.
+    let missing = if lost { 0 } else { missing(summary, in_queue) };
     let Counters { stored_bytes, .. } = summary.counters;
     let documents = summary.counters.documents();
     let sample = Sample { at: now, documents, stored_bytes, missing };
     checkpoints.add_sample(&summary.run.id, &sample).await?;
-    again
+    if lost { enqueue_open(checkpoints, queue, &summary.run.id).await } else { Ok(0) }
 }
 
-async fn reconcile(
+/// Enqueues all open chunks of a run; how many those are.
+async fn enqueue_open(
     checkpoints: &dyn Checkpoints,
     queue: &dyn Queue,
-    summary: &Summary,
-    in_queue: u64,
-    quiet: Millis,
-    now: Millis,
+    run: &RunId,
 ) -> Result<u64, StoreError> {
-    if !is_lost(summary, in_queue, quiet, now) {
-        return Ok(0);
-    }
-    let run = &summary.run.id;
     let mut open: Vec<(u64, ChunkId)> = Vec::new();
     let shards = checkpoints.shards(run).await?;
     let mut shards = std::pin::pin!(with_chunks(checkpoints, run, &shards));

@@ -11,6 +11,9 @@ use tokio::sync::Semaphore;
 /// Bodies that are smaller gain nothing.
 const WORTH_IT: usize = 1024;
 
+/// Buffers that are larger are not kept, in bytes.
+const KEPT: usize = 8 << 20;
+
 const UNTRIED: u8 = 0;
 const PROVEN: u8 = 1;
 const REFUSED: u8 = 2;
@@ -74,6 +77,10 @@ impl Compressor {
             let mut encoder = GzEncoder::new(buffer, flate2::Compression::new(1));
             encoder.write_all(&body)?;
             let buffer = encoder.finish()?;
+            // One that a giant needed is given away with it.
+            if buffer.capacity() > KEPT {
+                return Ok(buffer.into());
+            }
             let compressed = Bytes::copy_from_slice(&buffer);
             lock(&buffers).push(buffer);
             Ok(compressed)
