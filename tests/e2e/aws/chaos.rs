@@ -8,7 +8,7 @@
 
 use super::cloud::{Cloud, Deployed, kill};
 use super::proxy::{Fate, Head, Proxy};
-use crate::support::{Documents, create_indices, fixture};
+use crate::support::{Documents, create_indices};
 use serde_json::{Value, json};
 use servers::{Server, ServerSpec};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -153,11 +153,7 @@ fn whatever_happens_each_document_arrives() {
     });
     let cloud = Cloud::of(servers::Cloud::start_behind(Some(&aws.url()), port).unwrap());
 
-    let fixture = fixture(NAME);
-    cloud.upload(NAME, &fixture);
-    let mut expected = Documents::expected(&fixture);
-    expected.0.retain(|key, _| SELECTION.split(',').any(|index| index == key.index));
-    create_indices(&url, &expected, &[]);
+    let expected = cloud.prepare(NAME, &url, Some(SELECTION));
     let endpoint = target.url();
     let parameters = [
         ("SnapshotPrefix", NAME),

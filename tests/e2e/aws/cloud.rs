@@ -1,6 +1,6 @@
 //! The emulator, stacks deployed on it, and what a person would see of them.
 
-use crate::support::{Desk, files_below};
+use crate::support::{Desk, Documents, create_indices, files_below, fixture};
 use ::aws::{DynamoCheckpoints, LambdaFleet, SqsQueue, Stack};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -71,6 +71,18 @@ impl Cloud {
                 self.s3().put_object().bucket(BUCKET).key(key).body(body).send().await.unwrap()
             });
         }
+    }
+
+    /// Uploads a fixture, and creates the indices of the selection (names with commas between them, or all) in the target;
+    /// the documents that are to arrive there.
+    pub(crate) fn prepare(&self, name: &str, url: &str, selection: Option<&str>) -> Documents {
+        let fixture = fixture(name);
+        self.upload(name, &fixture);
+        let mut expected = Documents::expected(&fixture);
+        let wanted = |index: &str| selection.is_none_or(|names| names.split(',').any(|name| name == index));
+        expected.0.retain(|key, _| wanted(&key.index));
+        create_indices(url, &expected, &[]);
+        expected
     }
 
     /// Deploys the template as `sam deploy` does it for a person.

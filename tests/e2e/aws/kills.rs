@@ -1,8 +1,8 @@
 //! Workers are killed while they work.
 
 use super::cloud::{Cloud, kill};
-use super::proxy::{Fate, Proxy};
-use crate::support::{Documents, create_indices, empty_target, fixture};
+use super::proxy::Proxy;
+use crate::support::{Documents, empty_target};
 use backfill::model::{Chunk, ChunkState};
 use backfill::ports::{Clock, SystemClock};
 use serde_json::json;
@@ -30,14 +30,8 @@ fn worker_of(chunk: &Chunk) -> Option<u32> {
 fn killed_workers_are_replaced_within_90_seconds_and_nothing_is_lost() {
     let (name, cloud) = ("es-7.10.2", Cloud::shared());
     let (_alone, url) = empty_target();
-    let fixture = fixture(name);
-    cloud.upload(name, &fixture);
-    let mut expected = Documents::expected(&fixture);
-    expected.0.retain(|key, _| SELECTION.split(',').any(|index| index == key.index));
-    create_indices(&url, &expected, &[]);
-    // Slow enough to be killed in the middle.
-    let proxy = Proxy::start(&url, |_| Fate::Pass);
-    proxy.set_latency(Duration::from_millis(100));
+    let expected = cloud.prepare(name, &url, Some(SELECTION));
+    let proxy = Proxy::slow(&url);
     let slow = proxy.url();
     let deployed = cloud.deploy(
         "kills",

@@ -1,8 +1,8 @@
 //! Messages get lost: their chunks are enqueued again.
 
 use super::cloud::{Cloud, Deployed};
-use super::proxy::{Fate, Proxy};
-use crate::support::{Documents, create_indices, empty_target, fixture, wait_until};
+use super::proxy::Proxy;
+use crate::support::{Documents, empty_target, wait_until};
 use backfill::model::{Chunk, ChunkState};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -29,14 +29,8 @@ fn look(deployed: &Deployed<'_>) -> Value {
 fn messages_that_are_lost_are_replaced_whether_others_wait_or_not() {
     let (name, cloud) = ("es-7.10.2", Cloud::shared());
     let (_alone, url) = empty_target();
-    let fixture = fixture(name);
-    cloud.upload(name, &fixture);
-    let mut expected = Documents::expected(&fixture);
-    expected.0.retain(|key, _| SELECTION.split(',').any(|index| index == key.index));
-    create_indices(&url, &expected, &[]);
-    // Slow enough for all that is done here.
-    let proxy = Proxy::start(&url, |_| Fate::Pass);
-    proxy.set_latency(Duration::from_millis(100));
+    let expected = cloud.prepare(name, &url, Some(SELECTION));
+    let proxy = Proxy::slow(&url);
     let slow = proxy.url();
     let parameters = [
         ("SnapshotPrefix", name),

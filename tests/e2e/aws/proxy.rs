@@ -51,6 +51,13 @@ struct Shared {
 }
 
 impl Proxy {
+    /// One that passes everything on after a tenth of a second: slow enough to be interrupted in the middle.
+    pub(crate) fn slow(upstream: &str) -> Proxy {
+        let proxy = Proxy::start(upstream, |_| Fate::Pass);
+        proxy.set_latency(Duration::from_millis(100));
+        proxy
+    }
+
     /// One for the server at `upstream`, such as `http://127.0.0.1:9200`.
     pub(crate) fn start(upstream: &str, judge: impl Fn(&Head) -> Fate + Send + Sync + 'static) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

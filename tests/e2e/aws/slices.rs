@@ -1,28 +1,19 @@
 //! Many short slices, messages that come twice or make no sense, and starts by a schedule.
 
 use super::cloud::Cloud;
-use super::proxy::{Fate, Proxy};
-use crate::support::{Documents, create_indices, empty_target, fixture, wait_until};
+use super::proxy::Proxy;
+use crate::support::{Documents, empty_target, wait_until};
 use backfill::model::ChunkState;
 use serde_json::{Value, json};
 use std::time::Duration;
-
-fn expected(name: &str, indices: &[&str]) -> Documents {
-    let mut expected = Documents::expected(&fixture(name));
-    expected.0.retain(|key, _| indices.contains(&key.index.as_str()));
-    expected
-}
 
 #[test]
 #[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]
 fn a_chunk_that_is_handed_back_25_times_completes_and_duplicates_do_no_work() {
     let (name, cloud) = ("os-2.19.5", Cloud::shared());
     let (_alone, url) = empty_target();
-    cloud.upload(name, &fixture(name));
-    let expected = expected(name, &["basic"]);
-    create_indices(&url, &expected, &[]);
-    let proxy = Proxy::start(&url, |_| Fate::Pass);
-    proxy.set_latency(Duration::from_millis(100));
+    let expected = cloud.prepare(name, &url, Some("basic"));
+    let proxy = Proxy::slow(&url);
     let slow = proxy.url();
     let parameters = [
         ("SnapshotPrefix", name),
@@ -74,10 +65,7 @@ fn a_chunk_that_is_handed_back_25_times_completes_and_duplicates_do_no_work() {
 fn a_schedule_starts_a_backfill() {
     let (name, cloud) = ("tiny", Cloud::shared());
     let (_alone, url) = empty_target();
-    let fixture = fixture(name);
-    cloud.upload(name, &fixture);
-    let expected = Documents::expected(&fixture);
-    create_indices(&url, &expected, &[]);
+    let expected = cloud.prepare(name, &url, None);
     let parameters = [
         ("SnapshotPrefix", name),
         ("TargetEndpoint", url.as_str()),
