@@ -54,8 +54,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
             let watch = Stopwatch::start();
             let summary = store.summary(&run.id, 0).await?;
             let (wall, cpu) = watch.read();
-            if summary.shards.total != shards.len() as u64 {
-                return Err(format!("{} shards of {}", summary.shards.total, shards.len()).into());
+            let (found, held) = (summary.chunks_total, summary.chunks_leased);
+            if (found, held) != (chunks.len() as u64, chunks.len().min(HELD) as u64) {
+                return Err(format!("{found} chunks of {}, {held} of {HELD} held", chunks.len()).into());
             }
             walls.push(wall);
             cpus.push(cpu);

@@ -10,7 +10,6 @@ use aws_sdk_dynamodb::types::{
 use backfill::model::{ChunkState, Counters, RunId, RunState};
 use backfill::ports::{Checkpoints, ClaimOutcome, Queue, Sample, StoreError};
 use proptest::prelude::ProptestConfig;
-use std::time::Instant;
 
 async fn sdk(variable: &str) -> Sdk {
     let endpoint = std::env::var(variable).unwrap();
@@ -189,41 +188,6 @@ async fn messages_are_sent_in_batches_and_counted() {
     assert_eq!((depth.visible, depth.in_flight), (106, 1));
     queue.purge().await.unwrap();
     assert_eq!(queue.depth().await.unwrap().visible, 0);
-}
-
-/// Measures; run with `--release -- --ignored --nocapture twenty_thousand`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes a while and only measures"]
-async fn measure_twenty_thousand_shards() {
-    let store = store().await;
-    let (run, shards, chunks) = conformance::plan("run", 10_000, 1);
-    let lap = |what: &str, since: Instant| println!("{what}: {:?}", since.elapsed());
-    let start = Instant::now();
-    let newest = None;
-    store.create_run(&run, newest).await.unwrap();
-    let of = |at: usize| chunks.iter().position(|c| c.id.shard == shards[at].id).map(|at| chunks[at].clone());
-    let by_shard: std::collections::HashMap<_, _> =
-        chunks.iter().map(|chunk| (chunk.id.shard.clone(), chunk.clone())).collect();
-    assert!(of(0).is_some());
-    futures::StreamExt::for_each_concurrent(futures::stream::iter(&shards), 16, |shard| {
-        let (store, run, chunk) = (&store, &run.id, &by_shard[&shard.id]);
-        async move { store.add_shard(run, shard, std::slice::from_ref(chunk)).await.unwrap() }
-    })
-    .await;
-    lap("store 20,000 shards", start);
-    let start = Instant::now();
-    futures::StreamExt::for_each_concurrent(futures::stream::iter(&chunks), 16, |chunk| {
-        let (store, run) = (&store, &run.id);
-        async move { drop(store.claim(run, &chunk.id, "owner", 0, 60).await.unwrap()) }
-    })
-    .await;
-    lap("claim 20,000 chunks", start);
-    for _ in 0..3 {
-        let start = Instant::now();
-        let summary = store.summary(&run.id, 0).await.unwrap();
-        lap("summary", start);
-        assert_eq!((summary.chunks_total, summary.chunks_leased), (20_000, 20_000));
-    }
 }
 
 /// All items of a run carry the time at which they expire, so that nothing of it is left.
