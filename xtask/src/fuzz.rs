@@ -1,10 +1,16 @@
 //! Runs the fuzz targets.
 
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
 use crate::Result;
+
+/// What the targets print.
+const LOGS: &str = "fuzz/target/logs";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -13,6 +19,9 @@ pub(crate) struct Arguments {
     /// How long to run each target
     #[arg(long, default_value_t = 600)]
     seconds: u32,
+    /// Targets to run at a time
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
@@ -27,22 +36,71 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Err(missing.join("\nerror: ").into());
     }
     let targets = if arguments.targets.is_empty() { all()? } else { arguments.targets.clone() };
-    for target in &targets {
-        eprintln!("fuzzing {target} for {} seconds", arguments.seconds);
-        let status = Command::new("cargo")
-            .args(["+nightly", "fuzz", "run", target, "--", "-rss_limit_mb=1024"])
-            .arg(format!("-max_total_time={}", arguments.seconds))
-            .status()?;
-        if !status.success() {
-            return Err(format!("{target} found something: the input is in fuzz/artifacts/{target}").into());
+    // Before the time counts, and once for all of them.
+    if !cargo_fuzz("build").status()?.success() {
+        return Err("cargo fuzz build failed".into());
+    }
+    fs::create_dir_all(LOGS)?;
+    let waiting = Mutex::new(targets.into_iter());
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        while let Some(target) = next() {
+            if !fuzz(&target, arguments.seconds)? {
+                found.push(target);
+            }
         }
+        Ok(found)
+    };
+    let found: Vec<String> = std::thread::scope(|scope| -> Result<_> {
+        let threads: Vec<_> =
+            (0..arguments.jobs.max(1)).map(|_| scope.spawn(|| work().map_err(|e| e.to_string()))).collect();
+        let mut found = Vec::new();
+        for thread in threads {
+            found.extend(thread.join().map_err(|_| "a thread panicked")??);
+        }
+        Ok(found)
+    })?;
+    if !found.is_empty() {
+        return Err(format!(
+            "inputs were found that fail, which are in fuzz/artifacts: {}",
+            found.join(", ")
+        )
+        .into());
     }
     Ok(ExitCode::SUCCESS)
 }
 
+/// Runs a target for so long, and tells how it went; whether it found nothing.
+fn fuzz(target: &str, seconds: u32) -> Result<bool> {
+    let log = PathBuf::from(LOGS).join(format!("{target}.log"));
+    eprintln!("fuzzing {target} for {seconds} seconds: {}", log.display());
+    let status = cargo_fuzz("run")
+        .args([target, "--", "-rss_limit_mb=1024"])
+        .arg(format!("-max_total_time={seconds}"))
+        .stdout(File::create(&log)?)
+        .stderr(File::options().append(true).open(&log)?)
+        .status()?;
+    eprintln!("{target}: {}", last_words(&log, status.success())?);
+    Ok(status.success())
+}
+
+/// How many inputs a target tried, by the last line of what it printed; all of its last lines if it failed.
+fn last_words(log: &Path, well: bool) -> Result<String> {
+    let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let done = lines.iter().rev().find(|line| line.starts_with("Done ")).filter(|_| well);
+    Ok(done.map_or_else(|| lines[lines.len().saturating_sub(30)..].join("\n"), |line| (*line).to_owned()))
+}
+
+fn cargo_fuzz(command: &str) -> Command {
+    let mut cargo = Command::new("cargo");
+    cargo.args(["+nightly", "fuzz", command]);
+    cargo
+}
+
 fn all() -> Result<Vec<String>> {
-    let output =
-        Command::new("cargo").args(["+nightly", "fuzz", "list"]).stderr(Stdio::inherit()).output()?;
+    let output = cargo_fuzz("list").stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err("cargo fuzz list failed".into());
     }

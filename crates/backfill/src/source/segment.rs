@@ -18,6 +18,9 @@ use std::sync::Arc;
 
 /// Enough for the header of a stored-fields data file.
 const HEADER_PROBE: u64 = 128;
+/// Bytes of a compound file that are fetched with its entries: a small one whole, and of a larger one the small files, which
+/// Lucene 9 puts first. Each of them would cost a request, which takes longer than these bytes.
+const COMPOUND_HEAD: u64 = 64 << 10;
 /// Bytes read at once of a file that has to be read whole.
 const PIECE: u64 = 8 << 20;
 /// A doc-values file up to this size is checked against its checksum before a set of documents in it is trusted.
@@ -38,7 +41,17 @@ pub struct Segment {
 struct SegmentFiles {
     shard: Arc<ShardSource>,
     commit: SegmentCommit,
-    compound: Option<CompoundEntries>,
+    compound: Option<Compound>,
+}
+
+/// A compound file.
+#[derive(Debug)]
+struct Compound {
+    /// Its name.
+    file: String,
+    entries: CompoundEntries,
+    /// Its first bytes.
+    head: Bytes,
 }
 
 /// A Lucene file as it lies in the snapshot: by itself, or within a compound file.
@@ -65,9 +78,11 @@ impl Segment {
         let info = shard.segment_info(commit).await?;
         let compound = if info.compound {
             let (cfe, cfs) = (commit.file(".cfe"), commit.file(".cfs"));
-            let bytes = store.read(&cfe).await?;
-            let entries = CompoundEntries::parse(&cfe, &bytes, commit.id.as_ref(), store.len(&cfs)?);
-            Some(entries.map_err(|e| store.lucene(e))?)
+            let length = store.len(&cfs)?;
+            let head = store.read_range(&cfs, 0..length.min(COMPOUND_HEAD));
+            let (bytes, head) = futures::try_join!(store.read(&cfe), head)?;
+            let entries = CompoundEntries::parse(&cfe, &bytes, commit.id.as_ref(), length);
+            Some(Compound { file: cfs, entries: entries.map_err(|e| store.lucene(e))?, head })
         } else {
             None
         };
@@ -123,17 +138,8 @@ impl Segment {
                 return self.whole_data_crc(&slice).await;
             }
         }
-        let crc = self.files.footer(&slice).await?;
-        if slice.physical == slice.name {
-            self.files.shard.store.compare_checksum(&slice.physical, crc)?;
-        } else {
-            let whole = FileSlice {
-                range: 0..self.files.shard.store.len(&slice.physical)?,
-                name: slice.physical.clone(),
-                physical: slice.physical,
-            };
-            self.files.shard.store.compare_checksum(&whole.physical, self.files.footer(&whole).await?)?;
-        }
+        let (crc, of_whole) = self.files.footers(&slice).await?;
+        self.files.shard.store.compare_checksum(&slice.physical, of_whole)?;
         Ok(crc)
     }
 
@@ -253,13 +259,41 @@ impl Segment {
 }
 
 impl SegmentFiles {
+    /// The checksums that two footers state: that of a file, and that of the file of the snapshot's list that it lies in.
+    async fn footers(&self, slice: &FileSlice) -> Result<(u32, u32), SourceError> {
+        if slice.physical == slice.name {
+            let crc = self.footer(slice).await?;
+            return Ok((crc, crc));
+        }
+        let whole = FileSlice {
+            range: 0..self.shard.store.len(&slice.physical)?,
+            name: slice.physical.clone(),
+            physical: slice.physical.clone(),
+        };
+        // The largest file comes last in a compound file of Lucene 9, and that is often this one: one request for both.
+        let (first, last) = (self.footer_range(slice)?.start + slice.range.start, self.footer_range(&whole)?);
+        if last.end - first > COMPOUND_HEAD {
+            return futures::try_join!(self.footer(slice), self.footer(&whole));
+        }
+        let tail = self.read_slice(&whole, first..last.end).await?;
+        let parse = |name, bytes| parse_footer(name, bytes).map_err(|e| self.shard.store.lucene(e));
+        let crc = parse(&slice.name, tail.get(..FOOTER_LEN).unwrap_or(&tail))?;
+        let of_whole = tail.len().saturating_sub(FOOTER_LEN);
+        Ok((crc, parse(&slice.physical, tail.get(of_whole..).unwrap_or(&tail))?))
+    }
+
     async fn footer(&self, slice: &FileSlice) -> Result<u32, SourceError> {
+        let bytes = self.read_slice(slice, self.footer_range(slice)?).await?;
+        parse_footer(&slice.name, &bytes).map_err(|e| self.shard.store.lucene(e))
+    }
+
+    /// Where in a file its footer lies.
+    fn footer_range(&self, slice: &FileSlice) -> Result<Range<u64>, SourceError> {
         let length = slice.len();
         let start = length.checked_sub(FOOTER_LEN as u64).ok_or_else(|| {
             self.shard.store.inconsistent(&slice.name, &format!("{length} bytes are too few"))
         })?;
-        let bytes = self.read_slice(slice, start..length).await?;
-        parse_footer(&slice.name, &bytes).map_err(|e| self.shard.store.lucene(e))
+        Ok(start..length)
     }
 
     /// A whole file of the segment, its checksum verified.
@@ -282,7 +316,11 @@ impl SegmentFiles {
                 .store
                 .inconsistent(&slice.name, &format!("it does not have the bytes {range:?}")));
         }
-        self.shard.store.read_range(&slice.physical, start..end).await
+        let head = self.compound.as_ref().filter(|c| c.file == slice.physical).map(|c| &c.head);
+        match head.filter(|head| end <= head.len() as u64) {
+            Some(head) => Ok(head.slice(start as usize..end as usize)),
+            None => self.shard.store.read_range(&slice.physical, start..end).await,
+        }
     }
 
     /// Where a file of the segment lies. Files of later generations are never in the compound file.
@@ -291,11 +329,11 @@ impl SegmentFiles {
             .compound
             .as_ref()
             .zip(file.strip_prefix(self.commit.name.as_str()))
-            .and_then(|(entries, suffix)| entries.get(suffix));
-        if let Some((offset, length)) = in_compound {
+            .and_then(|(compound, suffix)| Some((compound, compound.entries.get(suffix)?)));
+        if let Some((compound, (offset, length))) = in_compound {
             // CompoundEntries::parse has checked that this lies within the file.
             let range = offset..offset.saturating_add(length);
-            return Ok(FileSlice { physical: self.commit.file(".cfs"), range, name: file.to_owned() });
+            return Ok(FileSlice { physical: compound.file.clone(), range, name: file.to_owned() });
         }
         let length = self.shard.store.len(file)?;
         Ok(FileSlice { physical: file.to_owned(), range: 0..length, name: file.to_owned() })

@@ -1,8 +1,8 @@
 //! How much is sent to the target at once: adapts to what it can take.
 //!
 //! Additive increase, multiplicative decrease, like congestion control: each window of successes allows one more
-//! request in flight, a refusal halves it, and once only one is left, requests become smaller. Latency far above
-//! the best that was seen stops the increase before the target has to refuse. Pure: time and chance are arguments.
+//! request in flight, a refusal halves it, and once only one is left, requests become smaller. Latency above the best
+//! that was seen stops the increase before the target has to refuse, and far above it takes it back. Pure: time and chance are arguments.
 
 use crate::model::Millis;
 use std::sync::Arc;
@@ -26,8 +26,10 @@ impl Default for FlowLimits {
     }
 }
 
-/// Latency beyond this many times the best one means that requests queue up in the target.
-const QUEUEING: f64 = 4.0;
+/// Latency beyond this many times the best one means that requests queue up in the target: more would not help.
+const QUEUEING: f64 = 2.0;
+/// Latency beyond this many times the best one means that fewer requests would serve as well.
+const CROWDED: f64 = 4.0;
 
 /// The state of the adaptation.
 #[derive(Debug)]
@@ -120,6 +122,9 @@ impl Flow {
             let best = self.best.map_or(pace, |b| (b * 1.002).min(pace));
             self.best = Some(best);
             if pace > best * QUEUEING && self.window > 2.0 {
+                if pace > best * CROWDED {
+                    self.window = (self.window - 1.0 / self.window).max(2.0);
+                }
                 return;
             }
         }
@@ -207,16 +212,18 @@ mod tests {
     }
 
     #[test]
-    fn growing_latency_stops_the_increase() {
+    fn growing_latency_stops_the_increase_and_then_takes_it_back() {
         let mut flow = Flow::new(FlowLimits::default(), 0);
-        for n in 0..10 {
-            flow.succeeded(n, MIB, Duration::from_millis(10));
-        }
-        let window = flow.window();
-        for n in 10..100 {
-            flow.succeeded(n, MIB, Duration::from_millis(200));
-        }
-        assert_eq!(flow.window(), window);
+        let mut after = |requests, took| {
+            for _ in 0..requests {
+                flow.succeeded(0, MIB, Duration::from_millis(took));
+            }
+            flow.window()
+        };
+        let window = after(10, 10);
+        assert!(window > 2, "{window}");
+        assert_eq!(after(100, 30), window, "requests queue up: more would not help");
+        assert_eq!(after(100, 100), 2, "fewer would serve as well");
     }
 
     #[test]
