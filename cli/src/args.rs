@@ -427,12 +427,12 @@ pub enum FileCompression {
 #[command(next_help_heading = "State")]
 pub struct StateArgs {
     /// Run on AWS, in the deployed stack of this name
-    #[arg(long, value_name = "NAME", env = "BACKFILL_STACK", conflicts_with = "local")]
+    #[arg(long, value_name = "NAME", env = "BACKFILL_STACK")]
     pub stack: Option<String>,
     /// AWS region of the stack
     #[arg(long, value_name = "REGION", env = "BACKFILL_REGION")]
     pub region: Option<String>,
-    /// Run on this machine, without AWS
+    /// Run on this machine, without AWS, whatever else names a stack
     #[arg(long, env = "BACKFILL_LOCAL")]
     pub local: bool,
     /// File that keeps the checkpoints [default: backfill.sqlite]
@@ -489,7 +489,7 @@ pub struct PlanArgs {
 }
 
 /// Arguments of `start`.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub struct StartArgs {
     /// The repository.
     #[command(flatten)]
@@ -512,10 +512,10 @@ pub struct StartArgs {
     /// Size of chunks.
     #[command(flatten)]
     pub chunk: ChunkArgs,
-    /// Number of workers [default: 1, or as set by scale]
+    /// Number of workers [default: as set by scale; for a new run 1, on AWS the stack's Workers]
     #[arg(long, value_name = "N", env = "BACKFILL_WORKERS")]
     pub workers: Option<u32>,
-    /// Start a new run although the state file holds another one
+    /// Start a new run although there is another one
     #[arg(long)]
     pub new: bool,
 }

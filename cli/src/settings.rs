@@ -1,15 +1,15 @@
 //! Settings: what arguments, environment and configuration file say together, checked and with defaults.
 
 use crate::args::{
-    DocumentArgs, FileCompression, RepositoryArgs, SendArgs, SnapshotArgs, SourceClusterArgs, StateArgs,
-    TargetArgs, When,
+    DocumentArgs, FileCompression, RepositoryArgs, SendArgs, SnapshotArgs, SourceClusterArgs, StartArgs,
+    StateArgs, TargetArgs, When,
 };
 use crate::config::{Cluster, Config};
 use crate::exit::{CommandError, Result};
 use aws::{S3Blobs, S3Options};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
-use backfill::model::Selection;
+use backfill::model::{RunSpec, Selection};
 use backfill::ports::{Blobs, Target};
 use local::{Compression, ExportTarget, FsBlobs};
 use serde::Deserialize;
@@ -83,6 +83,40 @@ fn absolute(path: &Path) -> String {
         .or_else(|_| std::path::absolute(path))
         .unwrap_or_else(|_| path.to_owned());
     path.to_string_lossy().into_owned()
+}
+
+/// Whoever only says `start` means the run that is not through: what neither arguments nor file say is as in that run.
+pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) {
+    let snapshot = config.snapshot.as_ref();
+    let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+    let fill = |named: &mut Option<String>, configured: bool, value: &str| {
+        if named.is_none() && !configured {
+            *named = Some(value.to_owned());
+        }
+    };
+    fill(
+        &mut args.repository.repo,
+        snapshot.is_some_and(|s| s.s3.is_some() || s.fs.is_some()),
+        &spec.repository,
+    );
+    fill(&mut args.snapshot.snapshot, snapshot.is_some_and(|s| s.snapshot_name.is_some()), &spec.snapshot);
+    fill(&mut args.snapshot.index, local.is_some_and(|l| l.index.is_some()), &spec.selection.patterns);
+    target_as_in_run(&mut args.target, config, spec);
+    args.snapshot.include_hidden |= spec.selection.include_hidden;
+    args.snapshot.allow_partial |= spec.allow_partial;
+    if args.documents.types.is_none() && local.is_none_or(|l| l.types.is_none()) {
+        args.documents.types = spec.types.clone();
+    }
+    args.documents.allow_partial_source |= spec.allow_partial_source;
+}
+
+/// The target of a run, unless another one is said.
+pub fn target_as_in_run(args: &mut TargetArgs, config: &Config, spec: &RunSpec) {
+    let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+    let configured = config.target_cluster.is_some() || local.is_some_and(|l| l.target.is_some());
+    if args.target.is_none() && !configured {
+        args.target = Some(spec.target.clone());
+    }
 }
 
 /// Name of the snapshot: `latest` unless it is named.
@@ -388,7 +422,10 @@ fn service(name: Option<&str>, which: &str) -> Result<Service> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Backfill, LambdaBackfill, ReindexFromSnapshot};
+    use crate::args::{BackfillCli, BackfillCommand};
+    use crate::config::{Backfill, LambdaBackfill, ReindexFromSnapshot, Snapshot};
+    use backfill::model::TypesChoice;
+    use clap::Parser;
 
     #[test]
     fn what_sam_has_deployed_is_found() {
@@ -400,6 +437,49 @@ mod tests {
         for text in ["", "version = 0.1", "stack_name = ", "[default]\nglobal = 7"] {
             assert_eq!(deployed(text, None), None, "{text}");
         }
+    }
+
+    #[test]
+    fn a_start_that_says_nothing_means_the_run_that_is_not_through() {
+        let selection = Selection { patterns: "a*".to_owned(), include_hidden: true };
+        let spec = RunSpec {
+            repository: "s3://run/".to_owned(),
+            snapshot: "nightly".to_owned(),
+            snapshot_uuid: String::new(),
+            selection,
+            target: "https://run:9200".to_owned(),
+            allow_partial: false,
+            types: Some(TypesChoice::Merge),
+            allow_partial_source: true,
+            chunk_bytes: 1,
+        };
+        let filled = |line: &str, config: &Config| {
+            let BackfillCommand::Start(mut args) =
+                BackfillCli::try_parse_from(line.split(' ')).unwrap().command
+            else {
+                panic!("{line}");
+            };
+            as_in_run(&mut args, config, &spec);
+            args
+        };
+        let bare = filled("backfill start", &Config::default());
+        let texts =
+            [&bare.repository.repo, &bare.snapshot.snapshot, &bare.snapshot.index, &bare.target.target];
+        assert_eq!(
+            texts.map(|text| text.as_deref().unwrap()),
+            ["s3://run/", "nightly", "a*", "https://run:9200"]
+        );
+        assert_eq!(bare.documents.types, spec.types);
+        let flags =
+            [bare.snapshot.include_hidden, bare.snapshot.allow_partial, bare.documents.allow_partial_source];
+        assert_eq!(flags, [true, false, true]);
+        let said =
+            filled("backfill start --snapshot other --types split --allow-partial", &Config::default());
+        assert_eq!(said.snapshot.snapshot.as_deref(), Some("other"));
+        assert_eq!((said.documents.types, said.snapshot.allow_partial), (Some(TypesChoice::Split), true));
+        let snapshot = Snapshot { snapshot_name: Some("of the file".to_owned()), ..Snapshot::default() };
+        let config = Config { snapshot: Some(snapshot), ..Config::default() };
+        assert_eq!(filled("backfill start", &config).snapshot.snapshot, None, "the file says it");
     }
 
     #[test]

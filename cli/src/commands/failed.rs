@@ -71,11 +71,13 @@ pub(super) async fn list(
     let mut reader =
         Reader::open(state.checkpoints(), failed.as_ref(), &run.id, |index| wanted.index(index)).await?;
     let mut listed = 0;
-    while listed < limit
-        && let Some(record) = reader.next().await?
-    {
+    while let Some(record) = reader.next().await? {
         if !wanted.error_type(&record.error_type) {
             continue;
+        }
+        if listed == limit {
+            eprintln!("There are more than these {limit}: --limit N lists more of them.");
+            break;
         }
         listed += 1;
         if context.json {

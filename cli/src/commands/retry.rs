@@ -5,10 +5,10 @@ use super::failed::wanted;
 use super::start::{cancel_on_signal, flow_limits, wait_for_target};
 use super::state::State;
 use super::{Context, print_json, print_line};
-use crate::args::{RetryArgs, TargetArgs};
+use crate::args::RetryArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, count, table};
-use crate::settings::TargetSetting;
+use crate::settings::{self, TargetSetting};
 use backfill::failed::{IndexRetry, Retry, RetryError, RetryReport};
 use backfill::model::Run;
 use backfill::ports::{Clock, SystemClock};
@@ -75,12 +75,8 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
 
 /// The target of the run, with the settings that are given for it.
 fn target_of(context: &Context<'_>, args: &RetryArgs, run: &Run) -> Result<TargetSetting> {
-    let local = context.config.backfill.as_ref().and_then(|b| b.local.as_ref());
-    let configured = context.config.target_cluster.is_some() || local.is_some_and(|l| l.target.is_some());
-    let mut named = TargetArgs::clone(&args.target);
-    if named.target.is_none() && !configured {
-        named.target = Some(run.spec.target.clone());
-    }
+    let mut named = args.target.clone();
+    settings::target_as_in_run(&mut named, context.config, &run.spec);
     let setting = TargetSetting::new(&named, Some(&args.send), context.config)?;
     if setting.location() != run.spec.target {
         return Err(CommandError::usage(format!(

@@ -37,12 +37,20 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
             "say where it is to run: --stack NAME on AWS, or --local on this machine",
         ));
     }
+    let path = settings::state_file(&args.state, context.config);
+    let mut args = args.clone();
+    if !args.new && path.exists() {
+        let state = LocalState::open(&args.state, context, Mode::ReadOnlyExisting)?;
+        if let Some(run) = state.store.latest_run().await?.filter(|run| !run.state.is_finished()) {
+            settings::as_in_run(&mut args, context.config, &run.spec);
+        }
+    }
+    let args = &args;
     let repository = RepositorySetting::new(&args.repository, context.config)?;
     let target = TargetSetting::new(&args.target, Some(&args.send), context.config)?;
     if let Some(workers) = args.workers {
         check_workers(workers)?;
     }
-    let path = settings::state_file(&args.state, context.config);
     let lock = lock(&path, "see `backfill status`, or choose another --state")?;
     let state = LocalState::open(&args.state, context, Mode::ReadWriteCreate)?;
     let job = Job { context, args, repository, target, state };

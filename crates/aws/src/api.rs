@@ -1,6 +1,6 @@
 //! What the functions are asked, and what they answer.
 
-use backfill::model::{Planning, RunState, TypesChoice};
+use backfill::model::{Planning, RunSpec, RunState, TypesChoice};
 use serde::{Deserialize, Serialize};
 
 /// What the start function is asked. `{}`, as a schedule may send it, starts the newest snapshot of the repository that
@@ -39,6 +39,23 @@ pub struct StartRequest {
     pub create_missing_indices: bool,
     /// Whether a new run is started although there is one.
     pub new: bool,
+}
+
+impl StartRequest {
+    /// Whoever only says `start` means the run that is not through: what is not said is as in that run.
+    pub fn as_in_run(&self, spec: &RunSpec) -> StartRequest {
+        let or = |said: &Option<String>, value: &String| Some(said.as_ref().unwrap_or(value).clone());
+        StartRequest {
+            repository: or(&self.repository, &spec.repository),
+            snapshot: or(&self.snapshot, &spec.snapshot),
+            index: or(&self.index, &spec.selection.patterns),
+            include_hidden: self.include_hidden || spec.selection.include_hidden,
+            allow_partial: self.allow_partial || spec.allow_partial,
+            types: self.types.clone().or_else(|| spec.types.clone()),
+            allow_partial_source: self.allow_partial_source || spec.allow_partial_source,
+            ..self.clone()
+        }
+    }
 }
 
 /// What the start function answers. If planning is not complete, its time was up: it is to be asked the same again.

@@ -126,6 +126,8 @@ impl StartFunction {
         newest: Option<Run>,
         invocation: &Invocation,
     ) -> Result<StartAnswer, Refusal> {
+        let under_way = newest.as_ref().filter(|run| !request.new && !run.state.is_finished());
+        let request = &under_way.map_or_else(|| request.clone(), |run| request.as_in_run(&run.spec));
         let (repository, opened) = self.open(request, None).await?;
         let target = self.environment.target().await?;
         let spec = self.spec(request, &repository, &opened, &target);

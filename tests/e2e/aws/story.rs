@@ -57,7 +57,8 @@ fn deploy_start_stop_and_complete(name: &str) {
     );
     assert_eq!(status()["documents_done"], stopped["documents_done"]);
 
-    let resumed = backfill(&start).expect(0).stdout;
+    // What is not said is as in the run.
+    let resumed = backfill(&["start"]).expect(0).stdout;
     assert!(resumed.contains("was resumed"), "{resumed}");
     assert_eq!(deployed.run(), Some(run));
     backfill(&["scale", "5"]).expect(0);
