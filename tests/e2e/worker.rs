@@ -12,13 +12,14 @@ use backfill::model::{
 use backfill::plan::outline;
 use backfill::planning::Planner;
 use backfill::ports::{
-    Acknowledge, Batch, Blobs, Checkpoints, ChunkWriter, FailedDocument, FailedDocuments, FailedPart,
-    ItemOutcome, Message, Queue, Reply, StoreError, StoredPart, SystemClock, Target, TargetError,
+    Acknowledge, Batch, Blob, BlobError, Blobs, Checkpoints, ChunkWriter, FailedDocument, FailedDocuments,
+    FailedPart, ItemOutcome, Message, Queue, Reply, StoreError, StoredPart, SystemClock, Target, TargetError,
 };
 use backfill::source::Repository;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{ChunkEnd, Step, Worker, WorkerOptions};
 use local::{FsBlobs, FsFailedDocuments, Mode, SqliteStore};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -56,6 +57,47 @@ pub(crate) async fn planned(
     let planner = Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
     planner.run(&run, &CancellationToken::new()).await.map_err(|e| text(&e))?;
     Ok((store, run))
+}
+
+/// A repository that is out of reach after so many requests, until it is back: nothing of it is found.
+#[derive(Debug)]
+struct Vanishing {
+    inner: FsBlobs,
+    left: Mutex<u32>,
+}
+
+impl Vanishing {
+    fn new(repo: &Path, requests: u32) -> Vanishing {
+        Vanishing { inner: FsBlobs::new(repo), left: Mutex::new(requests) }
+    }
+
+    fn request(&self, path: &str) -> Result<(), BlobError> {
+        let mut left = self.left.lock().unwrap();
+        *left = left.checked_sub(1).ok_or_else(|| BlobError::NotFound { path: path.to_owned() })?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Blobs for Vanishing {
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+
+    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+        self.request(dir)?;
+        self.inner.list(dir).await
+    }
+
+    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+        self.request(path)?;
+        self.inner.get(path).await
+    }
+
+    async fn get_range(&self, path: &str, range: Range<u64>, etag: Option<&str>) -> Result<Blob, BlobError> {
+        self.request(path)?;
+        self.inner.get_range(path, range, etag).await
+    }
 }
 
 /// How a target answers.
@@ -364,4 +406,43 @@ async fn a_message_of_a_run_that_was_deleted_is_passed_over() {
     let stop = CancellationToken::new();
     assert_eq!(worker.step(&stop).await.unwrap(), Step::Skipped);
     assert_eq!((worker.step(&stop).await.unwrap(), *queue.1.lock().unwrap()), (Step::Idle, 1));
+}
+
+#[tokio::test]
+async fn a_repository_that_is_out_of_reach_is_no_damage() {
+    let repo = fixture("tiny").repo;
+    // While it is planned: an error, after which it is planned again.
+    let mut planned_after = 0;
+    loop {
+        let dir = tempfile::tempdir().unwrap();
+        let blobs = Arc::new(Vanishing::new(&repo, planned_after));
+        if let Ok((store, run)) = planned(blobs, dir.path(), 1 << 30).await {
+            let shards = store.shards(&run.id).await.unwrap();
+            assert!(shards.iter().all(|shard| shard.damage.is_none()), "{shards:?}");
+            assert!(run.refused.is_empty(), "{:?}", run.refused);
+            break;
+        }
+        planned_after += 1;
+    }
+    assert!(planned_after > 5, "{planned_after}");
+    // While it is worked on: the chunk is put off, and nothing of it counts as read.
+    let mut put_off = 0;
+    for requests in 0.. {
+        let bench = Bench::new().await;
+        let blobs = Arc::new(Vanishing::new(&repo, requests));
+        let worker = Worker { blobs: blobs.clone(), ..bench.worker(Manner::Takes, None) };
+        let ended = worker.step(&CancellationToken::new()).await;
+        if ended.is_ok() {
+            break;
+        }
+        put_off += 1;
+        assert_eq!(bench.counters().await.damaged, 0, "after {requests} requests");
+        *blobs.left.lock().unwrap() = u32::MAX;
+        while finish(&bench.store, &SystemClock, &bench.run).await.unwrap() != Some(RunState::Done) {
+            worker.step(&CancellationToken::new()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(bench.counters().await.indexed, bench.documents);
+    }
+    assert!(put_off > 2, "{put_off}");
 }

@@ -80,8 +80,7 @@ async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Endin
         let through = chunks.iter().all(|c| c.state == ChunkState::Done);
         failed |= !through;
         damage.extend(chunks.iter().flat_map(|c| c.progress.damage.iter().cloned()));
-        // Where reading broke off there is no checksum to compare, and the reason is told already.
-        if through && chunks.iter().all(|c| c.progress.damage.is_empty()) {
+        if through {
             damage.extend(compare(shard, &chunks));
         }
         damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
@@ -112,6 +111,14 @@ async fn end(
         return Ok(None);
     }
     checkpoints.set_state(&run.id, ending.state, clock.now(), &ending.damage).await?;
+    if ending.state == RunState::Failed {
+        // A start makes chunks pending and then the run running. If it did both just before, this was too late.
+        let now = checkpoints.summary(&run.id, clock.now()).await?;
+        if now.chunks_done + now.chunks_failed < now.chunks_total {
+            checkpoints.set_state(&run.id, RunState::Running, clock.now(), &[]).await?;
+            return Ok(None);
+        }
+    }
     Ok(Some(ending.state))
 }
 
@@ -138,12 +145,14 @@ pub fn compare(shard: &Shard, chunks: &[Chunk]) -> Vec<String> {
         let covered = first.file_len.saturating_sub(CHECKSUM_FIELD);
         let ranges: Vec<String> = parts.iter().map(|(r, _)| format!("{}..{}", r.start, r.end)).collect();
         let (path, ranges) = (format!("{}/{segment}.fdt", shard.path), ranges.join(", "));
-        if whole.len != covered {
+        // Where reading broke off there is no checksum to compare, and the reason is told already.
+        let told = chunks.iter().any(|c| !c.progress.damage.is_empty());
+        if whole.len != covered && !told {
             damage.push(format!(
                 "{path}: the bytes read ({ranges}) are {} where {covered} were expected",
                 whole.len
             ));
-        } else if whole.crc != first.file_crc {
+        } else if whole.len == covered && whole.crc != first.file_crc {
             damage.push(format!(
                 "{path}: the bytes read ({ranges}) have the CRC-32 {:08x}, but the file was written with {:08x}; \
                  documents from it may have been changed",
@@ -210,5 +219,12 @@ mod tests {
         let (shard, mut chunks) = fixture(&data, 50);
         chunks[0].progress.crcs.clear();
         assert!(compare(&shard, &chunks)[0].contains("where 192 were expected"));
+        // Where damage is told already, only what it does not explain is.
+        chunks[1].progress.damage.push("a block".to_owned());
+        assert_eq!(compare(&shard, &chunks), Vec::<String>::new());
+        let (shard, mut chunks) = fixture(&data, 50);
+        chunks[1].progress.damage.push("a block".to_owned());
+        chunks[0].progress.crcs[0].crc ^= 1;
+        assert_eq!(compare(&shard, &chunks).len(), 1);
     }
 }

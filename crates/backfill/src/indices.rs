@@ -36,7 +36,10 @@ pub fn plan_indices(indices: &[IndexSource], handling: &Handling) -> (Vec<IndexP
 }
 
 fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, String> {
-    let mappings = &index.metadata.mappings;
+    let (mappings, bytes) = (&index.metadata.mappings, index.entry.name.len());
+    if bytes > MAX_NAME {
+        return Err(format!("its name has {bytes} bytes, and that of no index has more than {MAX_NAME}"));
+    }
     let mut warnings = Vec::new();
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);

@@ -8,7 +8,7 @@ use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, pack, queue_r
 use crate::indices::{Handling, plan_indices};
 use crate::model::{
     Chunk, IndexPlan, Millis, MissingShard, Planning, Run, RunId, RunSpec, RunState, SegmentRange, Selection,
-    Shard, ShardId,
+    Shard, ShardId, clipped,
 };
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -63,7 +63,7 @@ pub async fn outline(
 ) -> Result<Outline, SourceError> {
     let (mut sources, unreadable) = repository.indices(opened, selection).await?;
     let (indices, mut refused) = plan_indices(&sources, handling);
-    refused.extend(unreadable.into_iter().map(|(name, error)| (name, error.to_string())));
+    refused.extend(unreadable.into_iter().map(|(name, error)| (name, clipped(&error.to_string()))));
     let kept: HashSet<&str> = indices.iter().map(|plan| plan.name.as_str()).collect();
     sources.retain(|source| kept.contains(source.entry.name.as_str()));
     Ok(Outline {
@@ -167,7 +167,8 @@ async fn plan_shard(
     let source = match ShardSource::open(repository.blobs.clone(), &path, &opened.info.uuid).await {
         Ok(source) => Arc::new(source),
         Err(error) if error.is_damage() => {
-            shard.damage = Some(error.to_string());
+            repository.is_there_beside(&error).await?;
+            shard.damage = Some(clipped(&error.to_string()));
             return Ok((shard, Vec::new()));
         }
         Err(error) => return Err(error),
@@ -181,7 +182,8 @@ async fn plan_shard(
                 ranges.extend(cut);
             }
             Err(error) if error.is_damage() => {
-                shard.damage.get_or_insert_with(|| format!("segment {}: {error}", commit.name));
+                repository.is_there_beside(&error).await?;
+                shard.damage.get_or_insert_with(|| clipped(&format!("segment {}: {error}", commit.name)));
             }
             Err(error) => return Err(error),
         }

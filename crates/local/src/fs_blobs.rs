@@ -15,6 +15,9 @@ pub struct FsBlobs {
     root: PathBuf,
 }
 
+/// A blob that is read whole has at most so many bytes: only metadata is.
+const MAX_WHOLE: u64 = 1 << 30;
+
 impl FsBlobs {
     /// The repository in this directory.
     pub fn new(root: impl Into<PathBuf>) -> FsBlobs {
@@ -116,6 +119,10 @@ fn read(path: &Path, range: Option<Range<u64>>, expected: Option<&str>) -> Resul
         return Err(BlobError::Changed { path: name(path) });
     }
     let len = metadata.len();
+    if range.is_none() && len > MAX_WHOLE {
+        let reason = format!("has {len} bytes, more than any metadata should");
+        return Err(BlobError::Unavailable { path: name(path), reason });
+    }
     let range = range.unwrap_or(0..len);
     if range.end > len {
         return Err(BlobError::Short { path: name(path), end: range.end, len });
@@ -148,7 +155,9 @@ fn failed(path: &Path, error: io::Error) -> BlobError {
     let path = name(path);
     match error.kind() {
         // A part of the path is a file: then what is below it does not exist either.
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => BlobError::NotFound { path },
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidFilename => {
+            BlobError::NotFound { path }
+        }
         io::ErrorKind::PermissionDenied => BlobError::Denied { path, reason: error.to_string() },
         _ => BlobError::Unavailable { path, reason: error.to_string() },
     }

@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 const LEASE: Duration = Duration::from_secs(60);
 /// Time between checkpoints.
 const CHECKPOINT: Duration = Duration::from_secs(5);
+/// The least of it, however short the worker's time is made.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// How long before the function's deadline the work is handed back: the requests in flight are waited for, then the
 /// checkpoint and the message are written.
 const MARGIN: Duration = Duration::from_secs(30);
@@ -64,7 +66,7 @@ impl WorkerFunction {
         let max_batch_bytes = settings.bulk_bytes.unwrap_or(flow.max_batch_bytes);
         let options = WorkerOptions {
             lease: LEASE,
-            checkpoint_every: CHECKPOINT.min(settings.slice.unwrap_or(CHECKPOINT)),
+            checkpoint_every: settings.slice.unwrap_or(CHECKPOINT).clamp(SHORTEST, CHECKPOINT),
             drain: DRAIN,
             time_limited: true,
             flow: FlowLimits {

@@ -212,8 +212,11 @@ impl RawFile {
     }
 }
 
+/// What names of files have at most, in bytes: more than any store in which a repository can lie takes.
+const MAX_NAME: usize = 255;
+
 fn is_file_name(name: &str) -> bool {
-    !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
+    (1..=MAX_NAME).contains(&name.len()) && name != "." && name != ".." && !name.contains(['/', '\\', '\0'])
 }
 
 #[cfg(test)]

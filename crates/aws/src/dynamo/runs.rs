@@ -6,7 +6,7 @@ use super::table::{TRIES, Table, Written, defect, key_of, pause};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
-use backfill::model::{Millis, Planning, Run, RunId, RunState};
+use backfill::model::{Millis, Planning, Run, RunId, RunState, clipped};
 use backfill::ports::{Creation, RetryLease, RunControl, Sample, StoreError};
 
 /// Bytes of a part of a run's record.
@@ -20,9 +20,6 @@ const SPARE: u64 = 30 * 86_400;
 
 /// Samples that are kept.
 const SAMPLES: usize = 120;
-
-/// Bytes of a description of damage that are kept.
-const MAX_DAMAGE: usize = 2000;
 
 /// A run with its samples and what its items say beside it.
 pub(super) struct StoredRun {
@@ -258,7 +255,7 @@ pub(super) async fn set_state(
         update.condition_expression("attribute_exists(pk)")
     };
     let mut told = new_item(&keys::damage(id), ttl);
-    let damage = damage.iter().map(|text| text.chars().take(MAX_DAMAGE).collect::<String>());
+    let damage = damage.iter().map(|text| clipped(text));
     told.insert("damage".to_owned(), AttributeValue::L(damage.map(text).collect()));
     item::check_size(&format!("the damage of run {id}"), &told, "tell of less")?;
     let told = Put::builder().table_name(&table.name).set_item(Some(told));

@@ -22,7 +22,7 @@ pub use document::{
 };
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use settled::Settled;
-pub use shard::{IndexPlan, Shard, ShardId};
+pub use shard::{IndexPlan, Shard, ShardId, clipped};
 
 /// Milliseconds since the Unix epoch. Passed in by the caller: the model has no clock.
 pub type Millis = u64;

@@ -54,3 +54,11 @@ pub struct IndexPlan {
     /// What the operator should know before anything runs, e.g. that documents have no `_source`.
     pub warnings: Vec<String>,
 }
+
+/// Bytes of a description of damage that are kept: names in it come from the snapshot, and may be of any length.
+const MAX_DESCRIPTION: usize = 2000;
+
+/// As much of a description as is kept.
+pub fn clipped(text: &str) -> String {
+    text[..text.floor_char_boundary(MAX_DESCRIPTION)].to_owned()
+}

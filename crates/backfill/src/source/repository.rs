@@ -30,6 +30,8 @@ pub struct Repository {
     pub blobs: Arc<dyn Blobs>,
     /// Its root.
     pub root: RepositoryData,
+    /// The root's name.
+    file: String,
 }
 
 /// A snapshot whose own metadata has been read and compared with the root.
@@ -90,7 +92,18 @@ impl Repository {
         let blob = blobs.get(&file).await?;
         let mut root = RepositoryData::parse(&file, &blob.bytes).map_err(|e| located(blobs.as_ref(), e))?;
         root.learn_forms(names.iter().map(String::as_str));
-        Ok(Repository { blobs, root })
+        Ok(Repository { blobs, root, file })
+    }
+
+    /// To be asked before something that is missing counts as damage: the whole repository may be out of reach.
+    ///
+    /// # Errors
+    /// When what is missing is not all that is.
+    pub async fn is_there_beside(&self, error: &SourceError) -> Result<(), SourceError> {
+        if matches!(error, SourceError::Blob(_)) {
+            self.blobs.get(&self.file).await?;
+        }
+        Ok(())
     }
 
     /// What each snapshot says of itself, in the order of the root.
@@ -198,7 +211,10 @@ impl Repository {
                     filtered_aliases: filtered.into_iter().map(str::to_owned).collect(),
                     shard_dirs,
                 }),
-                Err(error) if error.is_damage() => refused.push((entry.name.clone(), error)),
+                Err(error) if error.is_damage() => {
+                    self.is_there_beside(&error).await?;
+                    refused.push((entry.name.clone(), error));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -101,7 +101,7 @@ impl ShardStore {
 
     /// Bytes of all files together.
     pub fn total_size(&self) -> u64 {
-        self.files.manifest().files.iter().map(|f| f.length).sum()
+        self.files.manifest().files.iter().fold(0, |sum, f| sum.saturating_add(f.length))
     }
 
     /// A range of a file.

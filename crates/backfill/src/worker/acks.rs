@@ -36,7 +36,7 @@ pub struct Delivered {
 }
 
 /// Descriptions of damage kept with a chunk, at most.
-const MAX_DAMAGE: usize = 20;
+pub(super) const MAX_DAMAGE: usize = 20;
 
 fn bytes(failed: &[FailedDocument]) -> usize {
     failed.iter().map(FailedDocument::bytes).sum()

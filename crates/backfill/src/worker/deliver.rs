@@ -90,12 +90,14 @@ impl Delivery {
     ) -> Result<Vec<Part>, TargetError> {
         let Part { mut batch, mut attempt } = part;
         let mut faults = Faults::default();
+        let mut refusals = Faults::default();
         while !batch.entries.is_empty() {
             let turn = self.turn().await;
             let sent = tokio::time::Instant::now();
             done.counters.requests += 1;
             let answer = self.writer.send(&batch).await;
             drop(turn);
+            let whole = answer.is_err();
             let error = match answer {
                 Ok(reply) => {
                     let refused = self.sort(&batch, reply.items, &mut faults, done)?;
@@ -104,6 +106,8 @@ impl Delivery {
                         self.flow().succeeded(now, batch.body.len(), sent.elapsed());
                         return Ok(Vec::new());
                     };
+                    // Which documents are refused is told: the others do not suffer from them.
+                    refusals = Faults::default();
                     if indices.len() < batch.entries.len() {
                         attempt = 0;
                         self.flow().partly_refused(now, Duration::ZERO);
@@ -133,10 +137,24 @@ impl Delivery {
                 }
             };
             let overtaxed = matches!(error, TargetError::Overloaded { .. } | TargetError::Unreachable { .. });
+            let lone = batch.entries.len() == 1;
+            // While the target takes others, it may be a document that it has not the memory or the time for.
+            let lasting = if lone { self.patience } else { self.patience / FAULT_SHARE };
+            let theirs = whole && overtaxed && self.are_of_the_documents(&mut refusals, lasting);
+            if theirs && lone {
+                done.failed.push(self.failed(
+                    &batch,
+                    &batch.entries[0],
+                    "request_refused".to_owned(),
+                    error.to_string(),
+                ));
+                return Ok(Vec::new());
+            }
             self.wait_after(error, attempt, begun)?;
             attempt += 1;
             // It was gathered when the target seemed to be able to take more.
-            if overtaxed && batch.entries.len() > 1 && batch.body.len() / 2 > self.flow().batch_bytes() {
+            let large = batch.body.len() / 2 > self.flow().batch_bytes();
+            if overtaxed && !lone && (large || theirs) {
                 return Ok(halves(&batch, attempt));
             }
         }
@@ -218,7 +236,7 @@ impl Delivery {
         if faulty.is_empty() {
             *faults = Faults::default();
         } else {
-            let theirs = self.are_of_the_documents(faults);
+            let theirs = self.are_of_the_documents(faults, self.patience / FAULT_SHARE);
             for (at, reason) in faulty {
                 if theirs {
                     let entry = &batch.entries[at];
@@ -233,9 +251,9 @@ impl Delivery {
         Ok(why.map(|why| (again, why)))
     }
 
-    /// Whether faults are those of the documents that met them: a fault of the whole target is waited for, but if it takes
-    /// others meanwhile, these would be sent again for ever.
-    fn are_of_the_documents(&self, faults: &mut Faults) -> bool {
+    /// Whether faults that have lasted so long are those of the documents that met them: a fault of the whole target is
+    /// waited for, but if it takes others meanwhile, these would be sent again for ever.
+    fn are_of_the_documents(&self, faults: &mut Faults, lasting: Duration) -> bool {
         let now = self.clock.now();
         if faults.count == 0 {
             faults.since = now;
@@ -244,7 +262,7 @@ impl Delivery {
         let lasted = Duration::from_millis(now.saturating_sub(faults.since));
         let flow = self.flow();
         faults.count >= MAX_FAULTS
-            && lasted >= self.patience / FAULT_SHARE
+            && lasted >= lasting
             && flow.any_success()
             && flow.last_success() >= faults.since
     }

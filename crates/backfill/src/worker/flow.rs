@@ -119,7 +119,7 @@ impl Flow {
         // Small requests say little about the speed.
         if bytes >= self.limits.min_batch_bytes {
             let pace = took.as_secs_f64() * 1000.0 / (bytes as f64 / f64::from(1 << 20));
-            let best = self.best.map_or(pace, |b| (b * 1.002).min(pace));
+            let best = self.best.map_or(pace, |b| (b * 1.005).min(pace));
             self.best = Some(best);
             if pace > best * QUEUEING && self.window > 2.0 {
                 if pace > best * CROWDED {
@@ -222,7 +222,7 @@ mod tests {
         };
         let window = after(10, 10);
         assert!(window > 2, "{window}");
-        assert_eq!(after(100, 30), window, "requests queue up: more would not help");
+        assert_eq!(after(50, 30), window, "requests queue up: more would not help");
         assert_eq!(after(100, 100), 2, "fewer would serve as well");
     }
 

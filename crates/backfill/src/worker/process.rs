@@ -199,7 +199,8 @@ impl<'a> ChunkTask<'a> {
 
     fn window(&self) -> usize {
         let flow = self.worker.flow.lock().unwrap_or_else(PoisonError::into_inner);
-        Flow::window(&flow).min(self.worker.target.max_in_flight())
+        // One that is refused again and again must not keep all others from being sent in between.
+        Flow::window(&flow).max(2).min(self.worker.target.max_in_flight())
     }
 
     fn deliver(&mut self, work: Work) {

@@ -4,14 +4,14 @@
 //! its range; both are counted and described, and reading goes on with what follows.
 
 use super::Worker;
-use super::acks::Stretch;
+use super::acks::{MAX_DAMAGE, Stretch};
 use super::deliver::failed_document;
 use super::feed::Feed;
 use super::flow::Flow;
 use crate::encode::{Document, Encoder};
 use crate::model::crc::CHECKSUM_FIELD;
 use crate::model::{
-    Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, type_member, with_member,
+    Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, clipped, type_member, with_member,
 };
 use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
 use crate::source::{Segment, ShardSource, SourceError};
@@ -138,6 +138,12 @@ impl ChunkReader {
                     Err(RangeStop::Stop(stop)) => return Err(stop),
                     Err(RangeStop::Damage(what)) => {
                         self.out.skip_damaged(&at, at.next_doc..range.end_doc, what)
+                    }
+                    Err(RangeStop::Gone(what)) => {
+                        // The whole repository may be out of reach for a moment: then this fails, too, and the chunk is
+                        // tried again.
+                        self.open_shard().await?;
+                        self.out.skip_damaged(&at, at.next_doc..range.end_doc, what.to_string());
                     }
                 }
                 self.out.stretch.crcs.push((number, at.crc));
@@ -305,14 +311,18 @@ struct RangeReader<'a> {
 enum RangeStop {
     Stop(Stop),
     Damage(String),
+    /// A blob is not there, or ends too early.
+    Gone(BlobError),
 }
 
 impl From<SourceError> for RangeStop {
     fn from(error: SourceError) -> RangeStop {
         match error {
-            SourceError::Blob(error) if !crate::source::blob_is_damage(&error) => {
-                RangeStop::Stop(Stop::Error(ReadError::Blob(error)))
+            SourceError::Blob(error @ (BlobError::NotFound { .. } | BlobError::Short { .. })) => {
+                RangeStop::Gone(error)
             }
+            // Whether what was written in its place is the same shows when it is read: by its checksum in the end.
+            SourceError::Blob(error) => RangeStop::Stop(Stop::Error(ReadError::Blob(error))),
             error => RangeStop::Damage(error.to_string()),
         }
     }
@@ -468,9 +478,12 @@ impl Output {
         self.stretch.counters.damaged += damaged;
         let segment = &at.range.segment;
         let (first, last) = (docs.start, docs.end.saturating_sub(1));
-        self.stretch
-            .damage
-            .push(format!("{what}; lost: {damaged} documents of segment {segment}, {first} to {last}"));
+        if self.stretch.damage.len() < MAX_DAMAGE {
+            let what = clipped(&what);
+            self.stretch
+                .damage
+                .push(format!("{what}; lost: {damaged} documents of segment {segment}, {first} to {last}"));
+        }
     }
 
     fn is_full(&self) -> bool {

@@ -101,8 +101,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> R
     if mode != Mode::ReadOnlyExisting {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     }
-    // Losing the last transactions with the machine's power only repeats work.
-    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    // A claim that is lost with the machine's power would be given out again under the same number, and failed documents that
+    // were recorded under it would be taken for those of the second one.
+    connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
     if empty {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

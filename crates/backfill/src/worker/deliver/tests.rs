@@ -279,6 +279,34 @@ async fn a_document_that_spoils_a_whole_request_fails_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_document_that_the_target_never_takes_fails_alone_while_it_takes_others() {
+    let (delivery, rule) =
+        delivery(target(
+            |ids, _, _| {
+                if ids.iter().any(|id| id == "3") { Err(overloaded(0)) } else { all(ids) }
+            },
+        ));
+    let others = async {
+        for n in 1.. {
+            delivery.deliver(batch(ids(n * 10..n * 10 + 3))).await.unwrap();
+        }
+    };
+    let both = async {
+        tokio::select! {
+            done = delivery.deliver(batch(ids(0..10))) => done.unwrap(),
+            () = others => unreachable!("there are always others"),
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE * 3, both).await.expect("it ends");
+    assert_eq!((done.counters.indexed, done.failed.len()), (9, 1));
+    assert_eq!(
+        (done.failed[0].error_type.as_str(), done.failed[0].id.as_deref()),
+        ("request_refused", Some("3"))
+    );
+    assert!(rule.begun.elapsed() >= PATIENCE, "it may be a target that has too much to do");
+}
+
+#[tokio::test(start_paused = true)]
 async fn requests_that_are_too_large_are_split_and_a_document_that_is_fails() {
     let (delivery, rule) = delivery(target(|ids, bytes, _| {
         if bytes > 100 { Err(TargetError::TooLarge { target: "test".to_owned(), bytes }) } else { all(ids) }
