@@ -51,6 +51,10 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
     if let Some(workers) = args.workers {
         check_workers(workers)?;
     }
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir)
+            .map_err(|error| CommandError::usage(format!("{}: {error}", dir.display())))?;
+    }
     let lock = lock(&path, "see `backfill status`, or choose another --state")?;
     let state = LocalState::open(&args.state, context, Mode::ReadWriteCreate)?;
     let job = Job { context, args, repository, target, state };

@@ -198,6 +198,11 @@ mod tests {
         assert!(matches!(blobs.get("nothing").await, Err(BlobError::NotFound { .. })));
         assert!(matches!(blobs.get("indices").await, Err(BlobError::NotFound { .. })));
         assert!(matches!(blobs.get("index-0/below").await, Err(BlobError::NotFound { .. })));
+        let long = "x".repeat(300);
+        assert!(matches!(blobs.get(&long).await, Err(BlobError::NotFound { .. })));
+        // A file of any length may be made of nothing.
+        File::create(dir.path().join("repository/huge")).unwrap().set_len(1 << 40).unwrap();
+        assert!(matches!(blobs.get("huge").await, Err(BlobError::Unavailable { .. })));
         let short = blobs.get_range("index-0", 5..u64::MAX, None).await;
         assert!(matches!(short, Err(BlobError::Short { end: u64::MAX, len: 10, .. })));
         let missing = FsBlobs::new(dir.path().join("missing"));
