@@ -13,7 +13,7 @@ use backfill::model::{RunSpec, Selection};
 use backfill::ports::{Blobs, Target};
 use local::{Compression, ExportTarget, FsBlobs};
 use serde::Deserialize;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use target::{
     Auth, ClientCertificate, Cluster as HttpCluster, Compression as CompressRequests, OpenSearchTarget,
@@ -78,16 +78,36 @@ impl RepositorySetting {
     }
 }
 
+/// The one name of a path, whether it is there already or not: that of what is there of it, and the rest as it is written.
 fn absolute(path: &Path) -> String {
-    let path = std::fs::canonicalize(path)
-        .or_else(|_| std::path::absolute(path))
-        .unwrap_or_else(|_| path.to_owned());
-    path.to_string_lossy().into_owned()
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let mut whole = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(whole.pop()),
+            part => whole.push(part),
+        }
+        whole = std::fs::canonicalize(&whole).unwrap_or(whole);
+    }
+    whole.to_string_lossy().into_owned()
 }
 
-/// Whoever only says `start` means the run that is not through: what neither arguments nor file say is as in that run.
-pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) {
+/// Whoever only says `start` means the run that is not through: what neither arguments nor file say is as in that run. Who
+/// says another repository or target means another job, though.
+///
+/// # Errors
+/// When the target that is said makes no sense.
+pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) -> Result<()> {
     let snapshot = config.snapshot.as_ref();
+    if RepositorySetting::new(&args.repository, config).is_ok_and(|said| said.location != spec.repository) {
+        return Ok(());
+    }
+    let mut target = args.target.clone();
+    target_as_in_run(&mut target, config, spec);
+    if TargetSetting::new(&target, Some(&args.send), config)?.location() != spec.target {
+        return Ok(());
+    }
+    args.target = target;
     let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
     let fill = |named: &mut Option<String>, configured: bool, value: &str| {
         if named.is_none() && !configured {
@@ -101,13 +121,13 @@ pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) {
     );
     fill(&mut args.snapshot.snapshot, snapshot.is_some_and(|s| s.snapshot_name.is_some()), &spec.snapshot);
     fill(&mut args.snapshot.index, local.is_some_and(|l| l.index.is_some()), &spec.selection.patterns);
-    target_as_in_run(&mut args.target, config, spec);
     args.snapshot.include_hidden |= spec.selection.include_hidden;
     args.snapshot.allow_partial |= spec.allow_partial;
     if args.documents.types.is_none() && local.is_none_or(|l| l.types.is_none()) {
         args.documents.types = spec.types.clone();
     }
     args.documents.allow_partial_source |= spec.allow_partial_source;
+    Ok(())
 }
 
 /// The target of a run, unless another one is said.
@@ -440,6 +460,22 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_has_the_same_name_before_and_after_it_is_made() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("real"), dir.path().join("link")).unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for path in ["link/new/", "real/gone/../new", "link/../real/new", "./real//new/."] {
+            let path = dir.path().join(path);
+            let before = absolute(&path);
+            assert_eq!(Path::new(&before), root.join("real/new"), "{}", path.display());
+            std::fs::create_dir(&before).unwrap();
+            assert_eq!(absolute(&path), before, "{}", path.display());
+            std::fs::remove_dir(&before).unwrap();
+        }
+    }
+
+    #[test]
     fn a_start_that_says_nothing_means_the_run_that_is_not_through() {
         let selection = Selection { patterns: "a*".to_owned(), include_hidden: true };
         let spec = RunSpec {
@@ -459,7 +495,7 @@ mod tests {
             else {
                 panic!("{line}");
             };
-            as_in_run(&mut args, config, &spec);
+            as_in_run(&mut args, config, &spec).unwrap();
             args
         };
         let bare = filled("backfill start", &Config::default());
@@ -480,6 +516,10 @@ mod tests {
         let snapshot = Snapshot { snapshot_name: Some("of the file".to_owned()), ..Snapshot::default() };
         let config = Config { snapshot: Some(snapshot), ..Config::default() };
         assert_eq!(filled("backfill start", &config).snapshot.snapshot, None, "the file says it");
+        for other in ["--repo s3://other", "--target https://other:9200"] {
+            let args = filled(&format!("backfill start {other}"), &Config::default());
+            assert_eq!(args.snapshot.snapshot, None, "{other}: another job");
+        }
     }
 
     #[test]

@@ -42,6 +42,23 @@ fn small_chunks_several_workers_and_compression_change_nothing() {
 }
 
 #[test]
+fn a_state_file_that_was_only_just_made_is_no_run() {
+    let (desk, fixture) = (Desk::new(), fixture("tiny"));
+    std::fs::write(desk.path("state"), "").unwrap();
+    desk.backfill(&[
+        "start",
+        "--local",
+        "--repo",
+        &repo(&fixture),
+        "--target",
+        "ndjson:out",
+        "--state",
+        "state",
+    ])
+    .expect(0);
+}
+
+#[test]
 fn documents_without_source_are_kept_as_failed() {
     // Later versions keep the sources of recent documents for recoveries, and then nothing fails.
     let (desk, fixture) = (Desk::new(), fixture("es-6.8.23"));

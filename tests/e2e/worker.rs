@@ -432,17 +432,20 @@ async fn a_repository_that_is_out_of_reach_is_no_damage() {
         let blobs = Arc::new(Vanishing::new(&repo, requests));
         let worker = Worker { blobs: blobs.clone(), ..bench.worker(Manner::Takes, None) };
         let ended = worker.step(&CancellationToken::new()).await;
+        assert_eq!(bench.counters().await.damaged, 0, "after {requests} requests");
+        *blobs.left.lock().unwrap() = u32::MAX;
+        let state = loop {
+            if let Some(state) = finish(&bench.store, &SystemClock, &bench.run).await.unwrap() {
+                break state;
+            }
+            worker.step(&CancellationToken::new()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        assert_eq!((state, bench.counters().await.indexed), (RunState::Done, bench.documents));
         if ended.is_ok() {
             break;
         }
         put_off += 1;
-        assert_eq!(bench.counters().await.damaged, 0, "after {requests} requests");
-        *blobs.left.lock().unwrap() = u32::MAX;
-        while finish(&bench.store, &SystemClock, &bench.run).await.unwrap() != Some(RunState::Done) {
-            worker.step(&CancellationToken::new()).await.unwrap();
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert_eq!(bench.counters().await.indexed, bench.documents);
     }
     assert!(put_off > 2, "{put_off}");
 }

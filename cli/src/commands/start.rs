@@ -14,12 +14,14 @@ use backfill::finish::finish;
 use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState};
 use backfill::plan::{Outline, outline};
 use backfill::planning::Planner;
-use backfill::ports::{Checkpoints, Clock, Creation, Queue, Summary, SystemClock, Target, TargetError};
+use backfill::ports::{
+    Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target, TargetError,
+};
 use backfill::status::StatusReport;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, Worker, WorkerOptions};
 use local::runner::{Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture};
-use local::{FsFailedDocuments, Mode, RunnerLock};
+use local::{FsFailedDocuments, Mode, RunnerLock, SqliteStore};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -40,9 +42,14 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
     let path = settings::state_file(&args.state, context.config);
     let mut args = args.clone();
     if !args.new && path.exists() {
-        let state = LocalState::open(&args.state, context, Mode::ReadOnlyExisting)?;
-        if let Some(run) = state.store.latest_run().await?.filter(|run| !run.state.is_finished()) {
-            settings::as_in_run(&mut args, context.config, &run.spec);
+        let newest = match SqliteStore::open(&path, Mode::ReadOnlyExisting) {
+            Ok(store) => store.latest_run().await?,
+            // Whoever made the file was killed at once.
+            Err(StoreError::NotFound(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if let Some(run) = newest.filter(|run| !run.state.is_finished()) {
+            settings::as_in_run(&mut args, context.config, &run.spec)?;
         }
     }
     let args = &args;
@@ -317,7 +324,7 @@ struct Recipe {
     run: Run,
     repository: RepositorySetting,
     target: TargetSetting,
-    store: local::SqliteStore,
+    store: SqliteStore,
     failed: FsFailedDocuments,
     options: WorkerOptions,
 }

@@ -57,6 +57,22 @@ impl KeptBlobs {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).blobs.get(key).cloned()
     }
 
+    /// Counts a request. Where one finds nothing, or something else than before, what is kept says nothing about now.
+    fn answered(&self, answer: Result<Blob, BlobError>) -> Result<Blob, BlobError> {
+        self.tally.read(answer.as_ref().map_or(0, |b| b.bytes.len()));
+        if matches!(
+            answer,
+            Err(BlobError::NotFound { .. } | BlobError::Changed { .. } | BlobError::Short { .. })
+        ) {
+            self.forget();
+        }
+        answer
+    }
+
+    fn forget(&self) {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Kept::default();
+    }
+
     fn keep(&self, key: Key, blob: &Blob) {
         if blob.bytes.len() as u64 <= SMALL {
             self.kept.lock().unwrap_or_else(PoisonError::into_inner).add(key, blob.clone());
@@ -80,9 +96,7 @@ impl Blobs for KeptBlobs {
         if let Some(blob) = self.kept(&key) {
             return Ok(blob);
         }
-        let blob = self.inner.get(path).await;
-        self.tally.read(blob.as_ref().map_or(0, |b| b.bytes.len()));
-        let blob = blob?;
+        let blob = self.answered(self.inner.get(path).await)?;
         self.keep(key, &blob);
         Ok(blob)
     }
@@ -92,13 +106,14 @@ impl Blobs for KeptBlobs {
         let key = (path.to_owned(), Some(range.clone()));
         if small && let Some(blob) = self.kept(&key) {
             return match etag {
-                Some(etag) if etag != blob.etag => Err(BlobError::Changed { path: path.to_owned() }),
+                Some(etag) if etag != blob.etag => {
+                    self.forget();
+                    Err(BlobError::Changed { path: path.to_owned() })
+                }
                 _ => Ok(blob),
             };
         }
-        let blob = self.inner.get_range(path, range, etag).await;
-        self.tally.read(blob.as_ref().map_or(0, |b| b.bytes.len()));
-        let blob = blob?;
+        let blob = self.answered(self.inner.get_range(path, range, etag).await)?;
         if small {
             self.keep(key, &blob);
         }
@@ -121,7 +136,10 @@ mod tests {
         async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
             Ok(Vec::new())
         }
-        async fn get(&self, _: &str) -> Result<Blob, BlobError> {
+        async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+            if path == "missing" {
+                return Err(BlobError::NotFound { path: path.to_owned() });
+            }
             Ok(Blob { bytes: vec![0; 1 << 20].into(), etag: "1".to_owned() })
         }
         async fn get_range(&self, _: &str, range: Range<u64>, _: Option<&str>) -> Result<Blob, BlobError> {
@@ -140,6 +158,12 @@ mod tests {
         }
         assert_eq!(tally.reads(), 5);
         assert!(matches!(blobs.get_range("a", 5..10, Some("2")).await, Err(BlobError::Changed { .. })));
+        // Once something is missing or has changed, everything is asked for again.
+        let before = tally.reads();
+        for (path, reads) in [("a", 1), ("a", 1), ("missing", 2), ("a", 3), ("a", 3)] {
+            assert_eq!(blobs.get(path).await.is_ok(), path == "a");
+            assert_eq!(tally.reads() - before, reads, "{path}");
+        }
         for n in 0..100 {
             blobs.get(&n.to_string()).await.unwrap();
         }

@@ -32,6 +32,9 @@ const SHORTEST: Duration = Duration::from_millis(1);
 const MARGIN: Duration = Duration::from_secs(30);
 /// How long of that requests in flight are waited for.
 const DRAIN: Duration = Duration::from_secs(20);
+/// How long a target that takes nothing is waited for: less than a worker's time, so that it shows within that where it is one
+/// document that is not taken.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// How long a message waits whose run is stopped, or whose records cannot be read.
 const WAIT: Duration = Duration::from_secs(60);
 /// What is known of the target's pace is forgotten after this time without work.
@@ -69,6 +72,7 @@ impl WorkerFunction {
             checkpoint_every: settings.slice.unwrap_or(CHECKPOINT).clamp(SHORTEST, CHECKPOINT),
             drain: DRAIN,
             time_limited: true,
+            patience: PATIENCE,
             flow: FlowLimits {
                 max_in_flight: settings.max_in_flight.unwrap_or(flow.max_in_flight),
                 max_batch_bytes,

@@ -376,7 +376,8 @@ impl Sender<'_> {
             if sent.error.is_some() || stop.is_cancelled() {
                 return false;
             }
-            if in_flight.tasks.len() < window.min(self.retry.target.max_in_flight()).max(1) {
+            // One that is refused again and again must not keep all others from being sent in between.
+            if in_flight.tasks.len() < window.max(2).min(self.retry.target.max_in_flight()).max(1) {
                 return true;
             }
             if !in_flight.wait(stop, self.retry.drain, sent).await {

@@ -1,7 +1,7 @@
 //! Delivers one batch: sends, sorts the outcomes, and repeats only what was refused, with the very same bytes.
 
 use super::acks::Delivered;
-use super::flow::{Flow, backoff};
+use super::flow::{Flow, Tally, backoff};
 use crate::encode::{Encoding, names};
 use crate::model::{Chunk, Millis, Position};
 use crate::ports::{
@@ -9,6 +9,7 @@ use crate::ports::{
 };
 use base64::Engine;
 use serde_json::value::RawValue;
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use std::time::Duration;
 const MAX_FAULTS: u32 = 8;
 /// The share of the target's patience that they must have lasted, too: a shard may be on its way to another node.
 const FAULT_SHARE: u32 = 5;
+/// Others are hardly refused if one of so many is, at most.
+const FEW: u64 = 10;
+/// How much longer than a pause one waits that was refused before, so that others come first.
+const AFTER_OTHERS: Duration = Duration::from_millis(20);
 /// How long a delivery that waits for its turn sleeps at most before it looks again.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -46,6 +51,16 @@ struct Part {
     batch: Batch,
     /// Attempts in a row that brought nothing.
     attempt: u32,
+    /// Faults of its documents.
+    faults: Faults,
+    /// Refusals of the whole of it.
+    refusals: Refusals,
+}
+
+impl Part {
+    fn new(batch: Batch, attempt: u32) -> Part {
+        Part { batch, attempt, faults: Faults::default(), refusals: Refusals::default() }
+    }
 }
 
 /// Faults of the target that documents of one part met, one after the other.
@@ -53,6 +68,36 @@ struct Part {
 struct Faults {
     count: u32,
     since: Millis,
+}
+
+/// Refusals of one part as a whole, one after the other.
+#[derive(Debug, Default)]
+struct Refusals {
+    /// How many there were.
+    all: u64,
+    /// How many of them came after something else had been taken since the one before.
+    among_others: u32,
+    /// What had become of other requests when the first one came, and the last one.
+    first: Tally,
+    last: Tally,
+}
+
+impl Refusals {
+    /// One more came; `tally` is what became of requests before it. Whether it is the part that is refused, and not whatever
+    /// is sent: something in it that the target has not the memory or the time for.
+    fn are_of_the_part(&mut self, tally: Tally) -> bool {
+        if self.all == 0 {
+            self.first = tally;
+        }
+        if self.all == 0 || tally.taken > self.last.taken {
+            self.among_others += 1;
+        }
+        let taken = tally.taken - self.first.taken;
+        let others_refused = (tally.refused - self.first.refused).saturating_sub(self.all);
+        self.all += 1;
+        self.last = tally;
+        self.among_others >= MAX_FAULTS && others_refused * FEW <= taken
+    }
 }
 
 /// The right to send one request; ends when it is dropped.
@@ -73,96 +118,82 @@ impl Delivery {
         let mut done = Delivered::default();
         // However long ago the target last took something: it may not have been asked since.
         let begun = self.clock.now();
-        let mut work = vec![Part { batch, attempt: 0 }];
-        // Parts of a batch that was split are delivered one after the other: the target had enough of it at once.
-        while let Some(part) = work.pop() {
-            work.extend(self.deliver_part(part, begun, &mut done).await?);
+        let mut work = VecDeque::from([Part::new(batch, 0)]);
+        // Parts of a batch that was split are delivered one after the other: the target had enough of it at once. One that is
+        // refused lets the others go first.
+        while let Some(part) = work.pop_front() {
+            work.extend(self.send(part, begun, &mut done).await?);
         }
         Ok(done)
     }
 
-    /// Delivers a part, or returns the parts into which it must be split first.
-    async fn deliver_part(
-        &self,
-        part: Part,
-        begun: Millis,
-        done: &mut Delivered,
-    ) -> Result<Vec<Part>, TargetError> {
-        let Part { mut batch, mut attempt } = part;
-        let mut faults = Faults::default();
-        let mut refusals = Faults::default();
-        while !batch.entries.is_empty() {
-            let turn = self.turn().await;
-            let sent = tokio::time::Instant::now();
-            done.counters.requests += 1;
-            let answer = self.writer.send(&batch).await;
-            drop(turn);
-            let whole = answer.is_err();
-            let error = match answer {
-                Ok(reply) => {
-                    let refused = self.sort(&batch, reply.items, &mut faults, done)?;
-                    let now = self.clock.now();
-                    let Some((indices, error)) = refused else {
-                        self.flow().succeeded(now, batch.body.len(), sent.elapsed());
-                        return Ok(Vec::new());
-                    };
-                    // Which documents are refused is told: the others do not suffer from them.
-                    refusals = Faults::default();
-                    if indices.len() < batch.entries.len() {
-                        attempt = 0;
-                        self.flow().partly_refused(now, Duration::ZERO);
-                    }
-                    done.counters.retries += indices.len() as u64;
-                    batch = batch.subset(&indices);
-                    error
+    /// Sends a part once; returns what of it is to be sent again, split if it must be.
+    async fn send(&self, part: Part, begun: Millis, done: &mut Delivered) -> Result<Vec<Part>, TargetError> {
+        let Part { mut batch, mut attempt, mut faults, mut refusals } = part;
+        let turn = self.turn(attempt > 0).await;
+        let sent = tokio::time::Instant::now();
+        done.counters.requests += 1;
+        let answer = self.writer.send(&batch).await;
+        drop(turn);
+        let whole = answer.is_err();
+        let error = match answer {
+            Ok(reply) => {
+                let refused = self.sort(&batch, reply.items, &mut faults, done)?;
+                let now = self.clock.now();
+                let Some((indices, error)) = refused else {
+                    self.flow().succeeded(now, batch.body.len(), sent.elapsed());
+                    return Ok(Vec::new());
+                };
+                // Which documents are refused is told: the others do not suffer from them.
+                refusals = Refusals::default();
+                if indices.len() < batch.entries.len() {
+                    attempt = 0;
+                    self.flow().partly_refused(now, Duration::ZERO);
                 }
-                Err(TargetError::TooLarge { target, bytes }) => {
-                    self.flow().too_large(bytes);
-                    return self.split(batch, TargetError::TooLarge { target, bytes }, done);
-                }
-                Err(error @ TargetError::Unexpected { .. }) => match self.target.check().await {
-                    Ok(()) => return self.split(batch, error, done),
-                    Err(denied @ TargetError::Denied { .. }) => return Err(denied),
-                    // Whatever answers in the target's place now, such as a page about maintenance, says nothing about
-                    // documents.
-                    Err(absent) => {
-                        done.counters.retries += batch.entries.len() as u64;
-                        absent
-                    }
-                },
-                Err(error @ TargetError::Denied { .. }) => return Err(error),
-                Err(error) => {
+                done.counters.retries += indices.len() as u64;
+                batch = batch.subset(&indices);
+                error
+            }
+            Err(TargetError::TooLarge { target, bytes }) => {
+                self.flow().too_large(bytes);
+                return self.split(batch, TargetError::TooLarge { target, bytes }, done);
+            }
+            Err(error @ TargetError::Unexpected { .. }) => match self.target.check().await {
+                Ok(()) => return self.split(batch, error, done),
+                Err(denied @ TargetError::Denied { .. }) => return Err(denied),
+                // Whatever answers in the target's place now, such as a page about maintenance, says nothing about
+                // documents.
+                Err(absent) => {
                     done.counters.retries += batch.entries.len() as u64;
-                    error
+                    absent
                 }
-            };
-            let overtaxed = matches!(error, TargetError::Overloaded { .. } | TargetError::Unreachable { .. });
-            let lone = batch.entries.len() == 1;
-            // While the target takes others, it may be a document that it has not the memory or the time for.
-            let lasting = if lone { self.patience } else { self.patience / FAULT_SHARE };
-            let theirs = whole && overtaxed && self.are_of_the_documents(&mut refusals, lasting);
-            if theirs && lone {
-                done.failed.push(self.failed(
-                    &batch,
-                    &batch.entries[0],
-                    "request_refused".to_owned(),
-                    error.to_string(),
-                ));
-                return Ok(Vec::new());
+            },
+            Err(error @ TargetError::Denied { .. }) => return Err(error),
+            Err(error) => {
+                done.counters.retries += batch.entries.len() as u64;
+                error
             }
-            self.wait_after(error, attempt, begun)?;
-            attempt += 1;
-            // It was gathered when the target seemed to be able to take more.
-            let large = batch.body.len() / 2 > self.flow().batch_bytes();
-            if overtaxed && !lone && (large || theirs) {
-                return Ok(halves(&batch, attempt));
-            }
+        };
+        let overtaxed = matches!(error, TargetError::Overloaded { .. } | TargetError::Unreachable { .. });
+        let lone = batch.entries.len() == 1;
+        let theirs = whole && overtaxed && refusals.are_of_the_part(self.flow().tally());
+        if theirs && lone {
+            let entry = &batch.entries[0];
+            done.failed.push(self.failed(&batch, entry, "request_refused".to_owned(), error.to_string()));
+            return Ok(Vec::new());
         }
-        Ok(Vec::new())
+        self.wait_after(error, attempt, begun)?;
+        attempt += 1;
+        // It was gathered when the target seemed to be able to take more.
+        let large = batch.body.len() / 2 > self.flow().batch_bytes();
+        if overtaxed && !lone && (large || theirs) {
+            return Ok(halves(&batch, attempt));
+        }
+        Ok(vec![Part { batch, attempt, faults, refusals }])
     }
 
     /// Waits until a request may be sent: no pause lasts, and no more are under way than the target can take now.
-    async fn turn(&self) -> Turn<'_> {
+    async fn turn(&self, again: bool) -> Turn<'_> {
         loop {
             let (pause, ended) = {
                 let mut flow = self.flow();
@@ -176,7 +207,7 @@ impl Delivery {
                 // Looks again by itself now and then: whoever was called may not have come.
                 let _ = tokio::time::timeout(TURN, ended.notified()).await;
             } else {
-                tokio::time::sleep(pause).await;
+                tokio::time::sleep(if again { pause + AFTER_OTHERS } else { pause }).await;
             }
         }
     }
@@ -236,7 +267,7 @@ impl Delivery {
         if faulty.is_empty() {
             *faults = Faults::default();
         } else {
-            let theirs = self.are_of_the_documents(faults, self.patience / FAULT_SHARE);
+            let theirs = self.are_of_the_documents(faults);
             for (at, reason) in faulty {
                 if theirs {
                     let entry = &batch.entries[at];
@@ -251,9 +282,9 @@ impl Delivery {
         Ok(why.map(|why| (again, why)))
     }
 
-    /// Whether faults that have lasted so long are those of the documents that met them: a fault of the whole target is
-    /// waited for, but if it takes others meanwhile, these would be sent again for ever.
-    fn are_of_the_documents(&self, faults: &mut Faults, lasting: Duration) -> bool {
+    /// Whether faults are those of the documents that met them: a fault of the whole target is waited for, but if it takes
+    /// others meanwhile, these would be sent again for ever.
+    fn are_of_the_documents(&self, faults: &mut Faults) -> bool {
         let now = self.clock.now();
         if faults.count == 0 {
             faults.since = now;
@@ -261,10 +292,13 @@ impl Delivery {
         faults.count += 1;
         let lasted = Duration::from_millis(now.saturating_sub(faults.since));
         let flow = self.flow();
+        // What it took a while ago says nothing about now.
+        let idle = Duration::from_millis(now.saturating_sub(flow.last_success()));
         faults.count >= MAX_FAULTS
-            && lasted >= lasting
+            && lasted >= self.patience / FAULT_SHARE
             && flow.any_success()
             && flow.last_success() >= faults.since
+            && idle < self.patience / FAULT_SHARE
     }
 
     /// Splits a batch that is refused as a whole; a single document that is refused so has failed.
@@ -321,11 +355,11 @@ impl Delivery {
     }
 }
 
-/// The halves of a batch, the first one last: parts are taken from the end.
+/// The halves of a batch.
 fn halves(batch: &Batch, attempt: u32) -> Vec<Part> {
     let indices: Vec<usize> = (0..batch.entries.len()).collect();
     let (left, right) = indices.split_at(indices.len() / 2);
-    [right, left].map(|half| Part { batch: batch.subset(half), attempt }).into()
+    [left, right].map(|half| Part::new(batch.subset(half), attempt)).into()
 }
 
 /// Makes the record of a failed document, with its origin in the snapshot.

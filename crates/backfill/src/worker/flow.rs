@@ -31,6 +31,15 @@ const QUEUEING: f64 = 2.0;
 /// Latency beyond this many times the best one means that fewer requests would serve as well.
 const CROWDED: f64 = 4.0;
 
+/// What became of requests: those of which only a part was refused count twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Of which all or a part was taken.
+    pub taken: u64,
+    /// Of which all or a part was refused.
+    pub refused: u64,
+}
+
 /// The state of the adaptation.
 #[derive(Debug)]
 pub struct Flow {
@@ -44,6 +53,7 @@ pub struct Flow {
     calm_until: Millis,
     last_success: Millis,
     any_success: bool,
+    tally: Tally,
     /// Requests under way.
     sending: usize,
     /// Told when one of them has ended, or one more may be under way.
@@ -64,6 +74,7 @@ impl Flow {
             calm_until: 0,
             last_success: now,
             any_success: false,
+            tally: Tally::default(),
             sending: 0,
             ended: Arc::default(),
         }
@@ -107,6 +118,11 @@ impl Flow {
         self.last_success
     }
 
+    /// What became of the requests so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// Whether the target ever took anything.
     pub fn any_success(&self) -> bool {
         self.any_success
@@ -116,6 +132,7 @@ impl Flow {
     pub fn succeeded(&mut self, now: Millis, bytes: usize, took: Duration) {
         self.last_success = now;
         self.any_success = true;
+        self.tally.taken += 1;
         // Small requests say little about the speed.
         if bytes >= self.limits.min_batch_bytes {
             let pace = took.as_secs_f64() * 1000.0 / (bytes as f64 / f64::from(1 << 20));
@@ -141,11 +158,13 @@ impl Flow {
     pub fn partly_refused(&mut self, now: Millis, delay: Duration) {
         self.last_success = now;
         self.any_success = true;
+        self.tally.taken += 1;
         self.overloaded(now, delay);
     }
 
     /// The target refused, or did not answer in time. `delay` is how long the sender will wait.
     pub fn overloaded(&mut self, now: Millis, delay: Duration) {
+        self.tally.refused += 1;
         let until = now.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         if now >= self.calm_until {
             if self.window < 2.0 {

@@ -27,6 +27,10 @@ const QUIET_BYTES: u64 = 64 << 20;
 /// Documents failed while reading after which a batch is closed, so that their records stay few in memory, and their bytes.
 const MAX_FAILED: (usize, usize) = (500, 8 << 20);
 
+/// Bytes of a block, at most. It is gathered in memory, and its length is only what an index says; the largest that servers write
+/// hold one document of a request, of which they take 100 MB unless they are told otherwise.
+const MAX_BLOCK: u64 = 1 << 30;
+
 /// Documents and what is known of the stretch they come from.
 #[derive(Debug)]
 pub struct Work {
@@ -229,6 +233,11 @@ impl ChunkReader {
                         block.offset
                     ))
                 })?;
+            let most = gap.max(block.length);
+            if most > MAX_BLOCK {
+                let what = format!("{file}: block at {}: {most} bytes are more than one has", block.offset);
+                return Err(RangeStop::Damage(what));
+            }
             let head = feed.take(gap).await?;
             self.out.consume(&head, at);
             let bytes = feed.take(block.length).await?;

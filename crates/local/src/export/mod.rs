@@ -16,7 +16,7 @@ use backfill::encode::Encoding;
 use backfill::model::{ChunkId, RunId, WriteMode};
 use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Reply, Target, TargetError};
 use output::{Output, OutputError};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +33,18 @@ pub enum Compression {
 }
 
 impl Compression {
+    const ALL: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
+
+    /// What a file that is compressed so would be called with each other compression.
+    fn others(self, path: &Path) -> impl Iterator<Item = PathBuf> {
+        let plain = if self == Compression::None { path.to_owned() } else { path.with_extension("") };
+        Compression::ALL.into_iter().filter(move |other| *other != self).map(move |other| {
+            let mut name = plain.clone().into_os_string();
+            name.push(other.suffix());
+            name.into()
+        })
+    }
+
     /// What the files' names end in.
     fn suffix(self) -> &'static str {
         match self {

@@ -120,6 +120,15 @@ impl Output {
             Stage::Writing(..) | Stage::Broken => return Err(self.ended()),
             Stage::Ending(writing) => {
                 writing.append_rest()?;
+                // One that came this far with another compression, and no further, must not stay beside this one.
+                for other in self.compression.others(&self.path) {
+                    match std::fs::remove_file(&other) {
+                        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+                            return Err(OutputError::io(&other, e));
+                        }
+                        _ => {}
+                    }
+                }
                 if let Err(error) = writing.publish(&self.path) {
                     // After a failed sync the system no longer knows which bytes are missing on the disk.
                     self.stage = Stage::Broken;

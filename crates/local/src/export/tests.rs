@@ -2,7 +2,6 @@ use super::*;
 use backfill::encode::{Document, Encoder};
 use backfill::model::{Position, ShardId};
 use std::io::Read;
-use std::path::Path;
 
 fn chunk(index: &str, number: u32) -> ChunkId {
     ChunkId { shard: ShardId { index: index.to_owned(), shard: 3 }, number }
@@ -72,6 +71,17 @@ async fn a_chunk_becomes_a_complete_file_or_none() {
         let expected: Vec<u8> = batches.iter().flat_map(|batch| batch.body.to_vec()).collect();
         assert!(content(&files.join(name)) == expected);
         assert!(writer.send(&batches[0]).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn a_chunk_has_one_file_whatever_it_was_compressed_with_before() {
+    let dir = tempfile::tempdir().unwrap();
+    for compression in [Compression::Zstd, Compression::None, Compression::Gzip, Compression::Zstd] {
+        let writer = begin(&ExportTarget::new(dir.path(), compression), "logs").await;
+        writer.send(&batch(0..3)).await.unwrap();
+        writer.finish().await.unwrap();
+        assert_eq!(names(&dir.path().join("logs")), [format!("logs-3-00007.ndjson{}", compression.suffix())]);
     }
 }
 

@@ -286,16 +286,23 @@ async fn a_document_that_the_target_never_takes_fails_alone_while_it_takes_other
                 if ids.iter().any(|id| id == "3") { Err(overloaded(0)) } else { all(ids) }
             },
         ));
-    let others = async {
-        for n in 1.. {
-            delivery.deliver(batch(ids(n * 10..n * 10 + 3))).await.unwrap();
-        }
-    };
+    // With one request at a time, too, it is not always its turn.
+    *delivery.flow() = Flow::new(FlowLimits { max_in_flight: 1, ..FlowLimits::default() }, 0);
+    let stuck = tokio::spawn({
+        let delivery = delivery.clone();
+        async move { delivery.deliver(batch(ids(0..10))).await.unwrap() }
+    });
     let both = async {
-        tokio::select! {
-            done = delivery.deliver(batch(ids(0..10))) => done.unwrap(),
-            () = others => unreachable!("there are always others"),
+        for n in 1.. {
+            let delivery = delivery.clone();
+            tokio::spawn(async move { delivery.deliver(batch(ids(n * 10..n * 10 + 3))).await.unwrap() })
+                .await
+                .unwrap();
+            if stuck.is_finished() {
+                break;
+            }
         }
+        stuck.await.unwrap()
     };
     let done = tokio::time::timeout(PATIENCE * 3, both).await.expect("it ends");
     assert_eq!((done.counters.indexed, done.failed.len()), (9, 1));
@@ -303,7 +310,45 @@ async fn a_document_that_the_target_never_takes_fails_alone_while_it_takes_other
         (done.failed[0].error_type.as_str(), done.failed[0].id.as_deref()),
         ("request_refused", Some("3"))
     );
-    assert!(rule.begun.elapsed() >= PATIENCE, "it may be a target that has too much to do");
+    assert!(rule.begun.elapsed() >= Duration::from_secs(10), "it may be a target that has too much to do");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_does_not_fail_because_the_target_is_down() {
+    // Others are still taken when the document is refused for the first time, and nothing after that.
+    let (down, rule) = delivery(target(|ids, _, at| {
+        if ids[0] == "0" || at > Duration::from_secs(30) { Err(overloaded(0)) } else { all(ids) }
+    }));
+    let others = async {
+        for n in 1..100 {
+            if rule.begun.elapsed() < Duration::from_secs(5) {
+                down.deliver(batch(ids(n..n + 1))).await.unwrap();
+            }
+        }
+    };
+    let (lone, ()) = tokio::join!(down.deliver(batch(ids(0..1))), others);
+    assert!(matches!(lone, Err(TargetError::Overloaded { .. })), "{lone:?}");
+
+    // Most of the others are refused, too.
+    let (crowded, _) = delivery(target(|ids, _, at| {
+        if ids[0] == "0" && at < Duration::from_secs(300) || at.as_secs() % 4 > 0 {
+            Err(overloaded(0))
+        } else {
+            all(ids)
+        }
+    }));
+    let stuck = tokio::spawn({
+        let crowded = crowded.clone();
+        async move { crowded.deliver(batch(ids(0..1))).await.unwrap() }
+    });
+    for n in 1.. {
+        let crowded = crowded.clone();
+        tokio::spawn(async move { crowded.deliver(batch(ids(n..n + 1))).await.unwrap() }).await.unwrap();
+        if stuck.is_finished() {
+            break;
+        }
+    }
+    assert_eq!(stuck.await.unwrap().counters.indexed, 1);
 }
 
 #[tokio::test(start_paused = true)]
