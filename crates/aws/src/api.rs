@@ -45,7 +45,8 @@ impl StartRequest {
     /// Whoever only says `start` means the run that is not through: what is not said is as in that run. Who says another
     /// repository means another job, though.
     pub fn as_in_run(&self, spec: &RunSpec) -> StartRequest {
-        if self.repository.as_ref().is_some_and(|said| *said != spec.repository) {
+        let bare = |uri: &str| uri.trim_end_matches('/').to_owned();
+        if self.repository.as_ref().is_some_and(|said| bare(said) != bare(&spec.repository)) {
             return self.clone();
         }
         let or = |said: &Option<String>, value: &String| Some(said.as_ref().unwrap_or(value).clone());

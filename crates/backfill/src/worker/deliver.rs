@@ -19,7 +19,7 @@ const MAX_FAULTS: u32 = 8;
 const FAULT_SHARE: u32 = 5;
 /// Others are hardly refused if one of so many is, at most.
 const FEW: u64 = 10;
-/// How much longer than a pause one waits that was refused before, so that others come first.
+/// How much longer than a pause one waits for each time it was refused, so that others come first.
 const AFTER_OTHERS: Duration = Duration::from_millis(20);
 /// How long a delivery that waits for its turn sleeps at most before it looks again.
 const TURN: Duration = Duration::from_secs(1);
@@ -77,26 +77,33 @@ struct Refusals {
     all: u64,
     /// How many of them came after something else had been taken since the one before.
     among_others: u32,
-    /// What had become of other requests when the first one came, and the last one.
+    /// What had become of requests when the first one came, and the last one.
     first: Tally,
     last: Tally,
+    /// When the first one came.
+    since: Millis,
 }
 
 impl Refusals {
     /// One more came; `tally` is what became of requests before it. Whether it is the part that is refused, and not whatever
     /// is sent: something in it that the target has not the memory or the time for.
-    fn are_of_the_part(&mut self, tally: Tally) -> bool {
+    fn are_of_the_part(&mut self, tally: Tally, now: Millis) -> bool {
         if self.all == 0 {
-            self.first = tally;
+            (self.first, self.since) = (tally, now);
         }
         if self.all == 0 || tally.taken > self.last.taken {
             self.among_others += 1;
         }
         let taken = tally.taken - self.first.taken;
-        let others_refused = (tally.refused - self.first.refused).saturating_sub(self.all);
+        let own = self.all.min(1);
+        let others_refused = (tally.refused - self.first.refused).saturating_sub(own);
         self.all += 1;
         self.last = tally;
         self.among_others >= MAX_FAULTS && others_refused * FEW <= taken
+    }
+
+    fn lasted(&self, now: Millis) -> Duration {
+        Duration::from_millis(now.saturating_sub(self.since))
     }
 }
 
@@ -130,25 +137,32 @@ impl Delivery {
     /// Sends a part once; returns what of it is to be sent again, split if it must be.
     async fn send(&self, part: Part, begun: Millis, done: &mut Delivered) -> Result<Vec<Part>, TargetError> {
         let Part { mut batch, mut attempt, mut faults, mut refusals } = part;
-        let turn = self.turn(attempt > 0).await;
+        let turn = self.turn(attempt).await;
         let sent = tokio::time::Instant::now();
         done.counters.requests += 1;
         let answer = self.writer.send(&batch).await;
         drop(turn);
-        let whole = answer.is_err();
+        let mut whole = true;
         let error = match answer {
             Ok(reply) => {
+                // To give a document up is not to take it.
+                let taken = reply.items.iter().any(|item| !matches!(item, ItemOutcome::Refused(_)));
                 let refused = self.sort(&batch, reply.items, &mut faults, done)?;
                 let now = self.clock.now();
                 let Some((indices, error)) = refused else {
-                    self.flow().succeeded(now, batch.body.len(), sent.elapsed());
+                    if taken {
+                        self.flow().succeeded(now, batch.body.len(), sent.elapsed());
+                    }
                     return Ok(Vec::new());
                 };
-                // Which documents are refused is told: the others do not suffer from them.
-                refusals = Refusals::default();
-                if indices.len() < batch.entries.len() {
+                if taken {
                     attempt = 0;
                     self.flow().partly_refused(now, Duration::ZERO);
+                }
+                // Faults of documents are counted by themselves.
+                whole = indices.len() == batch.entries.len() && faults.count == 0;
+                if !whole {
+                    refusals = Refusals::default();
                 }
                 done.counters.retries += indices.len() as u64;
                 batch = batch.subset(&indices);
@@ -176,8 +190,8 @@ impl Delivery {
         };
         let overtaxed = matches!(error, TargetError::Overloaded { .. } | TargetError::Unreachable { .. });
         let lone = batch.entries.len() == 1;
-        let theirs = whole && overtaxed && refusals.are_of_the_part(self.flow().tally());
-        if theirs && lone {
+        let theirs = whole && overtaxed && refusals.are_of_the_part(self.flow().tally(), self.clock.now());
+        if theirs && lone && refusals.lasted(self.clock.now()) >= self.patience / FAULT_SHARE {
             let entry = &batch.entries[0];
             done.failed.push(self.failed(&batch, entry, "request_refused".to_owned(), error.to_string()));
             return Ok(Vec::new());
@@ -187,13 +201,13 @@ impl Delivery {
         // It was gathered when the target seemed to be able to take more.
         let large = batch.body.len() / 2 > self.flow().batch_bytes();
         if overtaxed && !lone && (large || theirs) {
-            return Ok(halves(&batch, attempt));
+            return Ok(halves(&batch, if theirs { 0 } else { attempt }));
         }
         Ok(vec![Part { batch, attempt, faults, refusals }])
     }
 
     /// Waits until a request may be sent: no pause lasts, and no more are under way than the target can take now.
-    async fn turn(&self, again: bool) -> Turn<'_> {
+    async fn turn(&self, attempt: u32) -> Turn<'_> {
         loop {
             let (pause, ended) = {
                 let mut flow = self.flow();
@@ -207,7 +221,7 @@ impl Delivery {
                 // Looks again by itself now and then: whoever was called may not have come.
                 let _ = tokio::time::timeout(TURN, ended.notified()).await;
             } else {
-                tokio::time::sleep(if again { pause + AFTER_OTHERS } else { pause }).await;
+                tokio::time::sleep(pause + AFTER_OTHERS * attempt.min(10)).await;
             }
         }
     }
@@ -225,7 +239,7 @@ impl Delivery {
             _ => None,
         };
         let delay = backoff(attempt, retry_after, fastrand::f64());
-        flow.overloaded(now, delay.min(self.patience));
+        flow.overloaded(now, delay.min(self.patience), attempt == 0);
         Ok(())
     }
 

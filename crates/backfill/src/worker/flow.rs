@@ -31,7 +31,7 @@ const QUEUEING: f64 = 2.0;
 /// Latency beyond this many times the best one means that fewer requests would serve as well.
 const CROWDED: f64 = 4.0;
 
-/// What became of requests: those of which only a part was refused count twice.
+/// What became of requests: those of which only a part was refused count twice, those that are repeated not again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Of which all or a part was taken.
@@ -159,12 +159,13 @@ impl Flow {
         self.last_success = now;
         self.any_success = true;
         self.tally.taken += 1;
-        self.overloaded(now, delay);
+        self.overloaded(now, delay, true);
     }
 
-    /// The target refused, or did not answer in time. `delay` is how long the sender will wait.
-    pub fn overloaded(&mut self, now: Millis, delay: Duration) {
-        self.tally.refused += 1;
+    /// The target refused, or did not answer in time. `delay` is how long the sender will wait; `first` tells whether the
+    /// request was refused for the first time.
+    pub fn overloaded(&mut self, now: Millis, delay: Duration, first: bool) {
+        self.tally.refused += u64::from(first);
         let until = now.saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         if now >= self.calm_until {
             if self.window < 2.0 {
@@ -210,7 +211,7 @@ mod tests {
         assert_eq!((flow.window(), flow.batch_bytes()), (limits.max_in_flight, limits.max_batch_bytes));
         let mut now = 200_000;
         for _ in 0..20 {
-            flow.overloaded(now, Duration::from_millis(100));
+            flow.overloaded(now, Duration::from_millis(100), true);
             now += 10_000;
         }
         assert_eq!((flow.window(), flow.batch_bytes()), (1, limits.min_batch_bytes));
@@ -224,7 +225,7 @@ mod tests {
             flow.succeeded(n * 1000, MIB, Duration::from_millis(50));
         }
         for _ in 0..8 {
-            flow.overloaded(200_000, Duration::from_millis(100));
+            flow.overloaded(200_000, Duration::from_millis(100), true);
         }
         assert_eq!(flow.window(), FlowLimits::default().max_in_flight / 2);
         assert_eq!(flow.pause(200_000), Duration::from_millis(100));
@@ -251,7 +252,7 @@ mod tests {
         let mut flow = Flow::new(limits, 0);
         assert!(flow.batch_bytes() <= 2000);
         for now in [0, 100_000, 200_000] {
-            flow.overloaded(now, Duration::ZERO);
+            flow.overloaded(now, Duration::ZERO, true);
         }
         flow.too_large(1000);
         assert!(flow.batch_bytes() <= 2000);
@@ -263,7 +264,7 @@ mod tests {
         assert_eq!([flow.begin(), flow.begin(), flow.begin()], [true, true, false]);
         flow.end();
         assert!(flow.begin());
-        flow.overloaded(0, Duration::ZERO);
+        flow.overloaded(0, Duration::ZERO, true);
         flow.end();
         assert!(!flow.begin(), "one is still under way, and one may be");
         flow.end();

@@ -115,20 +115,14 @@ impl Output {
             writing.rest = compressor.finish().map_err(|e| OutputError::io(&self.path, e))?;
             self.stage = Stage::Ending(writing);
         }
+        if !matches!(self.stage, Stage::Complete) {
+            self.remove_others()?;
+        }
         match &mut self.stage {
             Stage::Empty | Stage::Complete => return Ok(()),
             Stage::Writing(..) | Stage::Broken => return Err(self.ended()),
             Stage::Ending(writing) => {
                 writing.append_rest()?;
-                // One that came this far with another compression, and no further, must not stay beside this one.
-                for other in self.compression.others(&self.path) {
-                    match std::fs::remove_file(&other) {
-                        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                            return Err(OutputError::io(&other, e));
-                        }
-                        _ => {}
-                    }
-                }
                 if let Err(error) = writing.publish(&self.path) {
                     // After a failed sync the system no longer knows which bytes are missing on the disk.
                     self.stage = Stage::Broken;
@@ -137,6 +131,19 @@ impl Output {
             }
         }
         self.stage = Stage::Complete;
+        Ok(())
+    }
+
+    /// A file of the chunk that has another compression comes from an attempt that was not recorded any more.
+    fn remove_others(&self) -> Result<(), OutputError> {
+        for other in self.compression.others(&self.path) {
+            match std::fs::remove_file(&other) {
+                Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                    return Err(OutputError::io(&other, e));
+                }
+                _ => {}
+            }
+        }
         Ok(())
     }
 
