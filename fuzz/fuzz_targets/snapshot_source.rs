@@ -2,6 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use serde_json::value::RawValue;
 use snapshot::source::{Format, detect, to_json};
 
 fuzz_target!(|data: &[u8]| {
@@ -11,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
         assert!(!json.contains(&b'\n') && !json.contains(&b'\r'));
         // What was JSON already is not checked, compressed or not.
         if !matches!(format, Some(Format::Json | Format::Lzf)) {
-            let _: serde_json::Value = serde_json::from_slice(json).expect("conversion gives JSON");
+            // As text: what is nested as deep as servers allow is too deep for the values of this library.
+            let _: &RawValue = serde_json::from_slice(json).expect("conversion gives JSON");
         }
     }
 });
