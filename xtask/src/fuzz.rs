@@ -85,12 +85,22 @@ fn fuzz(target: &str, seconds: u32) -> Result<bool> {
     Ok(status.success())
 }
 
-/// How many inputs a target tried, by the last line of what it printed; all of its last lines if it failed.
+/// How many inputs a target tried, by the last line of what it printed; where and how it failed if it did.
 fn last_words(log: &Path, well: bool) -> Result<String> {
     let text = String::from_utf8_lossy(&fs::read(log)?).into_owned();
     let lines: Vec<&str> = text.lines().collect();
-    let done = lines.iter().rev().find(|line| line.starts_with("Done ")).filter(|_| well);
-    Ok(done.map_or_else(|| lines[lines.len().saturating_sub(30)..].join("\n"), |line| (*line).to_owned()))
+    if well {
+        let done = lines.iter().rev().find(|line| line.starts_with("Done "));
+        return Ok(done.map_or_else(|| "done".to_owned(), |line| (*line).to_owned()));
+    }
+    let telling =
+        |line: &str| ["panicked at", "ERROR", "error", "artifacts/"].iter().any(|w| line.contains(w));
+    let from = lines.iter().position(|line| telling(line)).unwrap_or(lines.len().saturating_sub(30));
+    let told = lines[from..]
+        .iter()
+        .take(2)
+        .chain(lines[from..].iter().skip(2).filter(|line| telling(line)).take(10));
+    Ok(told.copied().collect::<Vec<_>>().join("\n"))
 }
 
 fn cargo_fuzz(command: &str) -> Command {
