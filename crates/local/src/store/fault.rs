@@ -49,6 +49,12 @@ impl Fault {
         Fault::Store(StoreError::NotFound(what.into()))
     }
 
+    /// Whether another process works on the file.
+    pub(super) fn is_busy(&self) -> bool {
+        matches!(self, Fault::Sqlite(error)
+            if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
+    }
+
     /// `what` was to be done with the file at `path`.
     pub(super) fn into_error(self, what: &str, path: &Path) -> StoreError {
         let file = format!("the state file {}", path.display());

@@ -24,10 +24,12 @@ use fault::Fault;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a write waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a new file's mode is left to another process.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// How a state file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +135,12 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection, Fault> {
     let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
-    schema::prepare(&mut connection, path, mode)?;
-    Ok(connection)
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    // SQLite does not wait by itself while others change a new file to WAL mode at the same time.
+    loop {
+        match schema::prepare(&mut connection, path, mode) {
+            Err(fault) if fault.is_busy() && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            prepared => return prepared.map(|()| connection),
+        }
+    }
 }

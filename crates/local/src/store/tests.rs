@@ -228,12 +228,14 @@ fn a_file_of_a_newer_version_is_left_alone() {
 #[test]
 fn a_state_file_is_made_by_one_of_many() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("below/state.db");
-    std::thread::scope(|scope| {
-        for _ in 0..8 {
-            scope.spawn(|| SqliteStore::open(&path, Mode::ReadWriteCreate).unwrap());
-        }
-    });
+    for n in 0..50 {
+        let path = dir.path().join(format!("{n}/state.db"));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| SqliteStore::open(&path, Mode::ReadWriteCreate).unwrap());
+            }
+        });
+    }
 }
 
 /// Measures; run with `--release -- --ignored --nocapture a_million`.
