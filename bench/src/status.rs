@@ -4,10 +4,6 @@ use crate::Result;
 use crate::measure::{Measured, Stopwatch, median, peak};
 use crate::pipeline::runtime;
 use aws::{DynamoCheckpoints, Sdk, SdkOptions};
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-};
 use backfill::ports::Checkpoints;
 use clap::Args;
 use futures::{StreamExt, TryStreamExt};
@@ -34,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     runtime()?.block_on(async {
         let options = SdkOptions { endpoint: Some(arguments.dynamodb.clone()), ..SdkOptions::default() };
         let client = Sdk::load(&options).await?.dynamodb();
-        create(&client).await?;
+        conformance::create_table(&client, TABLE).await;
         let store = DynamoCheckpoints::new(client, TABLE);
         // A plan has two indices.
         let (run, shards, chunks) = conformance::plan("bench", arguments.shards / 2, 1);
@@ -69,17 +65,4 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
             ..Measured::default()
         })
     })
-}
-
-/// A table as the template makes it.
-async fn create(client: &Client) -> Result<()> {
-    let mut request = client.create_table().table_name(TABLE).billing_mode(BillingMode::PayPerRequest);
-    for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
-        let attribute = AttributeDefinition::builder().attribute_name(name);
-        let attribute = attribute.attribute_type(ScalarAttributeType::S).build()?;
-        let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build()?;
-        request = request.attribute_definitions(attribute).key_schema(key);
-    }
-    request.send().await?;
-    Ok(())
 }

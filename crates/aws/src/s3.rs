@@ -11,7 +11,7 @@ pub(crate) use address::Address;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use backfill::ports::{Blob, BlobError, Blobs};
+use backfill::ports::{Blob, BlobError, Blobs, MAX_WHOLE};
 use body::Fault;
 use errors::explain;
 use std::ops::Range;
@@ -19,9 +19,6 @@ use std::ops::Range;
 pub use address::OpenError;
 pub use client::S3Options;
 pub(crate) use client::http;
-
-/// A blob that is read whole has at most so many bytes: only metadata is.
-const MAX_WHOLE: u64 = 1 << 30;
 
 /// The blobs below a prefix of a bucket.
 #[derive(Debug)]

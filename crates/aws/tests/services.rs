@@ -4,9 +4,6 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use aws::{DynamoCheckpoints, Sdk, SdkOptions, SqsQueue};
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType,
-};
 use backfill::model::{ChunkState, Counters, RunId, RunState};
 use backfill::ports::{Checkpoints, ClaimOutcome, Queue, Sample, StoreError};
 use proptest::prelude::ProptestConfig;
@@ -20,17 +17,7 @@ async fn sdk(variable: &str) -> Sdk {
 async fn store() -> DynamoCheckpoints {
     let client = sdk("BACKFILL_TEST_DYNAMODB").await.dynamodb();
     let table = format!("checkpoints-{}-{}", std::process::id(), fastrand::u32(..));
-    let mut request = client.create_table().table_name(&table).billing_mode(BillingMode::PayPerRequest);
-    for (name, kind) in [("pk", KeyType::Hash), ("sk", KeyType::Range)] {
-        let attribute = AttributeDefinition::builder()
-            .attribute_name(name)
-            .attribute_type(ScalarAttributeType::S)
-            .build()
-            .unwrap();
-        let key = KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap();
-        request = request.attribute_definitions(attribute).key_schema(key);
-    }
-    request.send().await.unwrap();
+    conformance::create_table(&client, &table).await;
     DynamoCheckpoints::new(client, table)
 }
 

@@ -5,6 +5,8 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, clippy::missing_panics_doc)]
 
 mod checkpoints;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
 mod ending;
 mod failed;
 mod model;
@@ -12,6 +14,8 @@ mod planning;
 mod queue;
 
 pub use checkpoints::checkpoints;
+#[cfg(feature = "dynamodb")]
+pub use dynamodb::create_table;
 pub use ending::ending;
 pub use failed::{failed_document, failed_documents, failed_part};
 pub use model::{Action, Step, agrees_with_the_model, steps};

@@ -1,7 +1,7 @@
 //! A snapshot repository in a directory.
 
 use async_trait::async_trait;
-use backfill::ports::{Blob, BlobError, Blobs};
+use backfill::ports::{Blob, BlobError, Blobs, MAX_WHOLE};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -14,9 +14,6 @@ use std::path::{Component, Path, PathBuf};
 pub struct FsBlobs {
     root: PathBuf,
 }
-
-/// A blob that is read whole has at most so many bytes: only metadata is.
-const MAX_WHOLE: u64 = 1 << 30;
 
 impl FsBlobs {
     /// The repository in this directory.

@@ -3,6 +3,7 @@
 use crate::metrics::Tally;
 use async_trait::async_trait;
 use backfill::ports::{Blob, BlobError, Blobs};
+use backfill::source::blob_is_damage;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,10 +61,7 @@ impl KeptBlobs {
     /// Counts a request. Where one finds nothing, or something else than before, what is kept says nothing about now.
     fn answered(&self, answer: Result<Blob, BlobError>) -> Result<Blob, BlobError> {
         self.tally.read(answer.as_ref().map_or(0, |b| b.bytes.len()));
-        if matches!(
-            answer,
-            Err(BlobError::NotFound { .. } | BlobError::Changed { .. } | BlobError::Short { .. })
-        ) {
+        if answer.as_ref().is_err_and(blob_is_damage) {
             self.forget();
         }
         answer

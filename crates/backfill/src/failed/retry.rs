@@ -372,12 +372,11 @@ impl Sender<'_> {
     /// Waits until one more request may be sent; returns whether it should be.
     async fn room(&self, in_flight: &mut InFlight, stop: &CancellationToken, sent: &mut Sent) -> bool {
         loop {
-            let window = self.retry.flow.lock().unwrap_or_else(PoisonError::into_inner).window();
+            let allowed = self.retry.flow.lock().unwrap_or_else(PoisonError::into_inner).deliveries();
             if sent.error.is_some() || stop.is_cancelled() {
                 return false;
             }
-            // One that is refused again and again must not keep all others from being sent in between.
-            if in_flight.tasks.len() < window.max(2).min(self.retry.target.max_in_flight()).max(1) {
+            if in_flight.tasks.len() < allowed.min(self.retry.target.max_in_flight()).max(1) {
                 return true;
             }
             if !in_flight.wait(stop, self.retry.drain, sent).await {

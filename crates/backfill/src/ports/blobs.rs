@@ -4,6 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::ops::Range;
 
+/// Bytes of a blob that is read whole, at most. Only metadata is, and none is as large as that.
+pub const MAX_WHOLE: u64 = 1 << 30;
+
 /// Bytes of a blob and the version of the blob that they came from.
 #[derive(Clone, Debug)]
 pub struct Blob {

@@ -1,7 +1,7 @@
 //! A shard of a snapshot: named Lucene files over blobs.
 
 use super::SourceError;
-use crate::ports::{Blob, BlobError, Blobs};
+use crate::ports::{Blob, BlobError, Blobs, MAX_WHOLE};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use lucene::segment_info::SegmentInfo;
@@ -15,9 +15,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Parts of a split blob that are fetched at once.
 const PARTS_AT_ONCE: usize = 4;
-
-/// Files that are read whole may be this large: metadata of Lucene, whose size grows slowly with the segment's.
-const MAX_WHOLE_FILE: u64 = 1 << 30;
 
 /// A shard whose manifest and commit have been read.
 #[derive(Debug)]
@@ -143,7 +140,7 @@ impl ShardStore {
     /// A whole file; its checksum is compared with its own footer and with the snapshot's list of files.
     pub async fn read(&self, file: &str) -> Result<Bytes, SourceError> {
         let length = self.len(file)?;
-        if length > MAX_WHOLE_FILE {
+        if length > MAX_WHOLE {
             return Err(
                 self.inconsistent(file, &format!("{length} bytes are too many for a file of its kind"))
             );

@@ -73,9 +73,7 @@ struct Faults {
 /// Refusals of one part as a whole, one after the other.
 #[derive(Debug, Default)]
 struct Refusals {
-    /// How many there were.
-    all: u64,
-    /// How many of them came after something else had been taken since the one before.
+    /// How many there were before which something else had been taken since the one before; the first one is among them.
     among_others: u32,
     /// What had become of requests when the first one came, and the last one.
     first: Tally,
@@ -88,16 +86,15 @@ impl Refusals {
     /// One more came; `tally` is what became of requests before it. Whether it is the part that is refused, and not whatever
     /// is sent: something in it that the target has not the memory or the time for.
     fn are_of_the_part(&mut self, tally: Tally, now: Millis) -> bool {
-        if self.all == 0 {
+        let first = self.among_others == 0;
+        if first {
             (self.first, self.since) = (tally, now);
         }
-        if self.all == 0 || tally.taken > self.last.taken {
+        if first || tally.taken > self.last.taken {
             self.among_others += 1;
         }
         let taken = tally.taken - self.first.taken;
-        let own = self.all.min(1);
-        let others_refused = (tally.refused - self.first.refused).saturating_sub(own);
-        self.all += 1;
+        let others_refused = (tally.refused - self.first.refused).saturating_sub(u64::from(!first));
         self.last = tally;
         self.among_others >= MAX_FAULTS && others_refused * FEW <= taken
     }

@@ -52,7 +52,6 @@ pub struct Flow {
     /// No second decrease before requests sent after the first one have come back.
     calm_until: Millis,
     last_success: Millis,
-    any_success: bool,
     tally: Tally,
     /// Requests under way.
     sending: usize,
@@ -73,7 +72,6 @@ impl Flow {
             paused_until: 0,
             calm_until: 0,
             last_success: now,
-            any_success: false,
             tally: Tally::default(),
             sending: 0,
             ended: Arc::default(),
@@ -83,6 +81,12 @@ impl Flow {
     /// Requests that may be in flight.
     pub fn window(&self) -> usize {
         (self.window as usize).clamp(1, self.limits.max_in_flight.max(1))
+    }
+
+    /// Batches that may be under delivery: one that is refused again and again must not keep all others from being sent in
+    /// between.
+    pub fn deliveries(&self) -> usize {
+        self.window().max(2)
     }
 
     /// Bytes that a request should have.
@@ -125,13 +129,12 @@ impl Flow {
 
     /// Whether the target ever took anything.
     pub fn any_success(&self) -> bool {
-        self.any_success
+        self.tally.taken > 0
     }
 
     /// A request was taken whole.
     pub fn succeeded(&mut self, now: Millis, bytes: usize, took: Duration) {
         self.last_success = now;
-        self.any_success = true;
         self.tally.taken += 1;
         // Small requests say little about the speed.
         if bytes >= self.limits.min_batch_bytes {
@@ -157,7 +160,6 @@ impl Flow {
     /// The target took part of a request: it works, but has reached its limit.
     pub fn partly_refused(&mut self, now: Millis, delay: Duration) {
         self.last_success = now;
-        self.any_success = true;
         self.tally.taken += 1;
         self.overloaded(now, delay, true);
     }

@@ -3,7 +3,6 @@
 use super::acks::{AckTracker, Delivered};
 use super::deliver::Delivery;
 use super::feed::AbortOnDrop;
-use super::flow::Flow;
 use super::reader::{ChunkReader, ReadError, Work};
 use super::{Worker, WorkerError};
 use crate::model::chunk::WriteRefused;
@@ -192,15 +191,14 @@ impl<'a> ChunkTask<'a> {
     /// Whether one more batch may be under way.
     fn has_room(&self) -> bool {
         let (bytes, batches) = MAX_WAITING;
-        self.deliveries.len() < self.window()
+        self.deliveries.len() < self.allowed_deliveries()
             && self.tracker.waiting_bytes() < bytes
             && self.tracker.len() < batches
     }
 
-    fn window(&self) -> usize {
+    fn allowed_deliveries(&self) -> usize {
         let flow = self.worker.flow.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is refused again and again must not keep all others from being sent in between.
-        Flow::window(&flow).max(2).min(self.worker.target.max_in_flight())
+        flow.deliveries().min(self.worker.target.max_in_flight())
     }
 
     fn deliver(&mut self, work: Work) {
