@@ -17,7 +17,9 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Shards planned at once.
-const CONCURRENCY: usize = 16;
+const CONCURRENCY: usize = 32;
+/// Segments of a shard planned at once.
+const SEGMENTS_AT_ONCE: usize = 4;
 
 /// What a run would do.
 #[derive(Clone, Debug)]
@@ -175,8 +177,12 @@ async fn plan_shard(
     };
     shard.manifest_etag = source.manifest_etag.clone();
     let mut ranges = Vec::new();
-    for commit in &source.commit.segments {
-        match plan_segment(&source, commit, chunk_bytes).await {
+    let segments = futures::stream::iter(&source.commit.segments)
+        .map(async |commit| (commit, plan_segment(&source, commit, chunk_bytes).await))
+        .buffered(SEGMENTS_AT_ONCE);
+    let mut segments = std::pin::pin!(segments);
+    while let Some((commit, planned)) = segments.next().await {
+        match planned {
             Ok((live, cut)) => {
                 shard.live_docs += u64::from(live);
                 ranges.extend(cut);
@@ -208,15 +214,17 @@ async fn plan_segment(
     if live == 0 {
         return Ok((0, Vec::new()));
     }
-    // An unknown format is told now, not by a worker in the middle of the run.
-    segment.data_header().await?;
+    let (header, crc, index) =
+        futures::join!(segment.data_header(), segment.data_crc(), segment.block_index());
+    // An unknown format is told now, not by a worker in the middle of the run, and before what follows from it.
+    header?;
     let extent = SegmentExtent {
         name: commit.name.clone(),
         max_doc: segment.info.doc_count,
         file_len: segment.data_len()?,
-        file_crc: segment.data_crc().await?,
+        file_crc: crc?,
     };
-    let index = segment.block_index().await?;
+    let index = index?;
     let ranges = cut_segment(&extent, &Blocks { index: &index, segment: &segment }, chunk_bytes)?;
     Ok((live, ranges))
 }

@@ -31,6 +31,10 @@ const QUEUEING: f64 = 2.0;
 /// Latency beyond this many times the best one means that fewer requests would serve as well.
 const CROWDED: f64 = 4.0;
 
+/// Batches that may be under delivery whatever happens: one that is refused again and again must not keep all others from
+/// being sent in between.
+pub const MIN_DELIVERIES: usize = 2;
+
 /// What became of requests: those of which only a part was refused count twice, those that are repeated not again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -83,10 +87,9 @@ impl Flow {
         (self.window as usize).clamp(1, self.limits.max_in_flight.max(1))
     }
 
-    /// Batches that may be under delivery: one that is refused again and again must not keep all others from being sent in
-    /// between.
+    /// Batches that may be under delivery.
     pub fn deliveries(&self) -> usize {
-        self.window().max(2)
+        self.window().max(MIN_DELIVERIES)
     }
 
     /// Bytes that a request should have.

@@ -3,6 +3,7 @@
 use super::acks::{AckTracker, Delivered};
 use super::deliver::Delivery;
 use super::feed::AbortOnDrop;
+use super::flow::MIN_DELIVERIES;
 use super::reader::{ChunkReader, ReadError, Work};
 use super::{Worker, WorkerError};
 use crate::model::chunk::WriteRefused;
@@ -42,7 +43,8 @@ enum Left {
     Failed(WorkerError),
 }
 
-type DeliveryResult = (u64, Result<Delivered, TargetError>);
+/// Number of a batch, its bytes, and what became of it.
+type DeliveryResult = (u64, usize, Result<Delivered, TargetError>);
 
 /// The state of the work on one chunk.
 pub(super) struct ChunkTask<'a> {
@@ -52,6 +54,8 @@ pub(super) struct ChunkTask<'a> {
     tracker: AckTracker,
     delivery: Delivery,
     deliveries: JoinSet<DeliveryResult>,
+    /// Bytes of the batches under delivery.
+    in_flight: usize,
     begun: Instant,
     /// Until where failed documents are recorded.
     recorded: crate::model::Position,
@@ -103,6 +107,7 @@ impl<'a> ChunkTask<'a> {
             chunk,
             delivery,
             deliveries: JoinSet::new(),
+            in_flight: 0,
             begun: Instant::now(),
             acknowledge,
             index: Arc::new(index.clone()),
@@ -192,8 +197,15 @@ impl<'a> ChunkTask<'a> {
     fn has_room(&self) -> bool {
         let (bytes, batches) = MAX_WAITING;
         self.deliveries.len() < self.allowed_deliveries()
+            && (self.deliveries.len() < MIN_DELIVERIES || self.in_flight < self.allowed_bytes())
             && self.tracker.waiting_bytes() < bytes
             && self.tracker.len() < batches
+    }
+
+    /// As many as full batches have: documents that are larger than a batch must not take more memory than those.
+    fn allowed_bytes(&self) -> usize {
+        let limits = self.worker.options.flow;
+        limits.max_batch_bytes.saturating_mul(limits.max_in_flight)
     }
 
     fn allowed_deliveries(&self) -> usize {
@@ -208,15 +220,18 @@ impl<'a> ChunkTask<'a> {
             return;
         }
         let delivery = self.delivery.clone();
-        self.deliveries.spawn(async move { (number, delivery.deliver(work.batch).await) });
+        let bytes = work.batch.body.len();
+        self.in_flight += bytes;
+        self.deliveries.spawn(async move { (number, bytes, delivery.deliver(work.batch).await) });
     }
 
     fn delivered(
         &mut self,
         ended: Result<DeliveryResult, tokio::task::JoinError>,
     ) -> Result<(), WorkerError> {
-        let (number, result) =
+        let (number, bytes, result) =
             ended.map_err(|e| WorkerError::Reader(format!("a delivery broke off: {e}")))?;
+        self.in_flight -= bytes;
         self.tracker.end(number, result?);
         Ok(())
     }
