@@ -49,6 +49,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
 
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        eprintln!("== valgrind is missing, so no instructions are counted; install valgrind to do it");
+    } else if arguments.tests.is_empty() {
+        let status = step(&["test", "--profile", "counted", "-p", "lucene", "--test", "instructions"])?;
+        if !status.success() {
+            return Ok(code(status));
+        }
+    }
+
     let functions = build_functions()?;
 
     let mut targets = Vec::new();
