@@ -61,6 +61,8 @@ proptest! {
                 prop_assert_eq!(fields, expected);
             }
             prop_assert!(documents.get(docs.len()).is_err());
+            let numbers: Vec<_> = documents.iter().map(|document| document.doc).collect();
+            prop_assert_eq!(numbers, (9..9 + docs.len() as u32).collect::<Vec<_>>());
         }
     }
 
@@ -141,6 +143,11 @@ fn stated_lengths_are_not_believed() {
     let too_many = [9, 0x84, 0x20, 0, 0, 0, 0]; // 1025 empty documents
     let error = decoder(Codec::Lz4).decode(&place(1025, &too_many), &too_many).unwrap_err();
     assert!(error.message.contains("1 to 1024 documents"), "{error}");
+    // The last number there is, and one more.
+    let beyond = [0xff, 0xff, 0xff, 0xff, 0x0f, 8, 0, 0, 0, 0];
+    let last = Block { first_doc: u32::MAX, ..place(2, &beyond) };
+    let error = decoder(Codec::Lz4).decode(&last, &beyond).unwrap_err();
+    assert!(error.message.contains("numbers of 32 bits, found 2 from 4294967295 on"), "{error}");
     let bytes = [9, 4, 0, 0, 0, 0];
     let empty =
         decoder(Codec::Lz4).decode(&place(1, &bytes), &bytes).unwrap().get(0).unwrap().fields().count();

@@ -125,6 +125,10 @@ impl BlockDecoder {
             let expected = format_args!("a block of 1 to {} documents", self.format.max_docs);
             return Err(Error::corrupt(input.file(), start, expected, doc_count));
         }
+        if first_doc.checked_add(doc_count).is_none() {
+            let found = format_args!("{doc_count} from {first_doc} on");
+            return Err(Error::corrupt(input.file(), start, "documents with numbers of 32 bits", found));
+        }
         let count = doc_count as usize;
         self.field_counts.clear();
         self.ints.read(input, count, &mut self.field_counts)?;
@@ -193,21 +197,24 @@ impl<'a> Documents<'a> {
     /// # Errors
     /// When the block has fewer.
     pub fn get(&self, i: usize) -> Result<StoredDocument<'a>> {
-        let start = i.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied());
-        let found = (|| {
-            let bytes = self.bytes.get(start? as usize..*self.ends.get(i)? as usize)?;
-            let doc = self.first_doc.checked_add(u32::try_from(i).ok()?)?;
-            Some(StoredDocument::new(self.file, doc, *self.field_counts.get(i)?, self.numbers, bytes))
-        })();
-        found.ok_or_else(|| {
-            let expected = format_args!("a document below {} of a block", self.len());
-            Error::corrupt(self.file, None, expected, i)
-        })
+        if i < self.len() {
+            return Ok(self.at(i));
+        }
+        let expected = format_args!("a document below {} of a block", self.len());
+        Err(Error::corrupt(self.file, None, expected, i))
     }
 
-    /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = StoredDocument<'a>> + use<'a> {
+    /// All of them, in order: always as many as [`Self::len`] says, which is as many as the index says.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = StoredDocument<'a>> + use<'a> {
         let this = *self;
-        (0..this.len()).map_while(move |i| this.get(i).ok())
+        (0..this.len()).map(move |i| this.at(i))
+    }
+
+    /// Document `i`, which the block has. [`BlockDecoder::decode`] has seen to it that nothing here can fail: there is a
+    /// number of fields and an end for each, ends ascend to that of the bytes, and numbers do not overflow.
+    fn at(&self, i: usize) -> StoredDocument<'a> {
+        let start = i.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let bytes = &self.bytes[start as usize..self.ends[i] as usize];
+        StoredDocument::new(self.file, self.first_doc + i as u32, self.field_counts[i], self.numbers, bytes)
     }
 }
