@@ -47,7 +47,7 @@ pub struct WorkerOptions {
     pub flow: FlowLimits,
     /// Size of a fetched range, at most.
     pub fetch_bytes: u64,
-    /// Ranges fetched ahead.
+    /// Ranges fetched ahead, while one is being decoded.
     pub fetch_ahead: usize,
 }
 

@@ -208,7 +208,7 @@ impl ChunkReader {
         };
         let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
         let mut offset = range.start + at.crc.len;
-        let mut feed = Feed::new(segment.clone(), offset..range.end, self.fetch_bytes, self.fetch_ahead);
+        let mut feed = self.feed(&segment, offset..range.end);
         let mut number = 0;
         if offset > 0 {
             // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
@@ -274,6 +274,15 @@ impl ChunkReader {
             tokio::task::yield_now().await;
         }
         self.read_tail(&mut feed, offset, at, &file).await
+    }
+
+    /// Begins to fetch a range of a segment's stored-fields data file.
+    fn feed(&self, segment: &Arc<Segment>, range: std::ops::Range<u64>) -> Feed {
+        let segment = segment.clone();
+        Feed::new(range, self.fetch_bytes, self.fetch_ahead, move |piece| {
+            let segment = segment.clone();
+            Box::pin(async move { segment.read_data(piece).await })
+        })
     }
 
     /// What lies behind the last block of a file: counts and the footer, under the same checksum.
