@@ -158,33 +158,25 @@ impl Segment {
     /// The index of the stored fields: where each block begins.
     pub async fn block_index(&self) -> Result<BlockIndex, SourceError> {
         let (meta_file, index_file) = (self.files.commit.file(".fdm"), self.files.commit.file(".fdx"));
-        let index = self.files.read(&index_file).await?;
+        // Lucene 8.4 and before had everything in one file.
+        let has_meta = self.files.locate(&meta_file).is_ok();
+        let meta = async { if has_meta { self.files.read(&meta_file).await.map(Some) } else { Ok(None) } };
+        let (index, meta) = futures::join!(self.files.read(&index_file), meta);
+        // In a fixed order: the same damage is the same error each time.
+        let index = index?;
         let (max_doc, data_len) = (self.info.doc_count, self.data_len()?);
-        let parsed = if self.files.locate(&meta_file).is_ok() {
-            let meta = self.files.read(&meta_file).await?;
-            BlockIndex::parse(&meta_file, &meta, &index_file, &index, max_doc, data_len)
-        } else {
-            // Lucene 8.4 and before had everything in one file.
-            BlockIndex::parse_without_meta(&index_file, &index, max_doc, data_len)
+        let parsed = match meta? {
+            Some(meta) => BlockIndex::parse(&meta_file, &meta, &index_file, &index, max_doc, data_len),
+            None => BlockIndex::parse_without_meta(&index_file, &index, max_doc, data_len),
         };
         parsed.map_err(|e| self.damage(e))
     }
 
     /// Which documents are alive: not deleted, not soft-deleted. Nested children count.
     pub async fn live_docs(&self) -> Result<Bits, SourceError> {
-        let max_doc = self.info.doc_count;
-        let mut live = match (self.files.commit.live_docs_file(), self.files.commit.del_gen) {
-            (Some(file), Some(generation)) => {
-                let bytes = self.files.read(&file).await?;
-                let id = self.files.commit.id.as_ref();
-                live_docs::parse(&file, &bytes, id, max_doc, self.files.commit.del_count, generation)
-                    .map_err(|e| self.damage(e))?
-            }
-            _ => Bits::all(max_doc),
-        };
-        if let Some(field) = self.fields.soft_deletes()
-            && let Some(deleted) = self.docs_with_field(field).await?
-        {
+        let (live, soft_deleted) = futures::join!(self.not_deleted(), self.soft_deleted());
+        let mut live = live?;
+        if let Some(deleted) = soft_deleted? {
             live.and_not(&deleted);
         }
         if live.count() != self.live_count() {
@@ -196,6 +188,24 @@ impl Segment {
             return Err(self.files.shard.store.inconsistent(&self.files.commit.name, &what));
         }
         Ok(live)
+    }
+
+    /// Which documents are not deleted, soft-deleted ones included.
+    async fn not_deleted(&self) -> Result<Bits, SourceError> {
+        let (commit, max_doc) = (&self.files.commit, self.info.doc_count);
+        let (Some(file), Some(generation)) = (commit.live_docs_file(), commit.del_gen) else {
+            return Ok(Bits::all(max_doc));
+        };
+        let bytes = self.files.read(&file).await?;
+        live_docs::parse(&file, &bytes, commit.id.as_ref(), max_doc, commit.del_count, generation)
+            .map_err(|e| self.damage(e))
+    }
+
+    async fn soft_deleted(&self) -> Result<Option<Bits>, SourceError> {
+        match self.fields.soft_deletes() {
+            Some(field) => self.docs_with_field(field).await,
+            None => Ok(None),
+        }
     }
 
     /// Which documents are root documents, by the field that only they have; `None` where the segment has no such field.

@@ -132,7 +132,14 @@ impl ShardStore {
         let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(&part.blob).cloned();
         let blob = self.blobs.get_range(&part.blob, part.range.clone(), pinned.as_deref()).await?;
         if pinned.is_none() {
-            self.pinned.lock().unwrap_or_else(PoisonError::into_inner).insert(part.blob.clone(), blob.etag);
+            let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
+            let first = pinned.entry(part.blob.clone()).or_insert_with(|| blob.etag.clone());
+            // Of several that were under way at once, another may have come first, with another version.
+            if *first != blob.etag {
+                return Err(
+                    BlobError::Changed { path: format!("{}/{}", self.blobs.location(), part.blob) }.into()
+                );
+            }
         }
         Ok(blob.bytes)
     }
@@ -185,5 +192,58 @@ impl ShardStore {
             Some(beside) => format!("{beside}, beside {}", self.blobs.location()),
             None => format!("{}/{}", self.blobs.location(), self.path),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use async_trait::async_trait;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A store whose one blob is written again with each reading.
+    #[derive(Debug, Default)]
+    struct Restless(AtomicUsize);
+
+    #[async_trait]
+    impl Blobs for Restless {
+        fn location(&self) -> String {
+            "store".to_owned()
+        }
+
+        async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
+            Ok(Vec::new())
+        }
+
+        async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+            self.get_range(path, 0..0, None).await
+        }
+
+        async fn get_range(&self, _: &str, _: Range<u64>, _: Option<&str>) -> Result<Blob, BlobError> {
+            let etag = self.0.fetch_add(1, Ordering::Relaxed).to_string();
+            tokio::task::yield_now().await;
+            Ok(Blob { bytes: Bytes::new(), etag })
+        }
+    }
+
+    #[tokio::test]
+    async fn versions_of_a_blob_are_not_mixed_by_reading_it_twice_at_once() {
+        let manifest = ShardManifest {
+            file: "snap-u.dat".to_owned(),
+            name: "s".to_owned(),
+            index_version: 1,
+            files: Vec::new(),
+        };
+        let store = ShardStore {
+            blobs: Arc::new(Restless::default()),
+            path: "indices/i/0".to_owned(),
+            files: ShardFiles::new("indices/i/0", manifest),
+            pinned: Mutex::default(),
+        };
+        let part = BlobRange { blob: "indices/i/0/__a".to_owned(), range: 0..1 };
+        let (first, second) = futures::join!(store.read_blob(&part), store.read_blob(&part));
+        assert!(first.is_ok());
+        let error = second.unwrap_err().to_string();
+        assert!(error.starts_with("store/indices/i/0/__a: changed"), "{error}");
     }
 }

@@ -197,9 +197,13 @@ impl ChunkReader {
             ))))
         })?;
         let segment = Arc::new(Segment::open(shard.clone(), commit).await?);
-        let live = segment.live_docs().await?;
-        let index = segment.block_index().await?;
-        let header = segment.data_header().await?;
+        let mut offset = range.start + at.crc.len;
+        // Begins now: what the data is needs not be known to fetch it. Its errors show when it is taken.
+        let mut feed = self.feed(&segment, offset..range.end);
+        let (live, index, header) =
+            futures::join!(segment.live_docs(), segment.block_index(), segment.data_header());
+        // In a fixed order: the same damage is the same error each time.
+        let (live, index, header) = (live?, index?, header?);
         let file = format!("{}/{}", segment.location(), segment.data_file());
         let live = at.live.insert(live).clone();
         let documents = Sources {
@@ -207,8 +211,6 @@ impl ChunkReader {
             masked: MaskedVectors::of(&segment.info.attributes),
         };
         let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
-        let mut offset = range.start + at.crc.len;
-        let mut feed = self.feed(&segment, offset..range.end);
         let mut number = 0;
         if offset > 0 {
             // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
