@@ -6,6 +6,10 @@
 //!
 //! Lucene 4 has plain headers only, and footers from 4.8 on.
 
+mod part;
+
+pub use part::CheckedPart;
+
 use crate::input::{Endian, Input};
 use crate::{Error, ErrorKind, Result, SegmentId};
 
@@ -175,20 +179,28 @@ pub(crate) fn body<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
 /// [`verify_checksum`], returning the bytes before the footer too.
 fn verified<'a>(file: &str, bytes: &'a [u8]) -> Result<(&'a [u8], u32)> {
     let Some((body, footer)) = bytes.split_last_chunk::<FOOTER_LEN>() else {
-        let message = format!("expected a footer of {FOOTER_LEN} bytes, found {} bytes in all", bytes.len());
-        return Err(Error::new(ErrorKind::Truncated, file, 0, message));
+        return Err(too_short(file, bytes.len() as u64));
     };
     let stated = parse_footer(file, footer)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(body);
     crc.update(&footer[..8]);
-    let actual = crc.finalize();
-    if actual != stated {
-        let message =
-            format!("expected the checksum {stated:08x} that the footer states, found {actual:08x}");
-        return Err(Error::new(ErrorKind::ChecksumMismatch, file, None, message));
-    }
+    verify(file, stated, crc.finalize())?;
     Ok((body, stated))
+}
+
+fn too_short(file: &str, len: u64) -> Error {
+    let message = format!("expected a footer of {FOOTER_LEN} bytes, found {len} bytes in all");
+    Error::new(ErrorKind::Truncated, file, 0, message)
+}
+
+/// Compares the checksum that a footer states with that of the bytes.
+fn verify(file: &str, stated: u32, actual: u32) -> Result<()> {
+    if actual == stated {
+        return Ok(());
+    }
+    let message = format!("expected the checksum {stated:08x} that the footer states, found {actual:08x}");
+    Err(Error::new(ErrorKind::ChecksumMismatch, file, None, message))
 }
 
 /// Opens a whole file of a segment: checks its checksum and header, and returns header, body and which of `known` it is.

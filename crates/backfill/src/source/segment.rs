@@ -5,7 +5,7 @@ use crate::model::RangeCrc;
 use crate::model::crc::CHECKSUM_FIELD;
 use bytes::Bytes;
 use lucene::bits::Bits;
-use lucene::codec::{FOOTER_LEN, is_without_footer, parse_footer};
+use lucene::codec::{CheckedPart, FOOTER_LEN, is_without_footer, parse_footer};
 use lucene::compound::CompoundEntries;
 use lucene::doc_values::{DocsWithField, docs_with_field};
 use lucene::field_infos::{FieldInfo, FieldInfos};
@@ -23,7 +23,8 @@ const HEADER_PROBE: u64 = 128;
 const COMPOUND_HEAD: u64 = 64 << 10;
 /// Bytes read at once of a file that has to be read whole.
 const PIECE: u64 = 8 << 20;
-/// A doc-values file up to this size is checked against its checksum before a set of documents in it is trusted.
+/// A doc-values file up to this size is checked against its checksum before a set of documents in it is trusted. Each worker
+/// of the segment has to read all of it for that.
 const MAX_CHECKED_DOC_VALUES: u64 = 256 << 20;
 
 /// A segment whose metadata has been read.
@@ -246,7 +247,7 @@ impl Segment {
                     return Err(self.files.shard.store.inconsistent(&data_file, &what));
                 };
                 if length <= MAX_CHECKED_DOC_VALUES {
-                    self.files.read(&data_file).await?.slice(sparse.offset as usize..end as usize)
+                    self.files.read_part(&data_file, sparse.offset..end).await?
                 } else {
                     let slice = self.files.locate(&data_file)?;
                     self.files.read_slice(&slice, sparse.offset..end).await?
@@ -315,6 +316,22 @@ impl SegmentFiles {
         let bytes = self.read_slice(&slice, 0..slice.len()).await?;
         lucene::codec::verify_checksum_if_any(file, &bytes).map_err(|e| self.shard.store.lucene(e))?;
         Ok(bytes)
+    }
+
+    /// A part of a file that has a footer, the checksum of the whole verified. Of the rest, a piece at a time is in memory.
+    async fn read_part(&self, file: &str, part: Range<u64>) -> Result<Bytes, SourceError> {
+        let slice = self.locate(file)?;
+        let store = &self.shard.store;
+        let mut checked = CheckedPart::new(file, slice.len(), part, PIECE);
+        while let Some(next) = checked.next() {
+            let piece = self.read_slice(&slice, next).await?;
+            checked.take(&piece).map_err(|e| store.lucene(e))?;
+        }
+        let (bytes, crc) = checked.finish().map_err(|e| store.lucene(e))?;
+        if slice.physical == slice.name {
+            store.compare_checksum(file, crc)?;
+        }
+        Ok(bytes.into())
     }
 
     async fn read_slice(&self, slice: &FileSlice, range: Range<u64>) -> Result<Bytes, SourceError> {
