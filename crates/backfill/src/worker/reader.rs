@@ -83,6 +83,7 @@ pub(super) struct ChunkReader {
     fetch_bytes: u64,
     fetch_ahead: usize,
     chunk: Arc<Chunk>,
+    index: Arc<IndexPlan>,
     out: Output,
 }
 
@@ -107,12 +108,13 @@ impl ChunkReader {
                 emitted_bytes: stored_bytes,
                 consumed: stored_bytes,
                 chunk: chunk.clone(),
-                index,
+                batch_bytes: 0,
                 flow,
                 failed_bytes: 0,
                 scratch: Scratch::default(),
             },
             chunk,
+            index,
         }
     }
 
@@ -209,6 +211,7 @@ impl ChunkReader {
         let documents = Sources {
             reader: DocumentReader::new(&segment.fields),
             masked: MaskedVectors::of(&segment.info.attributes),
+            plan: self.index.clone(),
         };
         let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
         let mut number = 0;
@@ -244,6 +247,7 @@ impl ChunkReader {
             self.out.consume(&head, at);
             let bytes = feed.take(block.length).await?;
             offset = block.offset + block.length;
+            self.out.ask_flow();
             // The cursor may come to lie within this block: then it is read again, so its bytes do not count yet.
             let before = (at.number, at.crc);
             match decoder.decode(&block, &bytes) {
@@ -359,22 +363,24 @@ fn damage_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
     move |error| RangeStop::Damage(format!("{}: {error}", segment.location()))
 }
 
-/// What is to be known of a segment to read its documents.
+/// What is to be known of a segment and its index to read its documents.
 struct Sources {
     reader: DocumentReader,
     masked: MaskedVectors,
+    plan: Arc<IndexPlan>,
 }
 
 /// Gathers documents into batches.
 struct Output {
     chunk: Arc<Chunk>,
-    index: Arc<IndexPlan>,
     encoder: Encoder,
     stretch: Stretch,
     /// Bytes of the chunk consumed in all, and when the last piece was sent.
     consumed: u64,
     emitted_bytes: u64,
     flow: Arc<Mutex<Flow>>,
+    /// Bytes that a batch should have, as of the beginning of the block or batch.
+    batch_bytes: usize,
     /// Bytes of the failed documents of the stretch.
     failed_bytes: usize,
     scratch: Scratch,
@@ -389,19 +395,21 @@ impl Output {
     fn push(&mut self, position: Position, document: &StoredDocument<'_>, sources: &Sources) {
         let mut scratch = std::mem::take(&mut self.scratch);
         match sources.reader.read(document, &mut scratch) {
-            Ok(Interpreted::Root(root)) => self.push_root(position, &root, &sources.masked),
+            Ok(Interpreted::Root(root)) => self.push_root(position, &root, sources),
             Ok(Interpreted::NestedChild) => self.stretch.counters.nested += 1,
             // Tombstones are soft-deleted, so one that is alive is a document of which nothing else is left.
             Ok(Interpreted::Tombstone) => {
-                self.fail(position, "missing_id", "it has no _id: it is a tombstone");
+                self.fail(position, &sources.plan, "missing_id", "it has no _id: it is a tombstone");
             }
-            Err(error) => self.fail(position, "unreadable_document", &error.to_string()),
+            Err(error) => {
+                self.fail(position, &sources.plan, "unreadable_document", &error.to_string());
+            }
         }
         self.scratch = scratch;
     }
 
-    fn push_root(&mut self, position: Position, root: &Root<'_>, masked: &MaskedVectors) {
-        let plan = self.index.clone();
+    fn push_root(&mut self, position: Position, root: &Root<'_>, sources: &Sources) {
+        let Sources { masked, plan, .. } = sources;
         let index = plan.destination_of(root.doc_type);
         let (error_type, reason, source) = match &root.source {
             Source::Json(source) if !root.recovered && plan.documents.withholds(root.doc_type) => (
@@ -415,7 +423,7 @@ impl Output {
                     let why = format!("the index stores _source without the vector of {field}");
                     ("masked_source", why, Some(*source))
                 }
-                (None, Some(index)) => return self.push_source(position, root, source, index, &plan),
+                (None, Some(index)) => return self.push_source(position, root, source, index, plan),
                 (None, None) => {
                     let doc_type = root.doc_type.unwrap_or_default();
                     let why = format!("the mappings of the index have no type {doc_type:?}");
@@ -460,9 +468,8 @@ impl Output {
     }
 
     /// Records a document of which no more is known than where it is.
-    fn fail(&mut self, position: Position, error_type: &str, reason: &str) {
-        let destination = self.index.destination.clone();
-        self.fail_at(&destination, position, None, None, None, error_type, reason);
+    fn fail(&mut self, position: Position, plan: &IndexPlan, error_type: &str, reason: &str) {
+        self.fail_at(&plan.destination, position, None, None, None, error_type, reason);
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a field of the record")]
@@ -506,9 +513,13 @@ impl Output {
         }
     }
 
+    /// Asks how large batches should be now; not for each document, since that takes a lock.
+    fn ask_flow(&mut self) {
+        self.batch_bytes = self.flow.lock().unwrap_or_else(PoisonError::into_inner).batch_bytes();
+    }
+
     fn is_full(&self) -> bool {
-        let limit = self.flow.lock().unwrap_or_else(PoisonError::into_inner).batch_bytes();
-        self.encoder.len() >= limit
+        self.encoder.len() >= self.batch_bytes
             || self.stretch.failed.len() >= MAX_FAILED.0
             || self.failed_bytes >= MAX_FAILED.1
             || self.consumed - self.emitted_bytes >= QUIET_BYTES
@@ -528,6 +539,9 @@ impl Output {
         self.emitted_bytes = self.consumed;
         self.failed_bytes = 0;
         let batch = self.encoder.take();
-        sender.send(Ok(Work { stretch, batch })).await.map_err(|_| Unwanted)
+        sender.send(Ok(Work { stretch, batch })).await.map_err(|_| Unwanted)?;
+        // That may have taken long.
+        self.ask_flow();
+        Ok(())
     }
 }
