@@ -24,6 +24,9 @@ use tokio::sync::mpsc::Sender;
 
 /// Bytes read without a document to send after which the cursor is moved all the same.
 const QUIET_BYTES: u64 = 64 << 20;
+/// Bytes gone through after which the deliveries get their turn: often enough for them, and seldom enough that asking the system
+/// what has arrived meanwhile costs little.
+const TURN_BYTES: usize = 128 << 10;
 /// Documents failed while reading after which a batch is closed, so that their records stay few in memory, and their bytes.
 const MAX_FAILED: (usize, usize) = (500, 8 << 20);
 
@@ -214,7 +217,7 @@ impl ChunkReader {
             plan: self.index.clone(),
         };
         let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
-        let mut number = 0;
+        let (mut number, mut since_turn) = (0, 0);
         if offset > 0 {
             // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
             number = index
@@ -252,6 +255,7 @@ impl ChunkReader {
             let before = (at.number, at.crc);
             match decoder.decode(&block, &bytes) {
                 Ok(stored) => {
+                    since_turn += stored.size();
                     for document in stored.iter() {
                         if document.doc < at.next_doc || document.doc >= range.end_doc {
                             continue;
@@ -276,8 +280,12 @@ impl ChunkReader {
             // Where there is no footer, blocks reach to where the checksum would be, which covers all before.
             let covered = range.file_len.saturating_sub(CHECKSUM_FIELD).saturating_sub(block.offset);
             self.out.consume(bytes.get(..covered as usize).unwrap_or(&bytes), at);
-            // Let the deliveries proceed: they may share this thread.
-            tokio::task::yield_now().await;
+            since_turn += bytes.len();
+            if since_turn >= TURN_BYTES {
+                // Let the deliveries proceed: they may share this thread.
+                tokio::task::yield_now().await;
+                since_turn = 0;
+            }
         }
         self.read_tail(&mut feed, offset, at, &file).await
     }
