@@ -1,5 +1,7 @@
 //! Sets of documents of a segment.
 
+use std::ops::Range;
+
 /// A set of the numbers below its length, one bit each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bits {
@@ -51,6 +53,25 @@ impl Bits {
         self.words.get((i / 64) as usize).is_some_and(|word| word >> (i % 64) & 1 == 1)
     }
 
+    /// Whether any number of `range` is in the set.
+    pub fn any(&self, range: Range<u32>) -> bool {
+        let (start, end) = (range.start, range.end.min(self.len));
+        if start >= end {
+            return false;
+        }
+        let (first, last) = ((start / 64) as usize, ((end - 1) / 64) as usize);
+        // Of the first word the bits from the start on, of the last those before the end; both may be the same word.
+        let from_start = u64::MAX << (start % 64);
+        let before_end = u64::MAX >> (63 - (end - 1) % 64);
+        match self.words.get(first..=last).unwrap_or_default() {
+            [] => false,
+            [only] => only & from_start & before_end != 0,
+            [first, between @ .., last] => {
+                first & from_start != 0 || last & before_end != 0 || between.iter().any(|word| *word != 0)
+            }
+        }
+    }
+
     /// Puts `i` into the set; false when it lies beyond the length.
     pub fn insert(&mut self, i: u32) -> bool {
         match self.words.get_mut((i / 64) as usize) {
@@ -92,5 +113,28 @@ impl Bits {
                 .take_while(|w| *w != 0)
                 .map(move |w| i * 64 + w.trailing_zeros())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_of_a_range_is_as_one_by_one(
+            len in 0..400u32,
+            numbers in prop::collection::vec(0..400u32, 0..6),
+            range in (0..450u32, 0..450u32),
+        ) {
+            let mut bits = Bits::none(len);
+            numbers.iter().for_each(|n| {
+                bits.insert(*n);
+            });
+            let range = range.0..range.1;
+            prop_assert_eq!(bits.any(range.clone()), range.clone().any(|i| bits.get(i)));
+            prop_assert_eq!(Bits::all(len).any(range.clone()), range.clone().any(|i| i < len));
+        }
     }
 }

@@ -253,26 +253,30 @@ impl ChunkReader {
             self.out.ask_flow();
             // The cursor may come to lie within this block: then it is read again, so its bytes do not count yet.
             let before = (at.number, at.crc);
-            match decoder.decode(&block, &bytes) {
-                Ok(stored) => {
+            let docs = at.next_doc.max(block.first_doc)..end_of(&block).min(range.end_doc);
+            // Where nothing is alive, nothing needs to be decoded; damage there shows by the checksum all the same.
+            let decoded = live.any(docs.clone()).then(|| decoder.decode(&block, &bytes));
+            match decoded {
+                None => {
+                    at.next_doc = at.next_doc.max(docs.end);
+                    if self.out.is_full() {
+                        self.out.emit(at.position(), Some(before), sender).await?;
+                    }
+                }
+                Some(Ok(stored)) => {
                     since_turn += stored.size();
-                    for document in stored.iter() {
-                        if document.doc < at.next_doc || document.doc >= range.end_doc {
-                            continue;
-                        }
+                    for document in stored.iter().filter(|document| docs.contains(&document.doc)) {
                         let position = Position { range: at.number, doc: document.doc };
                         if live.get(document.doc) {
                             self.out.push(position, &document, &documents);
                         }
                         at.next_doc = document.doc + 1;
                         if self.out.is_full() {
-                            let next = Position { doc: document.doc + 1, ..position };
-                            self.out.emit(next, Some(before), sender).await?;
+                            self.out.emit(at.position(), Some(before), sender).await?;
                         }
                     }
                 }
-                Err(error) => {
-                    let docs = at.next_doc.max(block.first_doc)..end_of(&block).min(range.end_doc);
+                Some(Err(error)) => {
                     self.out.skip_damaged(at, docs, format!("{}: {error}", segment.location()));
                 }
             }
@@ -337,6 +341,12 @@ struct RangeReader<'a> {
     /// CRC of the bytes consumed.
     crc: RangeCrc,
     live: Option<Bits>,
+}
+
+impl RangeReader<'_> {
+    fn position(&self) -> Position {
+        Position { range: self.number, doc: self.next_doc }
+    }
 }
 
 /// Why the reading of a range ended early.
