@@ -84,6 +84,7 @@ impl<'a> Input<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Truncated`] when fewer are left.
+    #[inline]
     pub fn bytes(&mut self, n: usize) -> Result<&'a [u8]> {
         match self.bytes.get(self.pos..).and_then(|rest| rest.get(..n)) {
             Some(taken) => {
@@ -193,7 +194,11 @@ impl<'a> Input<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Truncated`] at the end, [`ErrorKind::Corrupt`] when it has more than 32 bits.
+    #[inline]
     pub fn vint(&mut self) -> Result<u32> {
+        if let Some(n) = self.short() {
+            return Ok(n);
+        }
         let at = self.offset();
         let n = self.variable(5)?;
         u32::try_from(n).map_err(|_| Error::corrupt(self.file, at, "a vInt of 32 bits", n))
@@ -203,7 +208,11 @@ impl<'a> Input<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::Truncated`] at the end, [`ErrorKind::Corrupt`] when a tenth byte would follow.
+    #[inline]
     pub fn vlong(&mut self) -> Result<u64> {
+        if let Some(n) = self.short() {
+            return Ok(n.into());
+        }
         self.variable(9)
     }
 
@@ -213,6 +222,18 @@ impl<'a> Input<'a> {
     /// [`ErrorKind::Truncated`] at the end, [`ErrorKind::Corrupt`] when it has more than 64 bits.
     pub fn zlong(&mut self) -> Result<i64> {
         self.variable(10).map(zigzag64)
+    }
+
+    /// A variable-length integer if it has one or two bytes, as most have.
+    #[inline]
+    fn short(&mut self) -> Option<u32> {
+        let (n, length) = match self.bytes.get(self.pos..)? {
+            [a @ ..0x80, ..] => (u32::from(*a), 1),
+            [a, b @ ..0x80, ..] => (u32::from(a & 0x7f) | u32::from(*b) << 7, 2),
+            _ => return None,
+        };
+        self.pos += length;
+        Some(n)
     }
 
     fn variable(&mut self, max_bytes: u32) -> Result<u64> {

@@ -16,6 +16,15 @@ pub(crate) fn get(packed: &[u8], endian: Endian, bits: u32, index: u64) -> Optio
     }
     let first_bit = index.checked_mul(bits.into())?;
     let shift = u32::try_from(first_bit % 8).ok()?;
+    // Most numbers are small and lie far from the end.
+    if bits <= u64::BITS - 8
+        && let Some(word) = packed.get(usize::try_from(first_bit / 8).ok()?..)?.first_chunk()
+    {
+        return Some(match endian {
+            Endian::Little => u64::from_le_bytes(*word) >> shift & u64::MAX >> (u64::BITS - bits),
+            Endian::Big => u64::from_be_bytes(*word) << shift >> (u64::BITS - bits),
+        });
+    }
     let width = usize::try_from((shift + bits).div_ceil(8)).ok()?;
     let bytes = packed.get(usize::try_from(first_bit / 8).ok()?..)?.get(..width)?;
     let mut number = 0u128;

@@ -153,6 +153,7 @@ impl DocumentReader {
     }
 
     /// Says what `doc` is; what it holds borrows from its block or from `scratch`.
+    #[inline]
     pub fn read<'a>(
         &self,
         doc: &StoredDocument<'a>,
@@ -161,6 +162,7 @@ impl DocumentReader {
         self.interpret(doc.doc, doc.fields(), scratch)
     }
 
+    #[inline]
     fn interpret<'a>(
         &self,
         doc: u32,
@@ -204,6 +206,7 @@ impl DocumentReader {
         }))
     }
 
+    #[inline]
     fn collect<'a>(
         &self,
         doc: u32,
@@ -236,6 +239,7 @@ fn split_uid<'a>(doc: u32, field: &'static str, uid: &'a str) -> Result<(&'a str
     uid.split_once('#').ok_or(DocumentError::Field { doc, field, detail: "has no type before its id" })
 }
 
+#[inline]
 fn put<T>(
     doc: u32,
     field: &'static str,

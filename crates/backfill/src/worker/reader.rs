@@ -257,12 +257,7 @@ impl ChunkReader {
             // Where nothing is alive, nothing needs to be decoded; damage there shows by the checksum all the same.
             let decoded = live.any(docs.clone()).then(|| decoder.decode(&block, &bytes));
             match decoded {
-                None => {
-                    at.next_doc = at.next_doc.max(docs.end);
-                    if self.out.is_full() {
-                        self.out.emit(at.position(), Some(before), sender).await?;
-                    }
-                }
+                None => self.out.pass_over(at, docs, before, sender).await?,
                 Some(Ok(stored)) => {
                     since_turn += stored.size();
                     for document in stored.iter().filter(|document| docs.contains(&document.doc)) {
@@ -515,6 +510,21 @@ impl Output {
         self.stretch.failed.push(failed);
     }
 
+    /// Passes over documents of which none is alive. The bytes of their blocks may be many: the cursor is moved all the same.
+    async fn pass_over(
+        &mut self,
+        at: &mut RangeReader<'_>,
+        docs: std::ops::Range<u32>,
+        crc: (u32, RangeCrc),
+        sender: &Sender<Result<Work, ReadError>>,
+    ) -> Result<(), Unwanted> {
+        at.next_doc = at.next_doc.max(docs.end);
+        if self.is_full() {
+            self.emit(at.position(), Some(crc), sender).await?;
+        }
+        Ok(())
+    }
+
     fn skip_damaged(&mut self, at: &RangeReader<'_>, docs: std::ops::Range<u32>, what: String) {
         let damaged = match &at.live {
             Some(live) => docs.clone().filter(|doc| live.get(*doc)).count() as u64,
@@ -563,3 +573,6 @@ impl Output {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

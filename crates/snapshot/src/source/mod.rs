@@ -83,7 +83,19 @@ fn trimmed(bytes: &[u8]) -> &[u8] {
 ///
 /// JSON is not checked, and neither are its numbers, escapes, or order touched. A byte order mark is left out. Where
 /// line breaks have to go, so does all white space between values, and comments, which servers accept.
+#[inline]
 pub fn to_json<'a>(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], SourceError> {
+    if bytes.first() == Some(&b'{') && !has_line_break(bytes) {
+        return Ok(bytes);
+    }
+    convert(bytes, scratch)
+}
+
+fn has_line_break(bytes: &[u8]) -> bool {
+    memchr::memchr2(b'\n', b'\r', bytes).is_some()
+}
+
+fn convert<'a>(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8], SourceError> {
     let format = match bytes.first() {
         Some(b'{') => Format::Json,
         _ => detect(bytes).ok_or(SourceError {
@@ -97,7 +109,7 @@ pub fn to_json<'a>(bytes: &'a [u8], scratch: &'a mut Vec<u8>) -> Result<&'a [u8]
     match format {
         Format::Json => {
             let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-            if memchr::memchr2(b'\n', b'\r', bytes).is_none() {
+            if !has_line_break(bytes) {
                 return Ok(bytes);
             }
             compact::compact(bytes, scratch)?;
