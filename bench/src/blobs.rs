@@ -1,19 +1,42 @@
-//! A repository whose reads are counted.
+//! A repository whose reads are counted, and slowed down if that is wanted.
 
 use crate::Result;
 use async_trait::async_trait;
 use aws::{S3Blobs, S3Options};
 use backfill::ports::{Blob, BlobError, Blobs};
+use clap::Args;
 use local::FsBlobs;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 /// Reads blobs, and counts how often and how much.
 #[derive(Debug)]
 pub(crate) struct Counting {
     inner: Arc<dyn Blobs>,
     counts: Arc<Counts>,
+}
+
+/// How slow reads are made: a server on loopback answers sooner and faster than a store that is far away.
+#[derive(Args, Clone, Copy, Debug, Default)]
+pub(crate) struct Pace {
+    /// Milliseconds that each request takes longer
+    #[arg(long, default_value_t = 0)]
+    delay_ms: u64,
+    /// MB a second that one request brings at most
+    #[arg(long)]
+    request_rate: Option<f64>,
+}
+
+impl Pace {
+    async fn wait(&self, bytes: usize) {
+        let transfer = self.request_rate.map_or(0.0, |rate| bytes as f64 / 1e6 / rate);
+        let wait = Duration::from_millis(self.delay_ms) + Duration::from_secs_f64(transfer);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
 }
 
 /// A range that was read: of which blob, and which.
@@ -25,12 +48,18 @@ pub(crate) struct Counts {
     requests: AtomicU64,
     bytes: AtomicU64,
     ranges: Option<Mutex<Vec<Noted>>>,
+    pace: Pace,
 }
 
 impl Counts {
     /// Counts that also note every range.
     pub(crate) fn noting() -> Counts {
         Counts { ranges: Some(Mutex::default()), ..Counts::default() }
+    }
+
+    /// Counts of reads that are made slow.
+    pub(crate) fn slowed(pace: Pace) -> Counts {
+        Counts { pace, ..Counts::default() }
     }
 
     /// The ranges that were noted.
@@ -56,11 +85,14 @@ pub(crate) async fn open(location: &str, counts: Arc<Counts>) -> Result<Arc<dyn 
 }
 
 impl Counting {
-    fn count(&self, result: std::result::Result<Blob, BlobError>) -> std::result::Result<Blob, BlobError> {
+    async fn count(
+        &self,
+        result: std::result::Result<Blob, BlobError>,
+    ) -> std::result::Result<Blob, BlobError> {
         self.counts.requests.fetch_add(1, Relaxed);
-        if let Ok(blob) = &result {
-            self.counts.bytes.fetch_add(blob.bytes.len() as u64, Relaxed);
-        }
+        let bytes = result.as_ref().map_or(0, |blob| blob.bytes.len());
+        self.counts.bytes.fetch_add(bytes as u64, Relaxed);
+        self.counts.pace.wait(bytes).await;
         result
     }
 }
@@ -73,11 +105,12 @@ impl Blobs for Counting {
 
     async fn list(&self, dir: &str) -> std::result::Result<Vec<String>, BlobError> {
         self.counts.requests.fetch_add(1, Relaxed);
+        self.counts.pace.wait(0).await;
         self.inner.list(dir).await
     }
 
     async fn get(&self, path: &str) -> std::result::Result<Blob, BlobError> {
-        self.count(self.inner.get(path).await)
+        self.count(self.inner.get(path).await).await
     }
 
     async fn get_range(
@@ -89,6 +122,6 @@ impl Blobs for Counting {
         if let Some(ranges) = &self.counts.ranges {
             ranges.lock().unwrap_or_else(PoisonError::into_inner).push((path.to_owned(), range.clone()));
         }
-        self.count(self.inner.get_range(path, range, etag).await)
+        self.count(self.inner.get_range(path, range, etag).await).await
     }
 }

@@ -1,4 +1,4 @@
-//! Bulk bodies that were built beforehand: the very ones that the pipeline sends.
+//! Bulk bodies that were built beforehand, as the pipeline builds them for a target that is fast.
 
 use crate::Result;
 use crate::pipeline::Job;
@@ -20,7 +20,7 @@ impl Source {
     /// All bodies for the index.
     pub(crate) fn bodies(&self) -> Result<Vec<Body>> {
         let dir = tempfile::tempdir()?;
-        let job = Job::prepare(&self.repo, &self.index, 256 << 20, dir.path())?;
+        let job = Job::prepare(&self.repo, &self.index, 256 << 20, dir.path(), Arc::default())?;
         let memory = Memory::keeping();
         job.work(1, Arc::default(), || Ok(Arc::new(memory.clone()) as Arc<dyn Target>))?;
         Ok(memory.take())

@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// How often is looked whether it asks.
 const LOOK: Duration = Duration::from_micros(200);
 
+/// Starts of each.
+pub(crate) const STARTS: usize = 15;
+
 /// A function's program, measured.
 pub(crate) struct Cold {
     /// Bytes of the program.
@@ -24,13 +27,13 @@ pub(crate) struct Cold {
 }
 
 /// Measures one; its runtime API is this process.
-pub(crate) fn measure(program: &Path, runs: usize) -> Result<Cold> {
+pub(crate) fn measure(program: &Path) -> Result<Cold> {
     let bytes = std::fs::read(program)?;
     let mut zip = DeflateEncoder::new(Vec::new(), flate2::Compression::default());
     zip.write_all(&bytes)?;
     let zipped = zip.finish()?.len();
-    let (mut starts, mut peak) = (Vec::with_capacity(runs), 0);
-    for _ in 0..runs {
+    let (mut starts, mut peak) = (Vec::with_capacity(STARTS), 0);
+    for _ in 0..STARTS {
         let (millis, resident) = start(program)?;
         starts.push(millis);
         peak = resident.max(peak);

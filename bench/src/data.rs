@@ -11,6 +11,10 @@ use std::path::{Path, PathBuf};
 const BULK: usize = 4 << 20;
 /// Documents of each shard of the set of many shards.
 const FEW: u64 = 20;
+/// Beside a repository that is complete; names what it was made of.
+pub(crate) const COMPLETE: &str = "complete";
+/// Raised when other documents are made, so that sets of earlier ones are made again.
+const VERSION: u32 = 2;
 
 /// An index of a set.
 pub(crate) struct Index {
@@ -26,7 +30,6 @@ pub(crate) struct Index {
 pub(crate) struct Set {
     pub(crate) name: &'static str,
     pub(crate) server: &'static str,
-    /// How its stored fields are compressed, for people.
     pub(crate) indices: &'static [Index],
     /// Instead of the indices: so many shards of a few documents.
     shards: u64,
@@ -54,6 +57,13 @@ pub(crate) const MAIN: &Set = &Set {
 };
 /// The set that planning is measured with.
 pub(crate) const MANY: &Set = &Set { name: "many", server: "opensearch:2.19.5", indices: &[], shards: 1000 };
+/// The set that memory is measured with: a few documents, each larger than a whole request should be.
+pub(crate) const HUGE: &Set = &Set {
+    name: "huge",
+    server: "opensearch:2.19.5",
+    indices: &[Index { name: "huge-lz4", documents: 50, size: 20_000_000, codec: "default" }],
+    shards: 0,
+};
 /// Other forms of stored fields.
 pub(crate) const OTHERS: [&Set; 2] = [
     &Set {
@@ -72,7 +82,7 @@ pub(crate) const OTHERS: [&Set; 2] = [
 
 /// Makes all sets that are missing.
 pub(crate) fn make_all(common: &Common) -> Result<()> {
-    for set in [MAIN, MANY].iter().chain(&OTHERS) {
+    for set in [MAIN, MANY, HUGE].iter().chain(&OTHERS) {
         ensure(common, set)?;
     }
     Ok(())
@@ -85,18 +95,20 @@ pub(crate) fn dir(common: &Common) -> Result<PathBuf> {
     Ok(dir.canonicalize()?)
 }
 
-/// The repository of a set; made if it is missing.
+/// The repository of a set; made if it is missing, or was made of other documents.
 pub(crate) fn ensure(common: &Common, set: &Set) -> Result<PathBuf> {
     let dir = dir(common)?.join(set.name);
-    let (repo, done) = (dir.join("repo"), dir.join("complete"));
-    if !done.exists() {
-        // What an interrupted attempt left.
+    let (repo, done) = (dir.join("repo"), dir.join(COMPLETE));
+    let form = format!("{VERSION} {} ", set.server);
+    if !std::fs::read_to_string(&done).is_ok_and(|found| found.starts_with(&form)) {
+        // What is old, or an interrupted attempt left.
         if dir.exists() {
             std::fs::remove_dir_all(&dir)?;
         }
         std::fs::create_dir_all(&repo)?;
         make(set, common.scale, &repo)?;
-        std::fs::write(done, set.server)?;
+        // Each time something else, so that copies of a set that is gone are told from it.
+        std::fs::write(done, format!("{form}{:016x}", fastrand::u64(..)))?;
     }
     Ok(repo)
 }

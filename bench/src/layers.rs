@@ -4,19 +4,20 @@ mod reading;
 mod writing;
 
 use crate::data::{self, MAIN};
-use crate::measure::{Measured, part};
-use crate::report::publish;
-use crate::{Common, Result, cost, s3};
+use crate::measure::{Measured, of, part};
+use crate::report::{Table, publish};
+use crate::{Common, Result, s3};
 use clap::{Args, ValueEnum};
 use servers::S3Server;
 use std::cell::RefCell;
+use std::process::Command;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,
     /// Runs of each; the median counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: usize,
     /// These layers only
     #[arg(long, value_enum, value_delimiter = ',')]
@@ -39,32 +40,55 @@ enum Layer {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let bench = Bench { arguments, s3: RefCell::default(), per_cpu: RefCell::default() };
-    for layer in Layer::value_variants() {
-        if !arguments.only.is_empty() && !arguments.only.contains(layer) {
-            continue;
-        }
+    let wanted = |layer| arguments.only.is_empty() || arguments.only.contains(&layer);
+    check_tools(wanted)?;
+    let bench = Bench { arguments, s3: RefCell::default() };
+    if [Layer::Fetch, Layer::Sink, Layer::Plan].into_iter().any(wanted) {
+        bench.start_s3()?;
+    }
+    for layer in Layer::value_variants().iter().copied().filter(|layer| wanted(*layer)) {
         eprintln!("== {layer:?}");
-        let mut tables = vec![match layer {
-            Layer::Decode => bench.decode()?,
-            Layer::Fetch => bench.fetch()?,
+        let load = load();
+        let tables = match layer {
+            Layer::Decode => vec![bench.decode()?],
+            Layer::Fetch => vec![bench.fetch()?],
             Layer::Sink => bench.sink()?,
-            Layer::Cluster => bench.cluster()?,
-            Layer::Workers => bench.workers()?,
-            Layer::Plan => bench.plan()?,
-            Layer::Status => bench.status()?,
-            Layer::Cold => bench.cold()?,
-        }];
-        if *layer == Layer::Sink {
-            tables.push(cost::table(*bench.per_cpu.borrow()));
+            Layer::Cluster => vec![bench.cluster()?],
+            Layer::Workers => vec![bench.workers()?],
+            Layer::Plan => vec![bench.plan()?],
+            Layer::Status => vec![bench.status()?],
+            Layer::Cold => vec![bench.cold()?],
+        };
+        let (scale, runs) = (arguments.common.scale, arguments.runs);
+        let note = |table: &Table| {
+            let runs = table.runs.unwrap_or(runs);
+            format!("{}; scale {scale}, {runs} runs; load before them {load}.", machine())
+        };
+        publish(&tables, note, arguments.write)?;
+    }
+    Ok(())
+}
+
+/// The processors of this machine.
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model =
+        info.lines().find(|line| line.starts_with("model name")).and_then(|line| line.split(": ").nth(1));
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    format!("{processors} processors of {}", model.unwrap_or("an unknown kind"))
+}
+
+/// What has to be on the machine beside the compiler, checked before hours are spent: servers are fetched with Maven.
+fn check_tools(wanted: impl Fn(Layer) -> bool) -> Result<()> {
+    let tools = [
+        (wanted(Layer::Cold), "cargo-lambda", "pip install cargo-lambda"),
+        (true, "java", "apt-get install openjdk-17-jre-headless"),
+        (true, "mvn", "apt-get install maven"),
+    ];
+    for (needed, tool, how) in tools {
+        if needed && Command::new(tool).arg("--version").output().is_err() {
+            return Err(format!("{tool} is missing ({how}); --only names layers that can do without").into());
         }
-        let note = format!(
-            "Scale {}, {} runs; load of the machine {}.",
-            arguments.common.scale,
-            arguments.runs,
-            load()
-        );
-        publish(&tables, &note, arguments.write)?;
     }
     Ok(())
 }
@@ -78,8 +102,6 @@ fn load() -> String {
 struct Bench<'a> {
     arguments: &'a Arguments,
     s3: RefCell<Option<S3Server>>,
-    /// MB a second of CPU from S3 into a sink, compressed.
-    per_cpu: RefCell<f64>,
 }
 
 type Environment = Vec<(&'static str, String)>;
@@ -88,20 +110,33 @@ fn strings(arguments: &[&str]) -> Vec<String> {
     arguments.iter().map(|a| (*a).to_owned()).collect()
 }
 
+/// The largest resident set of a run in MiB.
+fn mib(run: &Measured) -> f64 {
+    run.peak as f64 / f64::from(1 << 20)
+}
+
+/// What was fetched of what is needed.
+fn fetched(runs: &[Measured]) -> String {
+    format!("{:.2} %", 100.0 * of(runs, |run| run.fetched as f64 / run.needed as f64))
+}
+
 impl Bench<'_> {
     fn main(&self) -> Result<String> {
         Ok(data::ensure(&self.arguments.common, MAIN)?.display().to_string())
     }
 
+    fn start_s3(&self) -> Result<()> {
+        let server = s3::start(&data::dir(&self.arguments.common)?)?;
+        let server = server.ok_or("go is missing, which builds the S3 server: https://go.dev/dl")?;
+        self.s3.replace(Some(server));
+        Ok(())
+    }
+
     /// A set behind a real S3 server: its address, and what processes must know.
     fn on_s3(&self, set: &data::Set) -> Result<(String, Environment)> {
         let repo = data::ensure(&self.arguments.common, set)?;
-        let mut server = self.s3.borrow_mut();
-        if server.is_none() {
-            *server = s3::start(&data::dir(&self.arguments.common)?)?;
-        }
-        let server =
-            server.as_ref().ok_or("go is missing, which builds the S3 server: apt-get install golang")?;
+        let server = self.s3.borrow();
+        let server = server.as_ref().ok_or("the S3 server was not started")?;
         s3::put(server, set.name, &repo)?;
         Ok((s3::address(set.name), s3::environment(server)))
     }

@@ -1,6 +1,7 @@
 //! What is measured, and how.
 
 use crate::Result;
+use crate::report::number;
 use cpu_time::ProcessTime;
 use serde::{Deserialize, Serialize};
 use std::process::{Command, Stdio};
@@ -30,6 +31,12 @@ pub(crate) struct Measured {
     pub(crate) needed: u64,
     /// Shards.
     pub(crate) shards: u64,
+    /// Segments of them.
+    #[serde(default)]
+    pub(crate) segments: u64,
+    /// Processors of the machine that were busy while the process ran, with whatever: known to who started it only.
+    #[serde(default)]
+    pub(crate) busy: f64,
 }
 
 impl Measured {
@@ -76,6 +83,7 @@ pub(crate) fn peak_of(process: &str) -> u64 {
 
 /// Runs one measured process with these arguments and environment.
 pub(crate) fn part(arguments: &[String], environment: &[(&str, String)]) -> Result<Measured> {
+    let (begun, before) = (Instant::now(), busy_seconds());
     let output = Command::new(std::env::current_exe()?)
         .arg("part")
         .args(arguments)
@@ -85,7 +93,8 @@ pub(crate) fn part(arguments: &[String], environment: &[(&str, String)]) -> Resu
     if !output.status.success() {
         return Err(format!("bench part {} ended with {}", arguments.join(" "), output.status).into());
     }
-    let measured: Measured = serde_json::from_slice(&output.stdout)?;
+    let mut measured: Measured = serde_json::from_slice(&output.stdout)?;
+    measured.busy = (busy_seconds() - before) / begun.elapsed().as_secs_f64();
     eprintln!(
         "   {:<60} {:>7.1} MB/s {:>7.1} MB/CPU-s {:>6} MiB",
         arguments.join(" ").chars().take(60).collect::<String>(),
@@ -105,6 +114,38 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
         n if n % 2 == 1 => values[n / 2],
         n => f64::midpoint(values[n / 2 - 1], values[n / 2]),
     }
+}
+
+/// Seconds that the processors of this machine have worked so far, all together.
+fn busy_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Vec<f64> = stat
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|n| n.parse().ok())
+        .collect();
+    // The fourth and the fifth are those of doing nothing and of waiting for disks; a hundred are a second.
+    ticks.iter().take(8).sum::<f64>() / 100.0 - ticks.iter().skip(3).take(2).sum::<f64>() / 100.0
+}
+
+/// The largest one of a measure of several runs.
+pub(crate) fn most(runs: &[Measured], measure: impl Fn(&Measured) -> f64) -> f64 {
+    runs.iter().map(measure).fold(f64::NAN, f64::max)
+}
+
+/// The median of these values, and the least and the largest one.
+pub(crate) fn spread(values: &[f64]) -> String {
+    let least = values.iter().copied().fold(f64::NAN, f64::min);
+    let largest = values.iter().copied().fold(f64::NAN, f64::max);
+    format!("{} ({}–{})", number(median(values.iter().copied())), number(least), number(largest))
+}
+
+/// The same of one measure of several runs.
+pub(crate) fn spread_of(runs: &[Measured], measure: impl Fn(&Measured) -> f64) -> String {
+    spread(&runs.iter().map(measure).collect::<Vec<_>>())
 }
 
 /// The median of one measure of several runs.

@@ -1,7 +1,7 @@
 //! The pipeline as a worker runs it: from a repository into a target, with checkpoints in SQLite.
 
 use crate::Result;
-use crate::blobs::{self, Counts};
+use crate::blobs::{self, Counts, Pace};
 use crate::measure::{Measured, Stopwatch, peak};
 use crate::target::Memory;
 use ::target::{Compression, OpenSearchTarget, TargetConfig};
@@ -15,6 +15,7 @@ use backfill::worker::flow::Flow;
 use backfill::worker::{Step, Worker, WorkerOptions};
 use clap::Args;
 use local::{FsFailedDocuments, Mode, SqliteStore};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio::runtime::{Builder, Runtime};
@@ -38,22 +39,29 @@ pub(crate) struct Arguments {
     /// As the command's own default
     #[arg(long, default_value_t = 256 << 20)]
     chunk_size: u64,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
-    let job = Job::prepare(&arguments.repo, &arguments.index, arguments.chunk_size, dir.path())?;
+    let (repo, index) = (&arguments.repo, &arguments.index);
+    let job = Job::prepare(repo, index, arguments.chunk_size, dir.path(), Arc::default())?;
     let target: Option<TargetConfig> = arguments.target.as_ref().map(|url| {
         let mut config = TargetConfig::new(url);
         config.compression = if arguments.gzip { Compression::On } else { Compression::Off };
         config
     });
-    job.work(arguments.workers, Arc::default(), move || -> Result<Arc<dyn Target>> {
-        Ok(match &target {
-            Some(config) => Arc::new(OpenSearchTarget::new(config.clone())?),
-            None => Arc::new(Memory::default()),
-        })
-    })
+    job.work(
+        arguments.workers,
+        Arc::new(Counts::slowed(arguments.pace)),
+        move || -> Result<Arc<dyn Target>> {
+            Ok(match &target {
+                Some(config) => Arc::new(OpenSearchTarget::new(config.clone())?),
+                None => Arc::new(Memory::default()),
+            })
+        },
+    )
 }
 
 /// A planned run.
@@ -66,14 +74,20 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// Plans the run of this index of the only snapshot.
-    pub(crate) fn prepare(repo: &str, index: &str, chunk_bytes: u64, dir: &Path) -> Result<Job> {
+    /// Plans the run of these indices of the only snapshot; `counts` are those of planning alone.
+    pub(crate) fn prepare(
+        repo: &str,
+        index: &str,
+        chunk_bytes: u64,
+        dir: &Path,
+        counts: Arc<Counts>,
+    ) -> Result<Job> {
         let state = dir.join("state.sqlite");
         let store = SqliteStore::open(&state, Mode::ReadWriteCreate)?;
         let failed = FsFailedDocuments::beside(&state);
         let selection = Selection { patterns: index.to_owned(), include_hidden: false };
         let (run, needed) = runtime()?.block_on(async {
-            let repository = Repository::open(blobs::open(repo, Arc::default()).await?).await?;
+            let repository = Repository::open(blobs::open(repo, counts).await?).await?;
             let opened = repository.snapshot("latest", false).await?;
             let outline = outline(&repository, &opened, &selection, &Handling::default()).await?;
             let spec = RunSpec {
@@ -136,7 +150,24 @@ impl Job {
             requests,
             fetched,
             needed: self.needed,
-            shards: 0,
+            ..Measured::default()
+        })
+    }
+
+    /// What is planned: shards, and segments that have something in them.
+    pub(crate) fn planned(&self) -> Result<(u64, u64)> {
+        runtime()?.block_on(async {
+            let (mut shards, mut segments) = (0, 0);
+            for shard in self.store.shards(&self.run.id).await? {
+                if let Some(damage) = shard.damage {
+                    return Err(format!("a shard cannot be planned: {damage}").into());
+                }
+                let chunks = self.store.chunks(&self.run.id, &shard.id).await?;
+                let ranges = chunks.iter().flat_map(|chunk| &chunk.ranges);
+                segments += ranges.map(|range| &range.segment).collect::<HashSet<_>>().len() as u64;
+                shards += 1;
+            }
+            Ok((shards, segments))
         })
     }
 

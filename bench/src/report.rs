@@ -12,11 +12,13 @@ pub(crate) struct Table {
     pub(crate) name: &'static str,
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
+    /// How often each of its figures was measured, unless as often as was asked for.
+    pub(crate) runs: Option<usize>,
 }
 
 impl Table {
     pub(crate) fn new(name: &'static str, columns: &[&'static str]) -> Table {
-        Table { name, columns: columns.to_vec(), rows: Vec::new() }
+        Table { name, columns: columns.to_vec(), rows: Vec::new(), runs: None }
     }
 
     pub(crate) fn row(&mut self, cells: Vec<String>) {
@@ -35,16 +37,16 @@ impl Table {
     }
 }
 
-/// Prints tables, and puts them into the page if `write`.
-pub(crate) fn publish(tables: &[Table], note: &str, write: bool) -> Result<()> {
+/// Prints tables with a note below each, and puts them into the page if `write`.
+pub(crate) fn publish(tables: &[Table], note: impl Fn(&Table) -> String, write: bool) -> Result<()> {
     for table in tables {
-        println!("\n{}: {note}\n\n{}", table.name, table.markdown());
+        println!("\n{}\n\n{}\n{}", table.name, table.markdown(), note(table));
     }
     if write {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(PAGE);
         let mut page = std::fs::read_to_string(&path)?;
         for table in tables {
-            page = replace(&page, table.name, &format!("{}\n{note}\n", table.markdown()))
+            page = replace(&page, table.name, &format!("{}\n{}\n", table.markdown(), note(table)))
                 .ok_or_else(|| format!("{PAGE} has no place for the table {}", table.name))?;
         }
         std::fs::write(&path, page)?;

@@ -1,6 +1,7 @@
 //! A real S3 server on loopback, and repositories in it.
 
 use crate::Result;
+use crate::data::COMPLETE;
 use crate::pipeline::runtime;
 use aws_credential_types::Credentials;
 use aws_sdk_s3::Client;
@@ -49,14 +50,16 @@ fn client(endpoint: &str) -> Client {
     Client::from_conf(config.build())
 }
 
-/// Copies a repository into the bucket, unless it is there.
+/// Copies a repository into the bucket, unless this very one is there.
 pub(crate) fn put(server: &S3Server, name: &str, repo: &Path) -> Result<()> {
     let client = client(&server.url());
     runtime()?.block_on(async {
         // An error here is one of the next requests', too.
         let _ = client.create_bucket().bucket(BUCKET).send().await;
-        let done = format!("{name}.complete");
-        if client.head_object().bucket(BUCKET).key(&done).send().await.is_ok() {
+        let (done, mark) = (format!("{name}.complete"), std::fs::read(repo.with_file_name(COMPLETE))?);
+        if let Ok(found) = client.get_object().bucket(BUCKET).key(&done).send().await
+            && found.body.collect().await?.into_bytes() == mark
+        {
             return Ok(());
         }
         eprintln!("== copying {} to {}", repo.display(), address(name));
@@ -65,7 +68,7 @@ pub(crate) fn put(server: &S3Server, name: &str, repo: &Path) -> Result<()> {
             let bytes = std::fs::read(&file)?;
             client.put_object().bucket(BUCKET).key(key).body(bytes.into()).send().await?;
         }
-        client.put_object().bucket(BUCKET).key(done).body(Vec::new().into()).send().await?;
+        client.put_object().bucket(BUCKET).key(done).body(mark.into()).send().await?;
         Ok(())
     })
 }

@@ -15,7 +15,7 @@ const AT_ONCE: usize = 16;
 /// Chunks in the hands of workers.
 const HELD: usize = 1000;
 /// Statuses that are asked for; the median time counts.
-const ASKED: usize = 9;
+pub(crate) const ASKED: usize = 9;
 
 #[derive(Args, Clone)]
 pub(crate) struct Arguments {

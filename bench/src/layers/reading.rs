@@ -1,12 +1,16 @@
 //! What comes before the target: planning, fetching, decoding.
 
-use super::{Bench, Environment, strings};
+use super::{Bench, Environment, fetched, mib, strings};
 use crate::data::{self, MAIN, MANY, OTHERS};
-use crate::measure::{Measured, median, of, part};
+use crate::measure::{Measured, median, most, of, part, spread, spread_of};
 use crate::report::{Table, number, percent};
-use crate::{Result, cold, decode};
+use crate::{Result, cold, decode, status};
 use servers::DynamoDb;
 use std::path::Path;
+use std::process::Command;
+
+/// As a store is that is not on this machine: milliseconds until it answers, and what one request brings in a second.
+const FAR_AWAY: [&str; 4] = ["--delay-ms", "30", "--request-rate", "85"];
 
 impl Bench<'_> {
     pub(super) fn decode(&self) -> Result<Table> {
@@ -19,6 +23,7 @@ impl Bench<'_> {
                 "bare decompressor, MB/s",
                 "ratio",
                 "memory copy, MB/s",
+                "ratio",
                 "stored",
             ],
         );
@@ -26,13 +31,16 @@ impl Bench<'_> {
             let repo = data::ensure(&self.arguments.common, set)?;
             for index in set.indices {
                 let rates = decode::measure(&repo, index.name, self.arguments.runs)?;
+                let [ours, bare, copy] =
+                    [&rates.decode, &rates.bare, &rates.copy].map(|r| median(r.iter().copied()));
                 table.row(vec![
                     set.server.to_owned(),
                     index.name.to_owned(),
-                    number(rates.decode),
-                    number(rates.bare),
-                    percent(rates.decode, rates.bare),
-                    number(rates.copy),
+                    spread(&rates.decode),
+                    spread(&rates.bare),
+                    percent(ours, bare),
+                    number(copy),
+                    percent(ours, copy),
                     percent(rates.stored as f64, rates.plain as f64),
                 ]);
             }
@@ -46,30 +54,36 @@ impl Bench<'_> {
             "fetch",
             &[
                 "index",
-                "fetch and decode, stored MB/s",
+                "fetch and decode, MB/s",
                 "plain download, MB/s",
                 "ratio",
-                "source MB/CPU-s",
-                "download MB/CPU-s",
+                "fetch and decode, MB/CPU-s",
+                "plain download, MB/CPU-s",
                 "fetched/needed",
                 "requests",
+                "far away, MB/s",
+                "ratio",
             ],
         );
         for index in MAIN.indices {
-            let parts =
-                ["pipeline", "download"].map(|p| strings(&[p, "--repo", &repo, "--index", index.name]));
+            let source = ["--repo", &repo, "--index", index.name];
+            let part = |name, rest: &[&str]| strings(&[&[name], &source[..], rest].concat());
+            let parts = [part("pipeline", &[]), part("download", &[]), part("pipeline", &FAR_AWAY)];
             let runs = self.compare(&parts, &environment)?;
-            let stored = |m: &Measured| m.fetched as f64 / 1e6 / m.wall;
-            let (ours, plain) = (of(&runs[0], stored), of(&runs[1], stored));
+            let rate = |m: &Measured| m.fetched as f64 / 1e6 / m.wall;
+            let per_cpu = |m: &Measured| m.fetched as f64 / 1e6 / m.cpu;
+            let [ours, plain, far] = [0, 1, 2].map(|n| of(&runs[n], rate));
             table.row(vec![
                 index.name.to_owned(),
-                number(ours),
+                spread_of(&runs[0], rate),
                 number(plain),
                 percent(ours, plain),
-                number(of(&runs[0], Measured::per_cpu)),
-                number(of(&runs[1], Measured::per_cpu)),
-                format!("{:.2} %", 100.0 * of(&runs[0], |m| m.fetched as f64 / m.needed as f64)),
+                number(of(&runs[0], per_cpu)),
+                number(of(&runs[1], per_cpu)),
+                fetched(&runs[0]),
                 number(of(&runs[0], |m| m.requests as f64)),
+                number(far),
+                percent(far, ours),
             ]);
         }
         Ok(table)
@@ -87,6 +101,7 @@ impl Bench<'_> {
                 "1 worker, MB/CPU-s",
                 "2 workers, MB/CPU-s",
                 "ratio",
+                "2 workers, peak MiB",
             ],
         );
         let one_after_the_other = MAIN.indices.iter().map(|index| (index.name, index.name));
@@ -100,38 +115,56 @@ impl Bench<'_> {
             let runs = self.compare(&parts, &Vec::new())?;
             let rate = |n: usize, measure: fn(&Measured) -> f64| of(&runs[n], measure);
             let [one, two] = [0, 1].map(|n| rate(n, Measured::per_second));
+            let both = [0, 1].map(|n| spread_of(&runs[n], Measured::per_second));
             let [one_cpu, two_cpu] = [0, 1].map(|n| rate(n, Measured::per_cpu));
             table.row(vec![
                 name.to_owned(),
-                number(one),
-                number(two),
+                both[0].clone(),
+                both[1].clone(),
                 format!("{:.2}", two / one),
                 number(one_cpu),
                 number(two_cpu),
                 format!("{:.2}", two_cpu / one_cpu),
+                number(most(&runs[1], mib)),
             ]);
         }
         Ok(table)
     }
 
     pub(super) fn plan(&self) -> Result<Table> {
-        let (repo, environment) = self.on_s3(MANY)?;
-        let runs = self.compare(&[strings(&["plan", "--repo", &repo, "--index", "*"])], &environment)?;
         let mut table = Table::new(
             "plan",
-            &["shards", "seconds", "CPU seconds", "requests", "requests a shard", "KiB a shard", "peak MiB"],
+            &[
+                "snapshot",
+                "shards",
+                "segments",
+                "seconds",
+                "CPU seconds",
+                "requests",
+                "a shard",
+                "KiB a shard",
+                "peak MiB",
+            ],
         );
-        let runs = &runs[0];
-        let shards = of(runs, |m| m.shards as f64);
-        table.row(vec![
-            number(shards),
-            number(of(runs, |m| m.wall)),
-            number(of(runs, |m| m.cpu)),
-            number(of(runs, |m| m.requests as f64)),
-            number(of(runs, |m| m.requests as f64) / shards),
-            number(of(runs, |m| m.fetched as f64) / 1024.0 / shards),
-            number(of(runs, |m| (m.peak >> 20) as f64)),
-        ]);
+        for (set, what) in [(MANY, "many small shards"), (MAIN, "few large shards")] {
+            let (repo, environment) = self.on_s3(set)?;
+            let part = |rest: &[&str]| strings(&[&["plan", "--repo", &repo, "--index", "*"], rest].concat());
+            let runs = self.compare(&[part(&[]), part(&FAR_AWAY)], &environment)?;
+            for (runs, place) in runs.iter().zip(["", ", far away"]) {
+                let shards = of(runs, |m| m.shards as f64);
+                table.row(vec![
+                    format!("{what}{place}"),
+                    number(shards),
+                    number(of(runs, |m| m.segments as f64)),
+                    spread_of(runs, |m| m.wall),
+                    number(of(runs, |m| m.cpu)),
+                    number(of(runs, |m| m.requests as f64)),
+                    number(of(runs, |m| m.requests as f64) / shards),
+                    number(of(runs, |m| m.fetched as f64) / 1024.0 / shards),
+                    number(most(runs, mib)),
+                ]);
+            }
+        }
         Ok(table)
     }
 
@@ -144,35 +177,38 @@ impl Bench<'_> {
         let run =
             part(&strings(&["status", "--dynamodb", &server.url(), "--shards", &shards]), &environment)?;
         let mut table = Table::new("status", &["shards", "seconds", "CPU seconds", "peak MiB"]);
-        table.row(vec![
-            number(run.shards as f64),
-            number(run.wall),
-            number(run.cpu),
-            number((run.peak >> 20) as f64),
-        ]);
+        table.row(vec![number(run.shards as f64), number(run.wall), number(run.cpu), number(mib(&run))]);
+        table.runs = Some(status::ASKED);
         Ok(table)
     }
 
-    /// Of the programs that `cargo lambda build --release` makes for this machine.
+    /// Of the programs that are made here as `sam build` makes them, but for this machine.
     pub(super) fn cold(&self) -> Result<Table> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let programs = root.join("target/bench-lambda");
+        let mut build = Command::new("cargo-lambda");
+        build.args(["lambda", "build", "--release", "--lambda-dir"]).arg(&programs).current_dir(&root);
+        let built = build.status()?;
+        if !built.success() {
+            return Err(format!("cargo lambda build ended with {built}").into());
+        }
         let mut table = Table::new(
             "cold",
             &["function", "program, MiB", "zipped, MiB", "ms to its first request", "resident MiB"],
         );
         for name in ["worker", "start", "status"] {
-            let program =
-                Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../target/lambda/{name}/bootstrap"));
-            let measured = cold::measure(&program, self.arguments.runs.max(5))
-                .map_err(|e| format!("{}: {e}; cargo lambda build --release makes it", program.display()))?;
+            let program = programs.join(name).join("bootstrap");
+            let measured = cold::measure(&program).map_err(|e| format!("{}: {e}", program.display()))?;
             let mib = |bytes: usize| number(bytes as f64 / f64::from(1 << 20));
             table.row(vec![
                 name.to_owned(),
                 mib(measured.size),
                 mib(measured.zipped),
-                number(median(measured.starts)),
+                spread(&measured.starts),
                 number((measured.peak >> 20) as f64),
             ]);
         }
+        table.runs = Some(cold::STARTS);
         Ok(table)
     }
 }

@@ -1,78 +1,123 @@
 //! The whole pipeline: into a sink that does nothing, and into a real cluster.
 
-use super::{Bench, strings};
-use crate::Result;
-use crate::data::MAIN;
-use crate::measure::{Measured, of, part};
+use super::{Bench, fetched, mib, strings};
+use crate::data::{self, HUGE, MAIN, OTHERS};
+use crate::measure::{Measured, median, most, of, part, spread_of};
 use crate::report::{Table, number, percent};
 use crate::sink::Sink;
+use crate::{Result, cost, decode};
 use serde_json::json;
 use servers::{Server, ServerSpec};
+use std::path::Path;
+use std::time::Duration;
 
 /// The cluster that is written to.
 const CLUSTER: &str = "opensearch:2.19.5";
 /// How many pre-built bodies may be under way at once: the best of these counts.
-const CONCURRENCIES: [u32; 4] = [1, 2, 4, 8];
+const CONCURRENCIES: [u32; 5] = [4, 16, 2, 8, 1];
+/// How many of the best of them are compared with: one run each tells them hardly apart.
+const BEST: usize = 2;
+/// What a cluster does by itself after an index was deleted and another one made.
+const SETTLE: Duration = Duration::from_secs(3);
+/// The index whose cost is calculated.
+const COST: &str = "small-lz4";
 
 impl Bench<'_> {
-    pub(super) fn sink(&self) -> Result<Table> {
-        let local = self.main()?;
+    /// Plain requests, compressed ones, and what the latter cost on Lambda.
+    pub(super) fn sink(&self) -> Result<Vec<Table>> {
+        let main = self.main()?;
         let (remote, environment) = self.on_s3(MAIN)?;
+        let [zstd, huge] = [OTHERS[1], HUGE].map(|set| data::ensure(&self.arguments.common, set));
+        let [zstd, huge] = [zstd?, huge?].map(|repo| repo.display().to_string());
         let sink = Sink::start()?;
-        let mut table = Table::new(
+        let mut plain = Table::new(
             "sink",
             &[
                 "from, index",
                 "MB/CPU-s",
                 "documents/CPU-s",
                 "MB/s",
-                "limit",
-                "limit, MB/CPU-s",
-                "ratio",
-                "limit, MB/s",
+                "plain upload, MB/s",
                 "ratio",
                 "peak MiB",
                 "fetched/needed",
             ],
         );
-        for (repo, place) in [(&local, "files"), (&remote, "S3")] {
-            for index in MAIN.indices {
-                for gzip in [false, true] {
-                    let mut pipeline =
-                        strings(&["pipeline", "--repo", repo, "--index", index.name, "--target", sink.url()]);
-                    let source = ["--repo", &local, "--index", index.name];
-                    let bare = if gzip {
-                        pipeline.push("--gzip".to_owned());
-                        strings(&[&["gzip"], &source[..]].concat())
-                    } else {
-                        let to = ["--target", sink.url(), "--into", index.name, "--concurrency", "4"];
-                        strings(
-                            &[&["upload"], &source[..], &to, &["--filter", "errors,items.*.status"]].concat(),
-                        )
-                    };
-                    let runs = self.compare(&[pipeline, bare], &environment)?;
-                    let (ours, bare) = (of(&runs[0], Measured::per_cpu), of(&runs[1], Measured::per_cpu));
-                    let [rate, limit] = [0, 1].map(|n| of(&runs[n], Measured::per_second));
-                    if gzip && place == "S3" && index.name == "small-lz4" {
-                        self.per_cpu.replace(ours);
-                    }
-                    table.row(vec![
-                        format!("{place}, {}{}", index.name, if gzip { ", gzip" } else { "" }),
-                        number(ours),
-                        number(of(&runs[0], |m| m.documents as f64 / m.cpu)),
-                        number(rate),
-                        if gzip { "bare gzip encoder" } else { "plain upload" }.to_owned(),
-                        number(bare),
-                        percent(ours, bare),
-                        number(limit),
-                        percent(rate, limit),
-                        number(of(&runs[0], |m| (m.peak >> 20) as f64)),
-                        format!("{:.2} %", 100.0 * of(&runs[0], |m| m.fetched as f64 / m.needed as f64)),
-                    ]);
+        let mut gzip = Table::new(
+            "gzip",
+            &[
+                "from, index",
+                "MB/s",
+                "bare encoder, MB/s",
+                "ratio",
+                "MB/CPU-s",
+                "bare decompressor, then encoder, MB/CPU-s",
+                "ratio",
+                "upload of the compressed bodies, MB/s",
+                "processors busy",
+                "peak MiB",
+            ],
+        );
+        let mut cost = None;
+        let sets = [
+            ("files", &main, &main, MAIN),
+            ("S3", &remote, &main, MAIN),
+            ("files", &zstd, &zstd, OTHERS[1]),
+            ("files", &huge, &huge, HUGE),
+        ];
+        for (place, repo, local, set) in sets {
+            for index in set.indices {
+                let source = ["--index", index.name, "--repo"];
+                let ours = ["--target", sink.url()];
+                let theirs = ["--target", sink.url(), "--into", index.name, "--concurrency", "4"];
+                let filter = ["--filter", "errors,items.*.status"];
+                let pipeline = [&["pipeline"], &source[..], &[repo], &ours].concat();
+                let upload = [&["upload"], &source[..], &[local], &theirs, &filter].concat();
+                let encoder = [&["gzip"], &source[..], &[local]].concat();
+                let compressed = |part: &[&str]| strings(&[part, &["--gzip"]].concat());
+                let parts = [
+                    strings(&pipeline),
+                    strings(&upload),
+                    compressed(&pipeline),
+                    strings(&encoder),
+                    compressed(&upload),
+                ];
+                let runs = self.compare(&parts, &environment)?;
+                let row = format!("{place}, {}", index.name);
+                let rate = |n: usize| of(&runs[n], Measured::per_second);
+                plain.row(vec![
+                    row.clone(),
+                    spread_of(&runs[0], Measured::per_cpu),
+                    number(of(&runs[0], |m| m.documents as f64 / m.cpu)),
+                    number(rate(0)),
+                    number(rate(1)),
+                    percent(rate(0), rate(1)),
+                    number(most(&runs[0], mib)),
+                    fetched(&runs[0]),
+                ]);
+                // What cannot be done without: one after the other, by one processor.
+                let bare = decode::measure(Path::new(local), index.name, self.arguments.runs)?.bare;
+                let encode = of(&runs[3], Measured::per_cpu);
+                let (per_cpu, both) =
+                    (of(&runs[2], Measured::per_cpu), 1.0 / (1.0 / median(bare) + 1.0 / encode));
+                if place == "S3" && index.name == COST {
+                    cost = Some(cost::table(per_cpu, rate(2)));
                 }
+                gzip.row(vec![
+                    row,
+                    spread_of(&runs[2], Measured::per_second),
+                    number(rate(3)),
+                    percent(rate(2), rate(3)),
+                    spread_of(&runs[2], Measured::per_cpu),
+                    number(both),
+                    percent(per_cpu, both),
+                    number(rate(4)),
+                    number(of(&runs[2], |m| m.busy)),
+                    number(most(&runs[2], mib)),
+                ]);
             }
         }
-        Ok(table)
+        Ok([plain, gzip].into_iter().chain(cost).collect())
     }
 
     /// Into a real cluster: the cluster is the bottleneck, so what counts is its rate.
@@ -89,6 +134,7 @@ impl Bench<'_> {
                 "at once",
                 "ratio",
                 "MB/CPU-s",
+                "peak MiB",
             ],
         );
         for index in &MAIN.indices[..2] {
@@ -114,34 +160,41 @@ impl Bench<'_> {
                 let http = server.http();
                 http.send("DELETE", &format!("/{}", index.name), "", &[])?;
                 http.put(&format!("/{}", index.name), &mappings())?;
+                std::thread::sleep(SETTLE);
                 part(arguments, &Vec::new())
             };
-            // The first run only warms the server up; the next find how many at once are best for it.
-            fresh(&upload(2))?;
-            let mut best = (0.0, 1);
+            // The first runs only warm the server up; the next find how many at once are best for it.
+            for _ in 0..2 {
+                fresh(&upload(2))?;
+            }
+            let mut rates = Vec::new();
             for concurrency in CONCURRENCIES {
-                let rate = fresh(&upload(concurrency))?.per_second();
-                if rate > best.0 {
-                    best = (rate, concurrency);
-                }
+                rates.push((fresh(&upload(concurrency))?.per_second(), concurrency));
             }
-            let mut runs = [Vec::new(), Vec::new()];
-            let bare = upload(best.1);
-            // Who comes first alternates: the server goes on becoming faster for a while.
+            rates.sort_by(|(a, _), (b, _)| b.total_cmp(a));
+            let best = rates.iter().take(BEST).map(|(_, concurrency)| *concurrency);
+            let parts: Vec<_> = std::iter::once(pipeline).chain(best.clone().map(upload)).collect();
+            let mut runs = vec![Vec::new(); parts.len()];
+            // Who comes first changes: the server goes on becoming faster for a while.
             for turn in 0..self.arguments.runs {
-                for part in [turn % 2, 1 - turn % 2] {
-                    runs[part].push(fresh([&pipeline, &bare][part])?);
+                for part in (0..parts.len()).map(|n| (n + turn) % parts.len()) {
+                    runs[part].push(fresh(&parts[part])?);
                 }
             }
-            let [ours, bare] = [0, 1].map(|n| of(&runs[n], Measured::per_second));
+            let rate = |n: usize| of(&runs[n], Measured::per_second);
+            let (bare, concurrency) = (1..)
+                .zip(best)
+                .max_by(|a, b| rate(a.0).total_cmp(&rate(b.0)))
+                .ok_or("nothing was measured")?;
             table.row(vec![
                 index.name.to_owned(),
-                number(ours),
+                spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
-                number(bare),
-                best.1.to_string(),
-                percent(ours, bare),
+                spread_of(&runs[bare], Measured::per_second),
+                concurrency.to_string(),
+                percent(rate(0), rate(bare)),
                 number(of(&runs[0], Measured::per_cpu)),
+                number(most(&runs[0], mib)),
             ]);
         }
         Ok(table)
