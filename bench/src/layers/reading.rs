@@ -9,6 +9,8 @@ use servers::DynamoDb;
 use std::path::Path;
 use std::process::Command;
 
+/// What is deployed.
+const FUNCTIONS: [&str; 3] = ["worker", "start", "status"];
 /// As a store is that is not on this machine: milliseconds until it answers, and what one request brings in a second.
 const FAR_AWAY: [&str; 4] = ["--delay-ms", "30", "--request-rate", "85"];
 
@@ -188,6 +190,7 @@ impl Bench<'_> {
         let programs = root.join("target/bench-lambda");
         let mut build = Command::new("cargo-lambda");
         build.args(["lambda", "build", "--release", "--lambda-dir"]).arg(&programs).current_dir(&root);
+        build.args(FUNCTIONS.iter().flat_map(|name| ["--package", name]));
         let built = build.status()?;
         if !built.success() {
             return Err(format!("cargo lambda build ended with {built}").into());
@@ -196,7 +199,7 @@ impl Bench<'_> {
             "cold",
             &["function", "program, MiB", "zipped, MiB", "ms to its first request", "resident MiB"],
         );
-        for name in ["worker", "start", "status"] {
+        for name in FUNCTIONS {
             let program = programs.join(name).join("bootstrap");
             let measured = cold::measure(&program).map_err(|e| format!("{}: {e}", program.display()))?;
             let mib = |bytes: usize| number(bytes as f64 / f64::from(1 << 20));

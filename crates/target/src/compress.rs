@@ -13,6 +13,8 @@ const WORTH_IT: usize = 1024;
 
 /// Buffers that are larger are not kept, in bytes.
 const KEPT: usize = 8 << 20;
+/// To which part of its size a body is compressed, in most cases at most.
+const USUAL_RATIO: usize = 3;
 
 const UNTRIED: u8 = 0;
 const PROVEN: u8 = 1;
@@ -74,6 +76,10 @@ impl Compressor {
             let _permit = permit;
             let mut buffer = lock(&buffers).pop().unwrap_or_default();
             buffer.clear();
+            if body.len() > KEPT {
+                // Growing step by step, it would take as much memory again.
+                buffer.reserve_exact(body.len() / USUAL_RATIO);
+            }
             let mut encoder = GzEncoder::new(buffer, flate2::Compression::new(1));
             encoder.write_all(&body)?;
             let buffer = encoder.finish()?;

@@ -54,8 +54,9 @@ pub(super) struct ChunkTask<'a> {
     tracker: AckTracker,
     delivery: Delivery,
     deliveries: JoinSet<DeliveryResult>,
-    /// Bytes of the batches under delivery.
+    /// Bytes of the batches under delivery, and of the last one.
     in_flight: usize,
+    last: usize,
     begun: Instant,
     /// Until where failed documents are recorded.
     recorded: crate::model::Position,
@@ -108,6 +109,7 @@ impl<'a> ChunkTask<'a> {
             delivery,
             deliveries: JoinSet::new(),
             in_flight: 0,
+            last: 0,
             begun: Instant::now(),
             acknowledge,
             index: Arc::new(index.clone()),
@@ -197,15 +199,16 @@ impl<'a> ChunkTask<'a> {
     fn has_room(&self) -> bool {
         let (bytes, batches) = MAX_WAITING;
         self.deliveries.len() < self.allowed_deliveries()
-            && (self.deliveries.len() < MIN_DELIVERIES || self.in_flight < self.allowed_bytes())
+            && (self.deliveries.len() < MIN_DELIVERIES || self.in_flight + self.last <= self.allowed_bytes())
             && self.tracker.waiting_bytes() < bytes
             && self.tracker.len() < batches
     }
 
-    /// As many as full batches have: documents that are larger than a batch must not take more memory than those.
+    /// As many as full batches have, which are a little larger than is said: documents that are larger than a batch must not
+    /// take more memory than those. The next one is taken to be as large as the last.
     fn allowed_bytes(&self) -> usize {
         let limits = self.worker.options.flow;
-        limits.max_batch_bytes.saturating_mul(limits.max_in_flight)
+        limits.max_batch_bytes.saturating_mul(limits.max_in_flight.saturating_add(1))
     }
 
     fn allowed_deliveries(&self) -> usize {
@@ -221,7 +224,7 @@ impl<'a> ChunkTask<'a> {
         }
         let delivery = self.delivery.clone();
         let bytes = work.batch.body.len();
-        self.in_flight += bytes;
+        (self.in_flight, self.last) = (self.in_flight + bytes, bytes);
         self.deliveries.spawn(async move { (number, bytes, delivery.deliver(work.batch).await) });
     }
 

@@ -8,6 +8,9 @@ use super::{Block, BlockIndex, DataHeader};
 use crate::input::Input;
 use crate::{Error, ErrorKind, Result};
 
+/// How many bytes a compressed one stands for, in most blocks at most.
+const USUAL_RATIO: usize = 8;
+
 /// Decodes blocks of one `.fdt` file, one after another, reusing its memory.
 pub struct BlockDecoder {
     file: String,
@@ -94,6 +97,8 @@ impl BlockDecoder {
             return Ok(()); // empty documents only: what a compression makes of nothing needs no look
         }
         let slice = if sliced { self.chunk_size } else { len };
+        // The length is only what the head states; few documents are compressed to less than that part.
+        self.output.expect(len.min(input.remaining().saturating_mul(USUAL_RATIO)));
         while self.output.len() < len {
             let next = slice.min(len - self.output.len());
             let before = self.output.len();

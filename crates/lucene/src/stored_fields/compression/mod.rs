@@ -56,6 +56,12 @@ impl Output {
         (written, rest.get_mut(..n).unwrap_or_default())
     }
 
+    /// Makes place for `n` bytes more at once, so that a block of many slices does not outgrow its memory again and again.
+    pub(crate) fn expect(&mut self, n: usize) {
+        let more = self.len.saturating_add(n).saturating_sub(self.bytes.len());
+        self.bytes.reserve_exact(more);
+    }
+
     /// Counts `n` bytes of the room as written.
     pub(crate) fn advance(&mut self, n: usize) {
         self.len = self.len.saturating_add(n).min(self.bytes.len());
