@@ -78,19 +78,16 @@ fn machine() -> String {
     format!("{processors} processors of {}", model.unwrap_or("an unknown kind"))
 }
 
-/// What has to be on the machine beside the compiler, checked before hours are spent: servers are fetched with Maven.
+/// Checks what has to be on the machine before hours are spent.
 fn check_tools(wanted: impl Fn(Layer) -> bool) -> Result<()> {
-    let tools = [
-        (wanted(Layer::Cold), "cargo-lambda", "pip install cargo-lambda"),
-        (true, "java", "apt-get install openjdk-17-jre-headless"),
-        (true, "mvn", "apt-get install maven"),
-    ];
-    for (needed, tool, how) in tools {
-        if needed && Command::new(tool).arg("--version").output().is_err() {
-            return Err(format!("{tool} is missing ({how}); --only names layers that can do without").into());
-        }
+    let mut missing: Vec<String> =
+        servers::missing_tools().into_iter().map(|missing| missing.sentence).collect();
+    if wanted(Layer::Cold) && Command::new("cargo-lambda").arg("--version").output().is_err() {
+        let sentence = "cargo-lambda is missing, which builds the functions: pip install cargo-lambda; \
+                        or name the other layers with --only";
+        missing.push(sentence.to_owned());
     }
-    Ok(())
+    if missing.is_empty() { Ok(()) } else { Err(missing.join("\nerror: ").into()) }
 }
 
 /// How many processes wanted to run, in the last one, five and fifteen minutes.

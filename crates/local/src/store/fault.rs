@@ -51,8 +51,7 @@ impl Fault {
 
     /// Whether another process works on the file.
     pub(super) fn is_busy(&self) -> bool {
-        matches!(self, Fault::Sqlite(error)
-            if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)))
+        matches!(self, Fault::Sqlite(error) if error.sqlite_error_code().is_some_and(is_busy))
     }
 
     /// `what` was to be done with the file at `path`.
@@ -75,7 +74,7 @@ impl Fault {
                 Some(ErrorCode::DiskFull) => {
                     unavailable("the disk is full; free space, then start again".to_owned())
                 }
-                Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                Some(code) if is_busy(code) => {
                     unavailable("another process keeps it locked; end it, then try again".to_owned())
                 }
                 Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
@@ -85,4 +84,8 @@ impl Fault {
             },
         }
     }
+}
+
+fn is_busy(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
 }
