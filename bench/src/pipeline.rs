@@ -5,6 +5,7 @@ use crate::blobs::{self, Counts, Pace};
 use crate::measure::{Measured, Stopwatch, peak};
 use crate::target::Memory;
 use ::target::{Compression, OpenSearchTarget, TargetConfig};
+use backfill::buffers::Buffers;
 use backfill::indices::Handling;
 use backfill::model::{Counters, Run, RunId, RunSpec, Selection};
 use backfill::plan::outline;
@@ -185,6 +186,7 @@ impl Job {
                 failed: Arc::new(self.failed.clone()),
                 clock: clock.clone(),
                 flow: Arc::new(Mutex::new(Flow::new(options.flow, clock.now()))),
+                buffers: Buffers::default(),
                 options,
             };
             let stop = CancellationToken::new();

@@ -3,6 +3,7 @@
 use crate::support::{Desk, Documents, fixture, repo};
 use crate::worker::planned;
 use async_trait::async_trait;
+use backfill::buffers::Buffers;
 use backfill::finish::finish;
 use backfill::model::RunState;
 use backfill::ports::{Blob, BlobError, Blobs, Checkpoints, SystemClock};
@@ -93,6 +94,7 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
         clock: Arc::new(SystemClock),
         options: WorkerOptions::default(),
         flow: Arc::new(Mutex::new(Flow::new(FlowLimits::default(), 0))),
+        buffers: Buffers::default(),
     };
     while worker.step(&CancellationToken::new()).await.map_err(|e| text(&e))? != Step::Idle {}
     let state = finish(&store, &SystemClock, &run).await.map_err(|e| text(&e))?;

@@ -2,6 +2,7 @@
 
 use crate::support::fixture;
 use async_trait::async_trait;
+use backfill::buffers::Buffers;
 use backfill::encode::{Encoding, names};
 use backfill::failed::Reader;
 use backfill::finish::finish;
@@ -269,6 +270,7 @@ impl Bench {
                 ..WorkerOptions::default()
             },
             flow: Arc::new(Mutex::new(Flow::new(limits, 0))),
+            buffers: Buffers::default(),
         }
     }
 

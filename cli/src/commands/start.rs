@@ -10,6 +10,7 @@ use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
 use crate::settings::{self, RepositorySetting, TargetSetting, handling, selection, snapshot_name};
+use backfill::buffers::Buffers;
 use backfill::finish::finish;
 use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState};
 use backfill::plan::{Outline, outline};
@@ -351,6 +352,7 @@ impl Recipe {
             clock: clock.clone(),
             options: self.options.clone(),
             flow: Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now()))),
+            buffers: Buffers::default(),
         };
         let mut failures = 0;
         while !context.stop.is_cancelled() {

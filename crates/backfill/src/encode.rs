@@ -2,6 +2,7 @@
 //!
 //! `_source` is copied as it is. Only `_id`, `_routing`, `_type` and `_parent` are escaped into JSON.
 
+use crate::buffers::Buffers;
 use crate::model::{Position, WriteMode};
 use crate::ports::{Batch, BatchEntry};
 use std::io::Write;
@@ -41,6 +42,9 @@ pub struct Encoder {
     prefix: Vec<u8>,
     body: Vec<u8>,
     entries: Vec<BatchEntry>,
+    buffers: Buffers,
+    /// Bytes and documents of the batch before.
+    last: (usize, usize),
 }
 
 impl Encoder {
@@ -48,7 +52,14 @@ impl Encoder {
     pub fn new(encoding: Encoding, mode: WriteMode, destination: &str) -> Encoder {
         let mut prefix = b"{\"_index\":".to_vec();
         write_json_string(&mut prefix, destination);
-        Encoder { encoding, mode, prefix, body: Vec::new(), entries: Vec::new() }
+        let (body, entries) = (Vec::new(), Vec::new());
+        Encoder { encoding, mode, prefix, body, entries, buffers: Buffers::default(), last: (0, 0) }
+    }
+
+    /// The same with memory from these.
+    #[must_use]
+    pub fn with_buffers(self, buffers: Buffers) -> Encoder {
+        Encoder { buffers, ..self }
     }
 
     /// Bytes in the batch so far.
@@ -68,6 +79,9 @@ impl Encoder {
 
     /// Adds a document.
     pub fn push(&mut self, position: Position, document: &Document<'_>) {
+        if self.entries.is_empty() {
+            self.begin();
+        }
         let start = self.body.len();
         let body = &mut self.body;
         match self.encoding {
@@ -99,14 +113,19 @@ impl Encoder {
         self.entries.push(BatchEntry { bytes: start..self.body.len(), source, position });
     }
 
+    /// Asks for the memory of a batch: only for its first document, since that may take long to come.
+    fn begin(&mut self) {
+        // It will be about as large as the last: were it a little larger, its memory would have to be doubled and copied.
+        let (bytes, documents) = self.last;
+        self.body = self.buffers.take(bytes);
+        self.entries.reserve(documents + documents / 8);
+    }
+
     /// The batch so far; the encoder begins a new one.
     pub fn take(&mut self) -> Batch {
-        // The next batch will be about as large: were it a little larger, its memory would have to be doubled and copied.
-        let room = |len: usize| len + len / 8;
-        let (body, entries) = (room(self.body.len()), room(self.entries.len()));
-        let body = std::mem::replace(&mut self.body, Vec::with_capacity(body));
-        let entries = std::mem::replace(&mut self.entries, Vec::with_capacity(entries));
-        Batch { body: body.into(), entries }
+        self.last = (self.body.len(), self.entries.len());
+        let body = self.buffers.freeze(std::mem::take(&mut self.body));
+        Batch { body, entries: std::mem::take(&mut self.entries) }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::runtime::Invocation;
 use crate::{Environment, Error};
 use aws::{Delivery, EventQueue, message};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
+use backfill::buffers::Buffers;
 use backfill::model::{ChunkId, Millis, Run, RunId, RunState};
 use backfill::ports::{
     Blobs, Checkpoints, Clock, Message, Queue, StoreError, SystemClock, Target, TargetError,
@@ -49,13 +50,14 @@ pub struct WorkerFunction {
     warm: tokio::sync::Mutex<Warm>,
 }
 
-/// What is kept between invocations: of the last run, and replaced by the next one's.
+/// What is kept between invocations: of the last run, and replaced by the next one's; and memory.
 #[derive(Debug, Default)]
 struct Warm {
     run: Option<Run>,
     blobs: Option<(String, Arc<dyn Blobs>)>,
     target: Option<Arc<dyn Target>>,
     flow: Option<(Instant, Arc<Mutex<Flow>>)>,
+    buffers: Buffers,
 }
 
 impl WorkerFunction {
@@ -254,6 +256,7 @@ impl WorkerFunction {
             clock,
             options: self.options.clone(),
             flow,
+            buffers: warm.buffers.clone(),
         })
     }
 

@@ -1,18 +1,17 @@
 //! Compression of bulk bodies, and whether it is worth trying.
 
 use crate::config::Compression;
+use backfill::buffers::Buffers;
 use bytes::Bytes;
 use flate2::write::GzEncoder;
 use std::io::Write;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Bodies that are smaller gain nothing.
 const WORTH_IT: usize = 1024;
 
-/// Buffers that are larger are not kept, in bytes.
-const KEPT: usize = 8 << 20;
 /// To which part of its size a body is compressed, in most cases at most.
 const USUAL_RATIO: usize = 3;
 
@@ -28,8 +27,8 @@ pub(crate) struct Compressor {
     state: AtomicU8,
     /// One for each processor: more at once would be no faster, and need more memory.
     permits: Arc<Semaphore>,
-    /// Buffers that have grown to what is needed.
-    buffers: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Memory of compressed bodies.
+    buffers: Buffers,
 }
 
 impl Compressor {
@@ -42,7 +41,7 @@ impl Compressor {
             automatic,
             state: AtomicU8::new(UNTRIED),
             permits: Arc::new(Semaphore::new(processors)),
-            buffers: Arc::default(),
+            buffers: Buffers::default(),
         }
     }
 
@@ -74,29 +73,13 @@ impl Compressor {
         let buffers = self.buffers.clone();
         let work = move || {
             let _permit = permit;
-            let mut buffer = lock(&buffers).pop().unwrap_or_default();
-            buffer.clear();
-            if body.len() > KEPT {
-                // Growing step by step, it would take as much memory again.
-                buffer.reserve_exact(body.len() / USUAL_RATIO);
-            }
+            let buffer = buffers.take(body.len() / USUAL_RATIO);
             let mut encoder = GzEncoder::new(buffer, flate2::Compression::new(1));
             encoder.write_all(&body)?;
-            let buffer = encoder.finish()?;
-            // One that a giant needed is given away with it.
-            if buffer.capacity() > KEPT {
-                return Ok(buffer.into());
-            }
-            let compressed = Bytes::copy_from_slice(&buffer);
-            lock(&buffers).push(buffer);
-            Ok(compressed)
+            Ok(buffers.freeze(encoder.finish()?))
         };
         tokio::task::spawn_blocking(work).await.map_err(std::io::Error::other)?
     }
-}
-
-fn lock(buffers: &Mutex<Vec<Vec<u8>>>) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
-    buffers.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! The worker: takes chunks from the queue and processes one at a time, from claim to checkpointed end.
 //!
 //! Data flows in one direction and is bounded at every step, so memory stays flat whatever the shard's size:
-//! ranges being fetched ([`reader`]), one decoded block, one batch under construction, one waiting, and the
-//! batches in flight ([`flow`]).
+//! ranges being fetched ([`reader`]), one decoded block, one batch under construction or waiting, and the batches in
+//! flight ([`flow`]), whose memory is used again ([`crate::buffers`]).
 
 pub mod acks;
 pub mod deliver;
@@ -13,6 +13,7 @@ pub mod reader;
 
 pub use process::ChunkEnd;
 
+use crate::buffers::Buffers;
 use crate::model::chunk::ClaimRefused;
 use crate::model::{AttemptError, Cause, Chunk, HandedBack, Millis, Progress, Reason, Run};
 use crate::ports::{
@@ -156,6 +157,8 @@ pub struct Worker {
     pub options: WorkerOptions,
     /// How much is sent at once; kept from chunk to chunk.
     pub flow: Arc<Mutex<Flow>>,
+    /// Memory of batches; kept from chunk to chunk.
+    pub buffers: Buffers,
 }
 
 impl Worker {

@@ -106,7 +106,8 @@ impl ChunkReader {
             fetch_bytes: worker.options.fetch_bytes,
             fetch_ahead: worker.options.fetch_ahead,
             out: Output {
-                encoder: Encoder::new(worker.target.encoding(), index.write_mode(), &index.destination),
+                encoder: Encoder::new(worker.target.encoding(), index.write_mode(), &index.destination)
+                    .with_buffers(worker.buffers.clone()),
                 stretch: Stretch { stored_bytes, ..Stretch::default() },
                 emitted_bytes: stored_bytes,
                 consumed: stored_bytes,
@@ -568,6 +569,9 @@ impl Output {
         self.failed_bytes = 0;
         let batch = self.encoder.take();
         sender.send(Ok(Work { stretch, batch })).await.map_err(|_| Unwanted)?;
+        // Nothing is gathered beside a batch that waits: documents may be large, and while the target is slower there is no
+        // hurry.
+        drop(sender.reserve().await.map_err(|_| Unwanted)?);
         // That may have taken long.
         self.ask_flow();
         Ok(())

@@ -39,7 +39,7 @@ async fn blocks_of_deleted_documents_are_passed_over_and_the_cursor_follows() {
     let mut out = output(vec![range.clone()]);
     let mut at =
         RangeReader { number: 0, range: &range, next_doc: 100, crc: RangeCrc::default(), live: None };
-    let (sender, mut receiver) = tokio::sync::mpsc::channel(1);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(2);
     let before = (0, RangeCrc { crc: 7, len: 10 });
 
     assert!(out.pass_over(&mut at, 100..200, before, &sender).await.is_ok());
