@@ -17,6 +17,8 @@ const CLUSTER: &str = "opensearch:2.19.5";
 const CONCURRENCIES: [u32; 5] = [4, 16, 2, 8, 1];
 /// How many of the best of them are compared with: one run each tells them hardly apart.
 const BEST: usize = 2;
+/// Runs of each, at least: a cluster is a tenth faster or slower from one to the next.
+const TURNS: usize = 6;
 /// What a cluster does by itself after an index was deleted and another one made.
 const SETTLE: Duration = Duration::from_secs(3);
 /// The index whose cost is calculated.
@@ -176,7 +178,7 @@ impl Bench<'_> {
             let parts: Vec<_> = std::iter::once(pipeline).chain(best.clone().map(upload)).collect();
             let mut runs = vec![Vec::new(); parts.len()];
             // Who comes first changes: the server goes on becoming faster for a while.
-            for turn in 0..self.arguments.runs {
+            for turn in 0..self.arguments.runs.max(TURNS) {
                 for part in (0..parts.len()).map(|n| (n + turn) % parts.len()) {
                     runs[part].push(fresh(&parts[part])?);
                 }
