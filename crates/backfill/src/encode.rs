@@ -7,6 +7,9 @@ use crate::model::{Position, WriteMode};
 use crate::ports::{Batch, BatchEntry};
 use std::io::Write;
 
+/// Bytes that a batch is expected to have, at most: one that has more holds a giant, of which the next one says nothing.
+const MAX_EXPECTED: usize = 32 << 20;
+
 /// The form of a batch's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -107,6 +110,8 @@ impl Encoder {
                 body.extend_from_slice(b",\"_source\":");
             }
         }
+        // With what follows it: a byte more than there is room for would double the memory of a large document.
+        body.reserve(document.source.len() + 2);
         let source = body.len()..body.len() + document.source.len();
         body.extend_from_slice(document.source);
         body.extend_from_slice(if self.encoding == Encoding::Bulk { b"\n" } else { b"}\n" });
@@ -117,13 +122,15 @@ impl Encoder {
     fn begin(&mut self) {
         // It will be about as large as the last: were it a little larger, its memory would have to be doubled and copied.
         let (bytes, documents) = self.last;
-        self.body = self.buffers.take(bytes);
+        self.body = self.buffers.take(bytes.min(MAX_EXPECTED));
         self.entries.reserve(documents + documents / 8);
     }
 
     /// The batch so far; the encoder begins a new one.
     pub fn take(&mut self) -> Batch {
-        self.last = (self.body.len(), self.entries.len());
+        if !self.entries.is_empty() {
+            self.last = (self.body.len(), self.entries.len());
+        }
         let body = self.buffers.freeze(std::mem::take(&mut self.body));
         Batch { body, entries: std::mem::take(&mut self.entries) }
     }
@@ -257,6 +264,20 @@ mod tests {
             assert_eq!(names.index.as_deref(), (encoding == Encoding::Export).then_some("i"));
             assert!(encoder.is_empty());
         }
+    }
+
+    #[test]
+    fn memory_is_used_again_and_no_larger_than_a_document() {
+        let buffers = Buffers::default();
+        let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i").with_buffers(buffers.clone());
+        let source = vec![b'1'; 1 << 20];
+        encoder.push(Position::default(), &Document { source: &source, ..DOCUMENT });
+        assert!(encoder.body.capacity() < source.len() + 1000, "{}", encoder.body.capacity());
+        drop(encoder.take());
+        drop(encoder.take());
+        encoder.push(Position::default(), &Document { source: &source[..900_000], ..DOCUMENT });
+        assert!(encoder.body.capacity() > source.len(), "that of the first batch");
+        assert!(buffers.take(0).is_empty());
     }
 
     #[test]

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-/// Batches that the reader may have ready ahead of the deliveries.
-const READ_AHEAD: usize = 1;
+/// Batches that the reader may have ready ahead of the deliveries; it gathers another one only when fewer are.
+pub(super) const READ_AHEAD: usize = 1;
 
 /// Failed documents kept in memory before they are recorded ahead of the next checkpoint, and their bytes.
 const MAX_UNRECORDED: (usize, usize) = (2000, 16 << 20);

@@ -2,6 +2,8 @@ use super::*;
 use crate::encode::Encoding;
 use crate::model::{ChunkId, ShardId, WriteMode};
 use crate::worker::flow::FlowLimits;
+use crate::worker::process::READ_AHEAD;
+use futures::FutureExt;
 
 /// The output of a chunk of which nothing has been read.
 fn output(ranges: Vec<SegmentRange>) -> Output {
@@ -58,4 +60,20 @@ async fn blocks_of_deleted_documents_are_passed_over_and_the_cursor_follows() {
     assert!(out.pass_over(&mut at, std::ops::Range { start: 300, end: 250 }, before, &sender).await.is_ok());
     assert_eq!(at.next_doc, 300);
     assert!(receiver.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn nothing_is_gathered_beside_a_batch_that_waits() {
+    let mut out = output(vec![range()]);
+    let (sender, mut receiver) = tokio::sync::mpsc::channel(READ_AHEAD);
+    let end = Position { range: 0, doc: 1 };
+    let mut emitted = Box::pin(out.emit(end, None, &sender));
+    assert!(emitted.as_mut().now_or_never().is_none());
+    assert_eq!(receiver.recv().await.unwrap().unwrap().stretch.end, end);
+    assert!(emitted.await.is_ok());
+
+    let mut emitted = Box::pin(out.emit(end, None, &sender));
+    assert!(emitted.as_mut().now_or_never().is_none());
+    drop(receiver);
+    assert!(emitted.await.is_err(), "nobody wants more");
 }
