@@ -46,6 +46,8 @@ pub struct Encoder {
     body: Vec<u8>,
     entries: Vec<BatchEntry>,
     buffers: Buffers,
+    /// Bytes that a batch may come to.
+    expected: usize,
     /// Bytes and documents of the batch before.
     last: (usize, usize),
 }
@@ -56,13 +58,22 @@ impl Encoder {
         let mut prefix = b"{\"_index\":".to_vec();
         write_json_string(&mut prefix, destination);
         let (body, entries) = (Vec::new(), Vec::new());
-        Encoder { encoding, mode, prefix, body, entries, buffers: Buffers::default(), last: (0, 0) }
+        Encoder {
+            encoding,
+            mode,
+            prefix,
+            body,
+            entries,
+            buffers: Buffers::default(),
+            expected: 0,
+            last: (0, 0),
+        }
     }
 
-    /// The same with memory from these.
+    /// The same with memory from these, for batches of up to `expected` bytes.
     #[must_use]
-    pub fn with_buffers(self, buffers: Buffers) -> Encoder {
-        Encoder { buffers, ..self }
+    pub fn with_buffers(self, buffers: Buffers, expected: usize) -> Encoder {
+        Encoder { buffers, expected, ..self }
     }
 
     /// Bytes in the batch so far.
@@ -120,9 +131,10 @@ impl Encoder {
 
     /// Asks for the memory of a batch: only for its first document, since that may take long to come.
     fn begin(&mut self) {
-        // It will be about as large as the last: were it a little larger, its memory would have to be doubled and copied.
+        // It will be about as large as the last: were it a little larger, its memory would have to be doubled and copied. Nor is
+        // less asked for, so that batches which grow from one to the next use the same memory; untouched it costs nothing.
         let (bytes, documents) = self.last;
-        self.body = self.buffers.take(bytes.min(MAX_EXPECTED));
+        self.body = self.buffers.take(bytes.max(self.expected).min(MAX_EXPECTED));
         self.entries.reserve(documents + documents / 8);
     }
 
@@ -269,7 +281,8 @@ mod tests {
     #[test]
     fn memory_is_used_again_and_no_larger_than_a_document() {
         let buffers = Buffers::default();
-        let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i").with_buffers(buffers.clone());
+        let mut encoder =
+            Encoder::new(Encoding::Bulk, WriteMode::Index, "i").with_buffers(buffers.clone(), 0);
         let source = vec![b'1'; 1 << 20];
         encoder.push(Position::default(), &Document { source: &source, ..DOCUMENT });
         assert!(encoder.body.capacity() < source.len() + 1000, "{}", encoder.body.capacity());

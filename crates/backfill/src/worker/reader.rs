@@ -107,7 +107,7 @@ impl ChunkReader {
             fetch_ahead: worker.options.fetch_ahead,
             out: Output {
                 encoder: Encoder::new(worker.target.encoding(), index.write_mode(), &index.destination)
-                    .with_buffers(worker.buffers.clone()),
+                    .with_buffers(worker.buffers.clone(), worker.options.flow.max_batch_bytes),
                 stretch: Stretch { stored_bytes, ..Stretch::default() },
                 emitted_bytes: stored_bytes,
                 consumed: stored_bytes,
