@@ -80,12 +80,12 @@ fn machine() -> String {
 
 /// Checks what has to be on the machine before hours are spent.
 fn check_tools(wanted: impl Fn(Layer) -> bool) -> Result<()> {
-    let mut missing: Vec<String> =
-        servers::missing_tools().into_iter().map(|missing| missing.sentence).collect();
+    let mut missing = servers::missing_tools();
     if wanted(Layer::Cold) && Command::new("cargo-lambda").arg("--version").output().is_err() {
-        let sentence = "cargo-lambda is missing, which builds the functions: pip install cargo-lambda; \
-                        or name the other layers with --only";
-        missing.push(sentence.to_owned());
+        missing.push(
+            "cargo-lambda is missing, which builds the functions: pip install cargo-lambda; \
+             or name the other layers with --only",
+        );
     }
     if missing.is_empty() { Ok(()) } else { Err(missing.join("\nerror: ").into()) }
 }

@@ -27,8 +27,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let missing = servers::missing_tools();
     if !missing.is_empty() {
-        let sentences: Vec<String> = missing.into_iter().map(|missing| missing.sentence).collect();
-        return Err(sentences.join("\nerror: ").into());
+        return Err(missing.join("\nerror: ").into());
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let step = |arguments: &[&str]| -> Result<ExitStatus> {

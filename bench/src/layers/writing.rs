@@ -139,6 +139,8 @@ impl Bench<'_> {
                 "peak MiB",
             ],
         );
+        let turns = self.arguments.runs.max(TURNS);
+        table.runs = Some(turns);
         for index in &MAIN.indices[..2] {
             let upload = |concurrency: u32| {
                 let concurrency = concurrency.to_string();
@@ -178,7 +180,7 @@ impl Bench<'_> {
             let parts: Vec<_> = std::iter::once(pipeline).chain(best.clone().map(upload)).collect();
             let mut runs = vec![Vec::new(); parts.len()];
             // Who comes first changes: the server goes on becoming faster for a while.
-            for turn in 0..self.arguments.runs.max(TURNS) {
+            for turn in 0..turns {
                 for part in (0..parts.len()).map(|n| (n + turn) % parts.len()) {
                     runs[part].push(fresh(&parts[part])?);
                 }

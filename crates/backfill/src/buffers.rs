@@ -25,8 +25,7 @@ impl Buffers {
             Some(at) => idle.remove(at),
             None => {
                 // Those that are too small now would lie here unused.
-                let small = idle.pop();
-                drop((idle, small));
+                idle.pop();
                 Vec::with_capacity(expected.saturating_add(expected / 8))
             }
         }
@@ -40,11 +39,13 @@ impl Buffers {
     fn give_back(&self, mut buffer: Vec<u8>) {
         // One that a giant made large must not take the place of many.
         let fits = buffer.capacity() <= LARGE || buffer.capacity() / 2 <= buffer.len();
-        let fits = fits && !buffer.is_empty();
+        if buffer.is_empty() || !fits {
+            return;
+        }
         buffer.clear();
         let mut idle = self.lock();
         let bytes: usize = idle.iter().map(Vec::capacity).sum();
-        if fits && bytes.saturating_add(buffer.capacity()) <= MAX_IDLE {
+        if bytes.saturating_add(buffer.capacity()) <= MAX_IDLE {
             idle.push(buffer);
         }
     }

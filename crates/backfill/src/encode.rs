@@ -57,13 +57,12 @@ impl Encoder {
     pub fn new(encoding: Encoding, mode: WriteMode, destination: &str) -> Encoder {
         let mut prefix = b"{\"_index\":".to_vec();
         write_json_string(&mut prefix, destination);
-        let (body, entries) = (Vec::new(), Vec::new());
         Encoder {
             encoding,
             mode,
             prefix,
-            body,
-            entries,
+            body: Vec::new(),
+            entries: Vec::new(),
             buffers: Buffers::default(),
             expected: 0,
             last: (0, 0),

@@ -12,16 +12,9 @@ use crate::{Error, Version, error::At, jdk};
 const MAVEN: &str = "Maven is missing, which downloads the servers: apt-get install maven";
 const JAVA: &str = "Java 17 is missing, which runs the servers: apt-get install openjdk-17-jre-headless";
 
-/// Something that must be installed first.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Missing {
-    /// What is missing, what it is for, and how to get it: one sentence.
-    pub sentence: String,
-}
-
-/// What is missing on this machine to run servers.
+/// What is missing on this machine to run servers: for each a sentence that says what it is for, and how to get it.
 #[must_use]
-pub fn missing_tools() -> Vec<Missing> {
+pub fn missing_tools() -> Vec<&'static str> {
     let mut missing = Vec::new();
     if find_program("mvn").is_none() {
         missing.push(MAVEN);
@@ -30,7 +23,7 @@ pub fn missing_tools() -> Vec<Missing> {
         missing.push(JAVA);
     }
     missing.extend(crate::cloud::missing_python());
-    missing.into_iter().map(|sentence| Missing { sentence: sentence.to_owned() }).collect()
+    missing
 }
 
 /// Where a program is on the PATH.
