@@ -86,7 +86,7 @@ impl ChunkWriter for Memory {
             };
             kept.lock().unwrap_or_else(PoisonError::into_inner).push(body);
         }
-        Ok(Reply { items: vec![ItemOutcome::Indexed; batch.entries.len()] })
+        Ok(vec![ItemOutcome::Indexed; batch.entries.len()].into())
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

@@ -174,7 +174,7 @@ impl ChunkWriter for Mannered {
             reason: "as it is told to".to_owned(),
         };
         let items = ids.iter().map(|id| if refuses(id) { failed() } else { ItemOutcome::Indexed });
-        Ok(Reply { items: items.collect() })
+        Ok(items.collect::<Vec<_>>().into())
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

@@ -102,7 +102,7 @@ impl ChunkWriter for Writer {
             drop(there);
             ItemOutcome::Indexed
         });
-        Ok(Reply { items: items.collect() })
+        Ok(items.collect::<Vec<_>>().into())
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

@@ -226,7 +226,7 @@ impl<'a> Input<'a> {
 
     /// A variable-length integer if it has one or two bytes, as most have.
     #[inline]
-    fn short(&mut self) -> Option<u32> {
+    pub(crate) fn short(&mut self) -> Option<u32> {
         let (n, length) = match self.bytes.get(self.pos..)? {
             [a @ ..0x80, ..] => (u32::from(*a), 1),
             [a, b @ ..0x80, ..] => (u32::from(a & 0x7f) | u32::from(*b) << 7, 2),
@@ -234,6 +234,16 @@ impl<'a> Input<'a> {
         };
         self.pos += length;
         Some(n)
+    }
+
+    /// A number and the bytes that it is the length of, if it is short and they are there; else nothing is read.
+    #[inline]
+    pub(crate) fn short_bytes(&mut self) -> Option<&'a [u8]> {
+        let start = self.pos;
+        let length = self.short()? as usize;
+        let taken = self.bytes.get(self.pos..).and_then(|rest| rest.get(..length));
+        self.pos = if taken.is_some() { self.pos + length } else { start };
+        taken
     }
 
     fn variable(&mut self, max_bytes: u32) -> Result<u64> {

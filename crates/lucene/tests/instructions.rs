@@ -82,11 +82,13 @@ fn decode(codec: Codec, blocks: &[Encoded]) -> usize {
     let mut count = 0;
     for (block, bytes, _) in blocks {
         for document in decoder.decode(block, bytes).unwrap().iter() {
-            for field in document.fields() {
-                if let (2, Value::Bytes(source)) = field.unwrap() {
+            let seen = document.try_for_each_field(|number, value| {
+                if let (2, Value::Bytes(source)) = (number, value) {
                     count += usize::from(!black_box(source).is_empty());
                 }
-            }
+                Ok::<_, lucene::Error>(())
+            });
+            seen.unwrap();
         }
     }
     count

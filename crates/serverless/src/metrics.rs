@@ -246,11 +246,7 @@ mod tests {
     fn each_metric_of_the_line_has_its_value_and_the_next_line_begins_anew() {
         let tally = Tally::default();
         let refused = ItemOutcome::Refused(Refusal::Overloaded);
-        tally.sent(
-            &batch(3),
-            7,
-            &Ok(Reply { items: vec![ItemOutcome::Indexed, refused, ItemOutcome::AlreadyThere] }),
-        );
+        tally.sent(&batch(3), 7, &Ok(vec![ItemOutcome::Indexed, refused, ItemOutcome::AlreadyThere].into()));
         let overloaded = TargetError::Overloaded { target: String::new(), retry_after: None };
         tally.sent(&batch(2), 9, &Err(overloaded));
         tally.read(100);

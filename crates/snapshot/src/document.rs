@@ -159,17 +159,18 @@ impl DocumentReader {
         doc: &StoredDocument<'a>,
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
-        self.interpret(doc.doc, doc.fields(), scratch)
+        let mut stored = Stored::default();
+        doc.try_for_each_field(|number, value| self.collect(&mut stored, doc.doc, number, value))?;
+        self.interpret(doc.doc, &stored, scratch)
     }
 
     #[inline]
     fn interpret<'a>(
         &self,
         doc: u32,
-        fields: impl Iterator<Item = lucene::Result<(u32, Value<'a>)>>,
+        stored: &Stored<'a>,
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
-        let stored = self.collect(doc, fields)?;
         let Scratch { id: id_text, source: source_text } = scratch;
         let (doc_type, id) = match (stored.uid, stored.id) {
             (Some(uid), _) => {
@@ -206,31 +207,31 @@ impl DocumentReader {
         }))
     }
 
+    /// Takes a field of document `doc`, if it matters.
     #[inline]
     fn collect<'a>(
         &self,
+        stored: &mut Stored<'a>,
         doc: u32,
-        fields: impl Iterator<Item = lucene::Result<(u32, Value<'a>)>>,
-    ) -> Result<Stored<'a>, DocumentError> {
-        let mut stored = Stored::default();
-        for field in fields {
-            let (number, value) = field?;
-            let number = Some(number);
-            if number == self.id {
-                put(doc, "_id", &mut stored.id, value.as_bytes())?;
-            } else if number == self.uid {
-                put(doc, "_uid", &mut stored.uid, value.as_str())?;
-            } else if number == self.parent {
-                put(doc, "_parent", &mut stored.parent, value.as_str())?;
-            } else if number == self.source {
-                put(doc, "_source", &mut stored.source, value.as_bytes())?;
-            } else if number == self.routing {
-                put(doc, "_routing", &mut stored.routing, value.as_str())?;
-            } else if number == self.recovery_source {
-                put(doc, "_recovery_source", &mut stored.recovery_source, value.as_bytes())?;
-            }
+        number: u32,
+        value: Value<'a>,
+    ) -> Result<(), DocumentError> {
+        let number = Some(number);
+        if number == self.id {
+            put(doc, "_id", &mut stored.id, value.as_bytes())
+        } else if number == self.uid {
+            put(doc, "_uid", &mut stored.uid, value.as_str())
+        } else if number == self.parent {
+            put(doc, "_parent", &mut stored.parent, value.as_str())
+        } else if number == self.source {
+            put(doc, "_source", &mut stored.source, value.as_bytes())
+        } else if number == self.routing {
+            put(doc, "_routing", &mut stored.routing, value.as_str())
+        } else if number == self.recovery_source {
+            put(doc, "_recovery_source", &mut stored.recovery_source, value.as_bytes())
+        } else {
+            Ok(())
         }
-        Ok(stored)
     }
 }
 
@@ -276,7 +277,17 @@ mod tests {
         fields: &[(u32, Value<'a>)],
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
-        READER.interpret(9, fields.iter().map(|f| Ok(*f)), scratch)
+        interpret(&READER, fields, scratch)
+    }
+
+    fn interpret<'a>(
+        reader: &DocumentReader,
+        fields: &[(u32, Value<'a>)],
+        scratch: &'a mut Scratch,
+    ) -> Result<Interpreted<'a>, DocumentError> {
+        let mut stored = Stored::default();
+        fields.iter().try_for_each(|(number, value)| reader.collect(&mut stored, 9, *number, *value))?;
+        reader.interpret(9, &stored, scratch)
     }
 
     #[test]
@@ -325,11 +336,7 @@ mod tests {
     fn documents_with_types() {
         let text = |s: &'static str| Value::String(s.as_bytes());
         let mut scratch = Scratch::default();
-        let mut read = |fields: &[(u32, Value<'static>)]| match OLD.interpret(
-            9,
-            fields.iter().map(|f| Ok(*f)),
-            &mut scratch,
-        )? {
+        let mut read = |fields: &[(u32, Value<'static>)]| match interpret(&OLD, fields, &mut scratch)? {
             Interpreted::Root(root) => {
                 Ok(format!("{:?} {} {:?} {:?}", root.doc_type, root.id, root.routing, root.parent))
             }

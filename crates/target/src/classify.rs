@@ -4,7 +4,7 @@ mod items;
 
 use crate::words::Words;
 use backfill::model::WriteMode;
-use backfill::ports::{Reply, TargetError};
+use backfill::ports::{ItemOutcome, TargetError};
 use std::time::Duration;
 
 /// An answer, as far as its meaning goes.
@@ -32,12 +32,11 @@ pub(crate) struct Sent {
 }
 
 /// The meaning of the answer to a bulk request.
-pub(crate) fn bulk(target: &str, answer: Answer<'_>, sent: Sent) -> Result<Reply, TargetError> {
+pub(crate) fn bulk(target: &str, answer: Answer<'_>, sent: Sent) -> Result<Vec<ItemOutcome>, TargetError> {
     if answer.status != 200 {
         return Err(refusal(target, answer, sent.bytes));
     }
-    let items = items::outcomes(answer.body, sent).map_err(|halt| halt.into_error(target))?;
-    Ok(Reply { items })
+    items::outcomes(answer.body, sent).map_err(|halt| halt.into_error(target))
 }
 
 /// The meaning of an answer that is not the one that was hoped for, to a request with a body of `bytes` bytes.

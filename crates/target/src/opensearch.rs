@@ -16,6 +16,7 @@ use backfill::ports::{Acknowledge, Batch, ChunkWriter, Reply, Target, TargetErro
 use bytes::Bytes;
 use reqwest::Method;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// The parts of an answer that mean something.
 const FILTER: &str = "took,errors,error,items.*.status,items.*.error.type,items.*.error.reason,\
@@ -99,7 +100,8 @@ struct Writer {
 }
 
 impl Writer {
-    async fn post(&self, batch: &Batch, compressed: bool) -> Result<Answer, TargetError> {
+    /// Sends it, and tells how long the answer took.
+    async fn post(&self, batch: &Batch, compressed: bool) -> Result<(Answer, Duration), TargetError> {
         let cluster = &self.inner.cluster;
         let body: Bytes = if compressed {
             let failed = |e| cluster.unexpected(format!("a request for it cannot be compressed: {e}"));
@@ -115,12 +117,15 @@ impl Writer {
             gzip: compressed,
             limit: LIMIT.0 + LIMIT.1 * batch.entries.len(),
         };
-        cluster.transport.send(request).await
+        let begun = Instant::now();
+        let answer = cluster.transport.send(request).await?;
+        Ok((answer, begun.elapsed()))
     }
 
-    fn meaning(&self, answer: &Answer, batch: &Batch) -> Result<Reply, TargetError> {
+    fn meaning(&self, answer: &Answer, took: Duration, batch: &Batch) -> Result<Reply, TargetError> {
         let sent = Sent { entries: batch.entries.len(), bytes: batch.body.len(), mode: self.mode };
-        classify::bulk(self.inner.cluster.location(), answer.meaning(), sent)
+        let items = classify::bulk(self.inner.cluster.location(), answer.meaning(), sent)?;
+        Ok(Reply { items, took: Some(took) })
     }
 }
 
@@ -128,8 +133,8 @@ impl Writer {
     async fn write(&self, batch: &Batch) -> Result<Reply, TargetError> {
         let Inner { cluster, compressor } = &*self.inner;
         let compressed = compressor.applies(batch.body.len());
-        let answer = self.post(batch, compressed).await?;
-        let reply = self.meaning(&answer, batch);
+        let (answer, took) = self.post(batch, compressed).await?;
+        let reply = self.meaning(&answer, took, batch);
         if compressed && reply.is_ok() {
             compressor.proven();
         }
@@ -137,7 +142,8 @@ impl Writer {
             return reply;
         }
         // Nothing of the batch was written: it was refused as a whole.
-        let plain = self.meaning(&self.post(batch, false).await?, batch)?;
+        let (answer, took) = self.post(batch, false).await?;
+        let plain = self.meaning(&answer, took, batch)?;
         if compressor.refused() {
             let location = cluster.location();
             tracing::warn!(
@@ -153,7 +159,7 @@ impl Writer {
 impl ChunkWriter for Writer {
     async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
         if batch.entries.is_empty() {
-            return Ok(Reply { items: Vec::new() });
+            return Ok(Vec::new().into());
         }
         let reply = self.write(batch).await?;
         match self.mode {

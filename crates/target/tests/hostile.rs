@@ -5,7 +5,7 @@
 mod common;
 
 use backfill::model::WriteMode;
-use backfill::ports::{Batch, ItemOutcome, Reply, Target, TargetError};
+use backfill::ports::{Batch, ItemOutcome, Target, TargetError};
 use common::{Request, answer, batch, writer};
 use std::time::Duration;
 use target::{Auth, Compression, OpenSearchTarget, TargetConfig};
@@ -48,13 +48,13 @@ fn large() -> Batch {
     batch(WriteMode::Index, &[("1", None, &source)])
 }
 
-async fn send(config: TargetConfig, batch: &Batch) -> Result<Reply, TargetError> {
+async fn send(config: TargetConfig, batch: &Batch) -> Result<Vec<ItemOutcome>, TargetError> {
     let target = OpenSearchTarget::new(config).unwrap();
-    writer(&target, "größe", WriteMode::Index).await.send(batch).await
+    writer(&target, "größe", WriteMode::Index).await.send(batch).await.map(|reply| reply.items)
 }
 
-fn indexed() -> Result<Reply, TargetError> {
-    Ok(Reply { items: vec![ItemOutcome::Indexed] })
+fn indexed() -> Result<Vec<ItemOutcome>, TargetError> {
+    Ok(vec![ItemOutcome::Indexed])
 }
 
 #[tokio::test]
@@ -80,7 +80,7 @@ async fn connections_are_used_again() {
     let target = OpenSearchTarget::new(config(&url)).unwrap();
     let writer = writer(&target, "i", WriteMode::Index).await;
     for _ in 0..5 {
-        assert_eq!(writer.send(&large()).await, indexed());
+        assert_eq!(writer.send(&large()).await.map(|reply| reply.items), indexed());
     }
     let (requests, connections) = server.await.unwrap();
     assert_eq!((requests.len(), connections), (5, 1));
@@ -184,7 +184,7 @@ async fn compressed_bytes_are_the_same_each_time() {
         OpenSearchTarget::new(TargetConfig { compression: Compression::On, ..config(&url) }).unwrap();
     let writer = writer(&target, "i", WriteMode::Index).await;
     for _ in 0..2 {
-        assert_eq!(writer.send(&large()).await, indexed());
+        assert_eq!(writer.send(&large()).await.map(|reply| reply.items), indexed());
     }
     let requests = server.await.unwrap().0;
     assert_eq!(requests[0].header("content-encoding"), Some("gzip"));

@@ -61,6 +61,15 @@ pub enum Refusal {
 pub struct Reply {
     /// As many as the batch has entries.
     pub items: Vec<ItemOutcome>,
+    /// From when the target was sent the request until it had answered, where that is less than what sending took in all: what
+    /// is done before, such as compression, says nothing about the target.
+    pub took: Option<Duration>,
+}
+
+impl From<Vec<ItemOutcome>> for Reply {
+    fn from(items: Vec<ItemOutcome>) -> Reply {
+        Reply { items, took: None }
+    }
 }
 
 /// Why a whole batch came to nothing. One variant for each decision of the caller.

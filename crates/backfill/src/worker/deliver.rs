@@ -143,12 +143,13 @@ impl Delivery {
         let error = match answer {
             Ok(reply) => {
                 // To give a document up is not to take it.
+                let took = reply.took.unwrap_or_else(|| sent.elapsed());
                 let taken = reply.items.iter().any(|item| !matches!(item, ItemOutcome::Refused(_)));
                 let refused = self.sort(&batch, reply.items, &mut faults, done)?;
                 let now = self.clock.now();
                 let Some((indices, error)) = refused else {
                     if taken {
-                        self.flow().succeeded(now, batch.body.len(), sent.elapsed());
+                        self.flow().succeeded(now, batch.body.len(), took);
                     }
                     return Ok(Vec::new());
                 };

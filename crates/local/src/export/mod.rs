@@ -163,7 +163,7 @@ impl ChunkWriter for ExportWriter {
     async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
         let body = batch.body.clone();
         self.with_output(move |output| output.write(&body)).await?;
-        Ok(Reply { items: vec![ItemOutcome::Indexed; batch.entries.len()] })
+        Ok(vec![ItemOutcome::Indexed; batch.entries.len()].into())
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

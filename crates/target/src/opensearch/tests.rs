@@ -35,7 +35,7 @@ async fn server(answers: &'static [(u16, &'static str)]) -> (String, JoinHandle<
 }
 
 /// Sends the same batch so many times to what is taken for another machine.
-async fn send(url: String, times: usize) -> Vec<Result<Reply, TargetError>> {
+async fn send(url: String, times: usize) -> Vec<Result<Vec<ItemOutcome>, TargetError>> {
     let cluster = Cluster::new(&TargetConfig::new(url)).unwrap();
     let inner = Arc::new(Inner { cluster, compressor: Compressor::new(Compression::Auto, false) });
     let writer = Writer { inner, destination: "i".into(), path: "i/_bulk".into(), mode: WriteMode::Index };
@@ -43,13 +43,17 @@ async fn send(url: String, times: usize) -> Vec<Result<Reply, TargetError>> {
     let batch = Batch { body: vec![b'x'; 5000].into(), entries: vec![entry] };
     let mut replies = Vec::new();
     for _ in 0..times {
-        replies.push(writer.send(&batch).await);
+        let reply = writer.send(&batch).await;
+        replies.push(reply.map(|reply| {
+            assert!(reply.took.is_some());
+            reply.items
+        }));
     }
     replies
 }
 
-fn indexed(times: usize) -> Vec<Result<Reply, TargetError>> {
-    vec![Ok(Reply { items: vec![ItemOutcome::Indexed] }); times]
+fn indexed(times: usize) -> Vec<Result<Vec<ItemOutcome>, TargetError>> {
+    vec![Ok(vec![ItemOutcome::Indexed]); times]
 }
 
 #[tokio::test]

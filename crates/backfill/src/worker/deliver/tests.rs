@@ -30,6 +30,8 @@ struct Rule {
     answer: Box<Answer>,
     /// Whether it is itself, by the time since the beginning.
     there: Box<dyn Fn(Duration) -> bool + Send + Sync>,
+    /// How long it says that it took, by the same time.
+    took: Box<dyn Fn(Duration) -> Option<Duration> + Send + Sync>,
     seen: Mutex<Seen>,
 }
 
@@ -107,7 +109,7 @@ impl ChunkWriter for Ruled {
                 seen().taken.insert(id);
             }
         }
-        Ok(Reply { items })
+        Ok(Reply { items, took: (self.0.took)(self.0.begun.elapsed()) })
     }
 
     async fn finish(&self) -> Result<(), TargetError> {
@@ -131,7 +133,7 @@ fn target(
     answer: impl Fn(&[String], usize, Duration) -> Result<Vec<ItemOutcome>, TargetError> + Send + Sync + 'static,
 ) -> Rule {
     let (begun, seen) = (Instant::now(), Mutex::default());
-    Rule { begun, answer: Box::new(answer), there: Box::new(|_| true), seen }
+    Rule { begun, answer: Box::new(answer), there: Box::new(|_| true), took: Box::new(|_| None), seen }
 }
 
 fn delivery(rule: Rule) -> (Delivery, Arc<Rule>) {
@@ -165,6 +167,21 @@ fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
 
 fn ids(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
     range.map(|n| n.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_done_before_a_request_says_nothing_about_the_target() {
+    // Each takes a second in all; the target says that it became a hundred times as slow, or as fast.
+    for (first, then, expected) in [(10, 1000, 2), (1000, 10, 8)] {
+        let mut rule = target(|ids, _, _| all(ids));
+        let took = move |at| if at <= Duration::from_secs(1) { first } else { then };
+        rule.took = Box::new(move |at| Some(Duration::from_millis(took(at))));
+        let (delivery, _) = delivery(rule);
+        for _ in 0..100 {
+            delivery.deliver(batch(ids(0..9))).await.unwrap();
+        }
+        assert_eq!(delivery.flow().window(), expected, "first {first} ms, then {then}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 /// The one field of a document, its number and kind left out.
 fn value(kind: u8, bytes: &[u8], endian: Endian) -> Result<Value<'static>> {
@@ -83,10 +84,42 @@ fn a_document_is_all_of_its_bytes_and_no_more() {
         (&too_much, 1, Some("expected 127 more bytes, found 1")),
     ] {
         let document = StoredDocument::new("blocks", 4, count, Numbers::Variable(Endian::Big), bytes);
-        let errors: Vec<_> = document.fields().filter_map(Result::err).map(|e| e.to_string()).collect();
+        let errors: Vec<_> = shown(&document).1.into_iter().collect();
         match expected {
             None => assert_eq!(errors, [] as [&str; 0]),
             Some(expected) => assert!(errors.len() == 1 && errors[0].contains(expected), "{errors:?}"),
         }
+    }
+}
+
+/// The fields that are shown, and why no more are.
+fn shown<'a>(document: &StoredDocument<'a>) -> (Vec<(u32, Value<'a>)>, Option<String>) {
+    let mut fields = Vec::new();
+    let result = document.try_for_each_field(|number, value| {
+        fields.push((number, value));
+        Ok::<_, Error>(())
+    });
+    (fields, result.err().map(|e| e.to_string()))
+}
+
+proptest! {
+    #[test]
+    fn fields_are_the_same_one_by_one_and_all_at_once(
+        fields in prop::collection::vec((any::<u8>(), prop_oneof![0u8..4, any::<u8>()], prop::collection::vec(any::<u8>(), 0..4)), 0..6),
+        count in 0u32..8,
+        cut in 0usize..3,
+    ) {
+        let mut bytes: Vec<u8> = fields.into_iter().flat_map(|(head, length, value)| [vec![head, length], value].concat()).collect();
+        bytes.truncate(bytes.len().saturating_sub(cut));
+        let document = StoredDocument::new("blocks", 4, count, Numbers::Variable(Endian::Big), &bytes);
+        let (mut fields, mut error) = (Vec::new(), None);
+        for field in document.fields() {
+            match field {
+                Ok(field) => fields.push(field),
+                Err(e) => error = Some(e.to_string()),
+            }
+        }
+        // Not a number is not the same as itself.
+        prop_assert_eq!(format!("{:?}", (fields, error)), format!("{:?}", shown(&document)));
     }
 }
