@@ -26,7 +26,7 @@ pub(crate) struct Compressor {
     automatic: bool,
     state: AtomicU8,
     /// One for each processor: more at once would be no faster, and need more memory.
-    permits: Arc<Semaphore>,
+    pub(crate) permits: Arc<Semaphore>,
     /// Memory of compressed bodies.
     buffers: Buffers,
 }

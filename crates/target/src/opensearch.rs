@@ -100,7 +100,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Sends it, and tells how long the answer took.
+    /// Sends it, and tells how long the answer was waited for.
     async fn post(&self, batch: &Batch, compressed: bool) -> Result<(Answer, Duration), TargetError> {
         let cluster = &self.inner.cluster;
         let body: Bytes = if compressed {

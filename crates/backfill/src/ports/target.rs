@@ -61,8 +61,8 @@ pub enum Refusal {
 pub struct Reply {
     /// As many as the batch has entries.
     pub items: Vec<ItemOutcome>,
-    /// From when the target was sent the request until it had answered, where that is less than what sending took in all: what
-    /// is done before, such as compression, says nothing about the target.
+    /// How long the target was waited for, where that is known: what is done before a request, such as compressing it, says
+    /// nothing about the target. Otherwise it is taken to be as long as sending took in all.
     pub took: Option<Duration>,
 }
 

@@ -96,10 +96,10 @@ impl<'a> StoredDocument<'a> {
         let mut fields = self.fields();
         while let Some(left) = fields.left.checked_sub(1) {
             fields.left = left;
-            if let Some((number, value)) = fields.usual() {
+            if let Some((number, value)) = fields.usual_field() {
                 see(number, value)?;
             } else {
-                let (number, value) = fields.any()?;
+                let (number, value) = fields.any_field()?;
                 see(number, value)?;
             }
         }
@@ -121,14 +121,15 @@ impl<'a> Iterator for Fields<'a> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        Some(self.any())
+        Some(self.usual_field().map_or_else(|| self.any_field(), Ok))
     }
 }
 
 impl<'a> Fields<'a> {
-    /// The next field, if it is text or bytes as most are, and nothing is amiss; else nothing is read.
+    /// The next field, which is not among those left any more, if it is text or bytes as most are, and nothing is amiss; else
+    /// nothing is read.
     #[inline]
-    fn usual(&mut self) -> Option<(u32, Value<'a>)> {
+    fn usual_field(&mut self) -> Option<(u32, Value<'a>)> {
         let mut input = self.input.clone();
         let number_and_kind = input.short()?;
         let bytes = input.short_bytes()?;
@@ -144,9 +145,9 @@ impl<'a> Fields<'a> {
         Some((number_and_kind >> 3, value))
     }
 
-    /// The next field, whatever it is.
+    /// The next field, which is not among those left any more, whatever it is.
     #[inline(never)]
-    fn any(&mut self) -> Result<(u32, Value<'a>)> {
+    fn any_field(&mut self) -> Result<(u32, Value<'a>)> {
         let field = field(&mut self.input, self.fixed).and_then(|field| {
             if self.left == 0 {
                 self.input.end()?;

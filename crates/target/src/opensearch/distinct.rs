@@ -6,6 +6,7 @@ use backfill::encode::{Encoding, Names, names};
 use backfill::ports::{Batch, ItemOutcome, Refusal, Reply, TargetError};
 use backfill::verify::same_json;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 /// What the failed-document stream calls it.
 const COLLISION: &str = "id_collision";
@@ -27,7 +28,9 @@ impl Writer {
                 .iter()
                 .map(|(_, names)| (names.id.as_deref().unwrap_or_default(), names.routing.as_deref()))
                 .collect();
+            let begun = Instant::now();
             let found = self.inner.cluster.fetch(&index, &keys).await?;
+            reply.took = reply.took.map(|took| took.saturating_add(begun.elapsed()));
             for ((at, names), found) in documents.iter().zip(found) {
                 let source = &batch.body[batch.entries[*at].source.clone()];
                 let outcome = match found {
