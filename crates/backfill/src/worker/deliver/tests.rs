@@ -24,14 +24,16 @@ impl Clock for TestClock {
 /// What a target makes of a request with these ids, of this size.
 type Answer = dyn Fn(&[String], usize, Duration) -> Result<Vec<ItemOutcome>, TargetError> + Send + Sync;
 
+/// How long a target says that it took, by the time since the beginning.
+type Took = dyn Fn(Duration) -> Option<Duration> + Send + Sync;
+
 /// A target that answers by a rule, a second after it was asked.
 struct Rule {
     begun: Instant,
     answer: Box<Answer>,
     /// Whether it is itself, by the time since the beginning.
     there: Box<dyn Fn(Duration) -> bool + Send + Sync>,
-    /// How long it says that it took, by the same time.
-    took: Box<dyn Fn(Duration) -> Option<Duration> + Send + Sync>,
+    took: Box<Took>,
     seen: Mutex<Seen>,
 }
 
@@ -174,8 +176,7 @@ async fn what_is_done_before_a_request_says_nothing_about_the_target() {
     // Each takes a second in all; the one target says that it became a hundred times as slow, the other one nothing.
     let slower = |at| Some(Duration::from_millis(if at < Duration::from_secs(2) { 10 } else { 1000 }));
     let silent = |_| None;
-    let cases: [(Box<dyn Fn(Duration) -> Option<Duration> + Send + Sync>, usize); 2] =
-        [(Box::new(slower), 2), (Box::new(silent), 8)];
+    let cases: [(Box<Took>, usize); 2] = [(Box::new(slower), 2), (Box::new(silent), 8)];
     for (took, expected) in cases {
         let rule = Rule { took, ..target(|ids, _, _| all(ids)) };
         let (delivery, _) = delivery(rule);
