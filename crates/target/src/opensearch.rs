@@ -16,7 +16,6 @@ use backfill::ports::{Acknowledge, Batch, ChunkWriter, Reply, Target, TargetErro
 use bytes::Bytes;
 use reqwest::Method;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 /// The parts of an answer that mean something.
 const FILTER: &str = "took,errors,error,items.*.status,items.*.error.type,items.*.error.reason,\
@@ -100,8 +99,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Sends it, and tells how long the answer was waited for.
-    async fn post(&self, batch: &Batch, compressed: bool) -> Result<(Answer, Duration), TargetError> {
+    async fn post(&self, batch: &Batch, compressed: bool) -> Result<Answer, TargetError> {
         let cluster = &self.inner.cluster;
         let body: Bytes = if compressed {
             let failed = |e| cluster.unexpected(format!("a request for it cannot be compressed: {e}"));
@@ -117,15 +115,13 @@ impl Writer {
             gzip: compressed,
             limit: LIMIT.0 + LIMIT.1 * batch.entries.len(),
         };
-        let begun = Instant::now();
-        let answer = cluster.transport.send(request).await?;
-        Ok((answer, begun.elapsed()))
+        cluster.transport.send(request).await
     }
 
-    fn meaning(&self, answer: &Answer, took: Duration, batch: &Batch) -> Result<Reply, TargetError> {
+    fn meaning(&self, answer: &Answer, batch: &Batch) -> Result<Reply, TargetError> {
         let sent = Sent { entries: batch.entries.len(), bytes: batch.body.len(), mode: self.mode };
         let items = classify::bulk(self.inner.cluster.location(), answer.meaning(), sent)?;
-        Ok(Reply { items, took: Some(took) })
+        Ok(Reply { items, took: Some(answer.took) })
     }
 }
 
@@ -133,8 +129,8 @@ impl Writer {
     async fn write(&self, batch: &Batch) -> Result<Reply, TargetError> {
         let Inner { cluster, compressor } = &*self.inner;
         let compressed = compressor.applies(batch.body.len());
-        let (answer, took) = self.post(batch, compressed).await?;
-        let reply = self.meaning(&answer, took, batch);
+        let answer = self.post(batch, compressed).await?;
+        let reply = self.meaning(&answer, batch);
         if compressed && reply.is_ok() {
             compressor.proven();
         }
@@ -142,8 +138,7 @@ impl Writer {
             return reply;
         }
         // Nothing of the batch was written: it was refused as a whole.
-        let (answer, took) = self.post(batch, false).await?;
-        let plain = self.meaning(&answer, took, batch)?;
+        let plain = self.meaning(&self.post(batch, false).await?, batch)?;
         if compressor.refused() {
             let location = cluster.location();
             tracing::warn!(

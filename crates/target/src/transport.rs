@@ -13,7 +13,7 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Method, Url};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// No cluster is left alone for longer, whatever it asks for.
 const MAX_RETRY_AFTER: u64 = 600;
@@ -39,6 +39,8 @@ pub(crate) struct Answer {
     retry_after: Option<Duration>,
     location: Option<String>,
     pub(crate) body: Bytes,
+    /// How long it was waited for.
+    pub(crate) took: Duration,
 }
 
 impl Answer {
@@ -99,6 +101,7 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request) -> Result<Answer, TargetError> {
+        let begun = Instant::now();
         let Request { method, path, body, content_type, gzip, limit } = request;
         let url = Url::parse(&format!("{}/{path}", self.endpoint))
             .map_err(|e| self.unexpected(format!("the path {path:?} cannot be asked for: {e}")))?;
@@ -139,7 +142,7 @@ impl Transport {
         let body = body.freeze();
         // Refusals become part of messages: they must not repeat what was sent in secret.
         let body = if status == 200 { body } else { self.secrets.redact(body) };
-        Ok(Answer { status, retry_after, location, body })
+        Ok(Answer { status, retry_after, location, body, took: begun.elapsed() })
     }
 
     fn fault(&self, error: &reqwest::Error) -> TargetError {

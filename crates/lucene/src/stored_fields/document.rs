@@ -96,6 +96,7 @@ impl<'a> StoredDocument<'a> {
         let mut fields = self.fields();
         while let Some(left) = fields.left.checked_sub(1) {
             fields.left = left;
+            // Called in two places, so that what is usual stays in registers.
             if let Some((number, value)) = fields.usual_field() {
                 see(number, value)?;
             } else {

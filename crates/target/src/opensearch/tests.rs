@@ -4,6 +4,7 @@ use super::*;
 use crate::config::Compression;
 use backfill::model::Position;
 use backfill::ports::{BatchEntry, ItemOutcome};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
