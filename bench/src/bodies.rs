@@ -22,7 +22,7 @@ impl Source {
         let dir = tempfile::tempdir()?;
         let job = Job::prepare(&self.repo, &self.index, 256 << 20, dir.path(), Arc::default())?;
         let memory = Memory::keeping();
-        job.work(1, Arc::default(), || Ok(Arc::new(memory.clone()) as Arc<dyn Target>))?;
+        job.work(Arc::default(), &(Arc::new(memory.clone()) as Arc<dyn Target>))?;
         Ok(memory.take())
     }
 }

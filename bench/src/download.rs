@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let job = Job::prepare(&arguments.repo, &arguments.index, 256 << 20, dir.path(), Arc::default())?;
     let counts = Arc::new(Counts::noting());
-    let piped = job.work(1, counts.clone(), || Ok(Arc::new(Memory::default()) as Arc<dyn Target>))?;
+    let piped = job.work(counts.clone(), &(Arc::new(Memory::default()) as Arc<dyn Target>))?;
     let (paths, ranges): (Vec<String>, Vec<Range<u64>>) = counts.ranges().into_iter().unzip();
     let endpoint = std::env::var("AWS_ENDPOINT_URL_S3")?;
     let urls = runtime()?.block_on(s3::sign(&endpoint, &arguments.repo, &paths))?;

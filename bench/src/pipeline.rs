@@ -35,8 +35,14 @@ pub(crate) struct Arguments {
     target: Option<String>,
     #[arg(long)]
     gzip: bool,
+    /// Full batches from the first on instead of larger ones by and by, so that all runs send the same requests
+    #[arg(long)]
+    steady: bool,
     #[arg(long, default_value_t = 1)]
     workers: u32,
+    /// How often everything is moved, one run after the other
+    #[arg(long, default_value_t = 1)]
+    times: u32,
     /// As the command's own default
     #[arg(long, default_value_t = 256 << 20)]
     chunk_size: u64,
@@ -46,14 +52,25 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
-    let (repo, index) = (&arguments.repo, &arguments.index);
-    let job = Job::prepare(repo, index, arguments.chunk_size, dir.path(), Arc::default())?;
+    let (repo, index, size) = (&arguments.repo, &arguments.index, arguments.chunk_size);
+    let mut options = WorkerOptions::default();
+    if arguments.steady {
+        options.flow.min_batch_bytes = options.flow.max_batch_bytes;
+    }
+    let jobs = (0..arguments.times).map(|number| {
+        let dir = dir.path().join(number.to_string());
+        std::fs::create_dir(&dir)?;
+        Job::prepare(repo, index, size, &dir, Arc::default())
+    });
+    let jobs = jobs.collect::<Result<Vec<_>>>()?;
     let target: Option<TargetConfig> = arguments.target.as_ref().map(|url| {
         let mut config = TargetConfig::new(url);
         config.compression = if arguments.gzip { Compression::On } else { Compression::Off };
         config
     });
-    job.work(
+    work(
+        &jobs,
+        &options,
         arguments.workers,
         Arc::new(Counts::slowed(arguments.pace)),
         move || -> Result<Arc<dyn Target>> {
@@ -118,41 +135,9 @@ impl Job {
         Ok(Job { repo: repo.to_owned(), run, store, failed, needed })
     }
 
-    /// Works on it, as many workers at once, each a thread with a runtime and clients of its own.
-    pub(crate) fn work(
-        &self,
-        workers: u32,
-        counts: Arc<Counts>,
-        target: impl Fn() -> Result<Arc<dyn Target>> + Sync,
-    ) -> Result<Measured> {
-        let watch = Stopwatch::start();
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..workers)
-                .map(|number| {
-                    let (counts, target) = (counts.clone(), &target);
-                    scope.spawn(move || self.worker(number, counts, target()?))
-                })
-                .collect();
-            threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a worker broke off")?)
-        })?;
-        let (wall, cpu) = watch.read();
-        let counters: Counters =
-            runtime()?.block_on(self.store.summary(&self.run.id, SystemClock.now()))?.counters;
-        if counters.failed + counters.damaged + counters.retries > 0 {
-            return Err(format!("not all went well: {counters:?}").into());
-        }
-        let (requests, fetched) = counts.read();
-        Ok(Measured {
-            documents: counters.documents(),
-            bytes: counters.source_bytes,
-            wall,
-            cpu,
-            peak: peak(),
-            requests,
-            fetched,
-            needed: self.needed,
-            ..Measured::default()
-        })
+    /// One worker does all of it.
+    pub(crate) fn work(&self, counts: Arc<Counts>, target: &Arc<dyn Target>) -> Result<Measured> {
+        work(std::slice::from_ref(self), &WorkerOptions::default(), 1, counts, || Ok(target.clone()))
     }
 
     /// What is planned: shards, and segments that have something in them.
@@ -172,9 +157,19 @@ impl Job {
         })
     }
 
-    fn worker(&self, number: u32, counts: Arc<Counts>, target: Arc<dyn Target>) -> Result<()> {
+    /// What became of its documents.
+    fn counters(&self) -> Result<Counters> {
+        Ok(runtime()?.block_on(self.store.summary(&self.run.id, SystemClock.now()))?.counters)
+    }
+
+    fn worker(
+        &self,
+        number: u32,
+        options: WorkerOptions,
+        counts: Arc<Counts>,
+        target: Arc<dyn Target>,
+    ) -> Result<()> {
         runtime()?.block_on(async {
-            let options = WorkerOptions::default();
             let clock = Arc::new(SystemClock);
             let worker = Worker {
                 owner: format!("bench-{number}"),
@@ -194,6 +189,44 @@ impl Job {
             Ok(())
         })
     }
+}
+
+/// As many workers at once, each a thread with a runtime and clients of its own, go through these jobs.
+fn work(
+    jobs: &[Job],
+    options: &WorkerOptions,
+    workers: u32,
+    counts: Arc<Counts>,
+    target: impl Fn() -> Result<Arc<dyn Target>> + Sync,
+) -> Result<Measured> {
+    let watch = Stopwatch::start();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|number| {
+                let (counts, target) = (&counts, &target);
+                scope.spawn(move || {
+                    let target = target()?;
+                    jobs.iter().try_for_each(|job| {
+                        job.worker(number, options.clone(), counts.clone(), target.clone())
+                    })
+                })
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a worker broke off")?)
+    })?;
+    let (wall, cpu) = watch.read();
+    let (requests, fetched) = counts.read();
+    let mut measured = Measured { wall, cpu, peak: peak(), requests, fetched, ..Measured::default() };
+    for job in jobs {
+        let counters = job.counters()?;
+        if counters.failed + counters.damaged + counters.retries > 0 {
+            return Err(format!("not all went well: {counters:?}").into());
+        }
+        measured.documents += counters.documents();
+        measured.bytes += counters.source_bytes;
+        measured.needed += job.needed;
+    }
+    Ok(measured)
 }
 
 /// A runtime like that of a worker's thread.

@@ -106,12 +106,13 @@ impl Bench<'_> {
                 "2 workers, peak MiB",
             ],
         );
-        let one_after_the_other = MAIN.indices.iter().map(|index| (index.name, index.name));
+        let one_after_the_other = MAIN.indices.iter().map(|index| (index.name, index.name, "1"));
         // The last makes for the longest run, at whose end the least time is lost while only one has something to do.
-        for (name, pattern) in one_after_the_other.chain([("all of them", "*")]) {
+        for (name, pattern, times) in one_after_the_other.chain([("all of them, three times", "*", "3")]) {
             let parts = ["1", "2"].map(|workers| {
                 let size = (32 << 20).to_string();
-                let index = ["--index", pattern, "--chunk-size", &size, "--workers", workers];
+                let index =
+                    ["--index", pattern, "--times", times, "--chunk-size", &size, "--workers", workers];
                 strings(&[&["pipeline", "--repo", &repo][..], &index].concat())
             });
             let runs = self.compare(&parts, &Vec::new())?;
