@@ -1,7 +1,7 @@
-//! Bulk bodies that were built beforehand, as the pipeline builds them for a target that is fast.
+//! Bulk bodies that were built beforehand: the full batches of a steady pipeline.
 
 use crate::Result;
-use crate::pipeline::Job;
+use crate::pipeline::{Job, Manner};
 use crate::target::{Body, Memory};
 use backfill::ports::Target;
 use clap::Args;
@@ -22,7 +22,7 @@ impl Source {
         let dir = tempfile::tempdir()?;
         let job = Job::prepare(&self.repo, &self.index, 256 << 20, dir.path(), Arc::default())?;
         let memory = Memory::keeping();
-        job.work(Arc::default(), &(Arc::new(memory.clone()) as Arc<dyn Target>))?;
+        job.work(&Manner::steady(), Arc::default(), &(Arc::new(memory.clone()) as Arc<dyn Target>))?;
         Ok(memory.take())
     }
 }

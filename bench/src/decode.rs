@@ -29,6 +29,8 @@ pub(crate) struct Rates {
     pub(crate) plain: u64,
     /// Bytes that it is given.
     pub(crate) stored: u64,
+    /// Bytes of `_source` in what it yields.
+    pub(crate) source: u64,
 }
 
 /// Measures one index of a repository in a directory.
@@ -44,6 +46,7 @@ pub(crate) fn measure(repo: &Path, index: &str, runs: usize) -> Result<Rates> {
         .iter()
         .map(|segment| segment.pieces(codec))
         .collect::<Result<Vec<Vec<(Vec<Piece>, usize)>>>>()?;
+    let source = segments.iter().map(Loaded::decode).sum::<Result<u64>>()?;
     let plain: usize = blocks.iter().flatten().map(|(_, length)| length).sum();
     let largest = blocks.iter().flatten().map(|(_, length)| *length).max().unwrap_or(0);
     let mut out = vec![0; largest];
@@ -54,7 +57,7 @@ pub(crate) fn measure(repo: &Path, index: &str, runs: usize) -> Result<Rates> {
         for what in (0..3).map(|n| (n + run) % 3) {
             let start = ThreadTime::now();
             match what {
-                0 => segments.iter().try_for_each(Loaded::decode)?,
+                0 => segments.iter().try_for_each(|segment| segment.decode().map(drop))?,
                 1 => {
                     let mut bare = Bare::new(codec)?;
                     for (segment, blocks) in segments.iter().zip(&blocks) {
@@ -80,7 +83,7 @@ pub(crate) fn measure(repo: &Path, index: &str, runs: usize) -> Result<Rates> {
     let [decode, bare, copy] =
         times.map(|times| times.into_iter().map(|time| plain as f64 / 1e6 / time).collect());
     let stored = segments.iter().flat_map(|s| &s.blocks).map(|(block, _)| block.length).sum();
-    Ok(Rates { decode, bare, copy, plain: plain as u64, stored })
+    Ok(Rates { decode, bare, copy, plain: plain as u64, stored, source })
 }
 
 /// The blocks of a segment, in memory.
@@ -92,22 +95,23 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// Decodes all blocks and looks at all documents, as the worker does.
-    fn decode(&self) -> Result<()> {
+    /// Decodes all blocks and looks at all documents, as the worker does: bytes of their sources.
+    fn decode(&self) -> Result<u64> {
         let mut decoder = BlockDecoder::with_chunk_size("data", &self.header, self.chunk_size);
-        let mut scratch = Scratch::default();
+        let (mut scratch, mut all) = (Scratch::default(), 0);
         for (block, bytes) in &self.blocks {
-            let mut length = 0;
+            let (mut ids, mut sources) = (0, 0);
             for document in decoder.decode(block, bytes)?.iter() {
                 if let Interpreted::Root(root) = self.documents.read(&document, &mut scratch)?
                     && let Source::Json(source) = root.source
                 {
-                    length += root.id.len() + source.len();
+                    (ids, sources) = (ids + root.id.len(), sources + source.len());
                 }
             }
-            black_box(length);
+            black_box(ids);
+            all += sources as u64;
         }
-        Ok(())
+        Ok(all)
     }
 
     /// The compressed pieces of each block, and the length of what they yield.
@@ -184,11 +188,19 @@ impl Bare {
                     inflater.set_dictionary(dictionary)?;
                 }
                 inflater.decompress(compressed, room, flate2::FlushDecompress::Finish)?;
+                check(inflater.total_out(), room.len())?;
             }
-            Bare::Zstd(decompressor) => drop(decompressor.decompress_to_buffer(compressed, room)?),
+            Bare::Zstd(decompressor) => {
+                check(decompressor.decompress_to_buffer(compressed, room)? as u64, room.len())?;
+            }
         }
         Ok(())
     }
+}
+
+/// Less work than all of it would be no limit.
+fn check(written: u64, room: usize) -> Result<()> {
+    if written == room as u64 { Ok(()) } else { Err(format!("{written} bytes instead of {room}").into()) }
 }
 
 /// By itself, so that it is compiled as it is where it has a function of its own: what it is inlined into changes its speed.

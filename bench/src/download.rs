@@ -2,7 +2,7 @@
 
 use crate::blobs::Counts;
 use crate::measure::{Measured, Stopwatch, peak};
-use crate::pipeline::{Job, runtime};
+use crate::pipeline::{Job, Manner, runtime};
 use crate::target::Memory;
 use crate::{Result, http, s3};
 use backfill::ports::Target;
@@ -20,8 +20,8 @@ pub(crate) struct Arguments {
     repo: String,
     #[arg(long)]
     index: String,
-    /// As many at once as the pipeline has under way
-    #[arg(long, default_value_t = 2)]
+    /// As many at once as the pipeline has under way: the range that it waits for, and two ahead
+    #[arg(long, default_value_t = 3)]
     concurrency: u32,
 }
 
@@ -29,7 +29,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let job = Job::prepare(&arguments.repo, &arguments.index, 256 << 20, dir.path(), Arc::default())?;
     let counts = Arc::new(Counts::noting());
-    let piped = job.work(counts.clone(), &(Arc::new(Memory::default()) as Arc<dyn Target>))?;
+    let piped =
+        job.work(&Manner::default(), counts.clone(), &(Arc::new(Memory::default()) as Arc<dyn Target>))?;
     let (paths, ranges): (Vec<String>, Vec<Range<u64>>) = counts.ranges().into_iter().unzip();
     let endpoint = std::env::var("AWS_ENDPOINT_URL_S3")?;
     let urls = runtime()?.block_on(s3::sign(&endpoint, &arguments.repo, &paths))?;

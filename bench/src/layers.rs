@@ -17,7 +17,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     common: Common,
     /// Runs of each; the median counts
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 3)]
     runs: usize,
     /// These layers only
     #[arg(long, value_enum, value_delimiter = ',')]

@@ -34,7 +34,7 @@ pub(crate) struct Measured {
     /// Segments of them.
     #[serde(default)]
     pub(crate) segments: u64,
-    /// Processors of the machine that were busy while the process ran, with whatever: known to who started it only.
+    /// Processors of the machine that were busy while the process lived, with whatever: known to who started it only.
     #[serde(default)]
     pub(crate) busy: f64,
 }
@@ -127,8 +127,9 @@ fn busy_seconds() -> f64 {
         .skip(1)
         .filter_map(|n| n.parse().ok())
         .collect();
-    // The fourth and the fifth are those of doing nothing and of waiting for disks; a hundred are a second.
-    ticks.iter().take(8).sum::<f64>() / 100.0 - ticks.iter().skip(3).take(2).sum::<f64>() / 100.0
+    // The fourth and the fifth are those of doing nothing and of waiting for disks, the eighth what others were given; a
+    // hundred are a second.
+    ticks.iter().take(7).sum::<f64>() / 100.0 - ticks.iter().skip(3).take(2).sum::<f64>() / 100.0
 }
 
 /// The largest one of a measure of several runs.

@@ -38,6 +38,9 @@ pub(crate) struct Arguments {
     /// Full batches from the first on instead of larger ones by and by, so that all runs send the same requests
     #[arg(long)]
     steady: bool,
+    /// Threads of a worker's runtime; with one, it is the worker's own thread
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
     #[arg(long, default_value_t = 1)]
     workers: u32,
     /// How often everything is moved, one run after the other
@@ -53,10 +56,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let dir = tempfile::tempdir()?;
     let (repo, index, size) = (&arguments.repo, &arguments.index, arguments.chunk_size);
-    let mut options = WorkerOptions::default();
-    if arguments.steady {
-        options.flow.min_batch_bytes = options.flow.max_batch_bytes;
-    }
+    let manner = if arguments.steady { Manner::steady() } else { Manner::default() };
+    let manner = Manner { threads: arguments.threads, ..manner };
     let jobs = (0..arguments.times).map(|number| {
         let dir = dir.path().join(number.to_string());
         std::fs::create_dir(&dir)?;
@@ -70,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     });
     work(
         &jobs,
-        &options,
+        &manner,
         arguments.workers,
         Arc::new(Counts::slowed(arguments.pace)),
         move || -> Result<Arc<dyn Target>> {
@@ -80,6 +81,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
             })
         },
     )
+}
+
+/// How a worker works.
+pub(crate) struct Manner {
+    options: WorkerOptions,
+    threads: usize,
+}
+
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner { options: WorkerOptions::default(), threads: 1 }
+    }
+}
+
+impl Manner {
+    /// With full batches from the first on.
+    pub(crate) fn steady() -> Manner {
+        let mut manner = Manner::default();
+        manner.options.flow.min_batch_bytes = manner.options.flow.max_batch_bytes;
+        manner
+    }
 }
 
 /// A planned run.
@@ -136,8 +158,13 @@ impl Job {
     }
 
     /// One worker does all of it.
-    pub(crate) fn work(&self, counts: Arc<Counts>, target: &Arc<dyn Target>) -> Result<Measured> {
-        work(std::slice::from_ref(self), &WorkerOptions::default(), 1, counts, || Ok(target.clone()))
+    pub(crate) fn work(
+        &self,
+        manner: &Manner,
+        counts: Arc<Counts>,
+        target: &Arc<dyn Target>,
+    ) -> Result<Measured> {
+        work(std::slice::from_ref(self), manner, 1, counts, || Ok(target.clone()))
     }
 
     /// What is planned: shards, and segments that have something in them.
@@ -165,11 +192,16 @@ impl Job {
     fn worker(
         &self,
         number: u32,
-        options: WorkerOptions,
+        manner: &Manner,
         counts: Arc<Counts>,
         target: Arc<dyn Target>,
     ) -> Result<()> {
-        runtime()?.block_on(async {
+        let runtime = match manner.threads {
+            1 => runtime()?,
+            threads => Builder::new_multi_thread().worker_threads(threads).enable_all().build()?,
+        };
+        let options = manner.options.clone();
+        runtime.block_on(async {
             let clock = Arc::new(SystemClock);
             let worker = Worker {
                 owner: format!("bench-{number}"),
@@ -194,7 +226,7 @@ impl Job {
 /// As many workers at once, each a thread with a runtime and clients of its own, go through these jobs.
 fn work(
     jobs: &[Job],
-    options: &WorkerOptions,
+    manner: &Manner,
     workers: u32,
     counts: Arc<Counts>,
     target: impl Fn() -> Result<Arc<dyn Target>> + Sync,
@@ -206,9 +238,7 @@ fn work(
                 let (counts, target) = (&counts, &target);
                 scope.spawn(move || {
                     let target = target()?;
-                    jobs.iter().try_for_each(|job| {
-                        job.worker(number, options.clone(), counts.clone(), target.clone())
-                    })
+                    jobs.iter().try_for_each(|job| job.worker(number, manner, counts.clone(), target.clone()))
                 })
             })
             .collect();

@@ -26,16 +26,13 @@ pub(crate) struct Arguments {
     gzip: bool,
     #[arg(long, default_value_t = 1)]
     concurrency: u32,
-    /// What is asked for of the answers
-    #[arg(long, default_value = "errors")]
-    filter: String,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let bodies = arguments.source.bodies()?;
     let mut wire: Vec<Bytes> = Vec::with_capacity(bodies.len());
     for body in &bodies {
-        wire.push(if arguments.gzip { encode(&body.bytes)?.into() } else { body.bytes.clone() });
+        wire.push(if arguments.gzip { encode(&body.bytes, Vec::new())?.into() } else { body.bytes.clone() });
     }
     let watch = Stopwatch::start();
     let next = AtomicUsize::new(0);
@@ -63,9 +60,8 @@ fn upload(arguments: &Arguments, bodies: &[Bytes], next: &AtomicUsize) -> Result
     let encoding = if arguments.gzip { "Content-Encoding: gzip\r\n" } else { "" };
     while let Some(body) = bodies.get(next.fetch_add(1, Relaxed)) {
         let head = format!(
-            "POST /{}/_bulk?filter_path={} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-ndjson\r\n{encoding}Content-Length: {}\r\n\r\n",
+            "POST /{}/_bulk?filter_path=errors HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-ndjson\r\n{encoding}Content-Length: {}\r\n\r\n",
             arguments.into,
-            arguments.filter,
             body.len()
         );
         let socket = stream.get_mut();

@@ -64,7 +64,7 @@ impl Bench<'_> {
                 "fetched/needed",
                 "requests",
                 "far away, MB/s",
-                "ratio",
+                "of nearby",
             ],
         );
         for index in MAIN.indices {
@@ -209,7 +209,7 @@ impl Bench<'_> {
                 mib(measured.size),
                 mib(measured.zipped),
                 spread(&measured.starts),
-                number((measured.peak >> 20) as f64),
+                mib(measured.peak as usize),
             ]);
         }
         table.runs = Some(cold::STARTS);

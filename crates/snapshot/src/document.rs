@@ -6,6 +6,9 @@
 //! soft-deleted, so whoever reads only live documents never meets one.
 //!
 //! In indices created before 6.0, whoever reads them now, a document stores `_uid` instead: its type, a `#`, its id.
+//! Where such an index allows but one type (`index.mapping.single_type` of 5.x), it stores `_id`, as text. From 6.0 on, `_id`
+//! is always bytes, and `_uid` and `_parent` are names that users may give to fields of theirs: so an `_id` of bytes
+//! tells that neither means anything.
 //! Nested objects store nothing. A child of a parent stores `_parent`, the `_uid` of that, up to 2.x; its
 //! routing is the parent's id unless another was given, so nothing is lost where later versions store no parent.
 
@@ -129,22 +132,23 @@ pub struct DocumentReader {
 #[derive(Default)]
 struct Stored<'a> {
     id: Option<&'a [u8]>,
+    text_id: Option<&'a str>,
     uid: Option<&'a str>,
     parent: Option<&'a str>,
     source: Option<&'a [u8]>,
     routing: Option<&'a str>,
     recovery_source: Option<&'a [u8]>,
+    /// A fault of what only indices from before 6.0 store, and what of it: none in others.
+    old_fault: Option<(&'static str, &'static str)>,
 }
 
 impl DocumentReader {
     /// A reader for the segment with these fields.
     pub fn new(fields: &FieldInfos) -> Self {
         let number = |name| fields.by_name(name).map(|f| f.number);
-        let uid = number("_uid");
         Self {
-            // Beside a `_uid`, it is a copy that somebody asked for.
-            id: number("_id").filter(|_| uid.is_none()),
-            uid,
+            id: number("_id"),
+            uid: number("_uid"),
             source: number("_source"),
             routing: number("_routing"),
             parent: number("_parent"),
@@ -172,23 +176,16 @@ impl DocumentReader {
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
         let Scratch { id: id_text, source: source_text } = scratch;
-        let (doc_type, id) = match (stored.uid, stored.id) {
-            (Some(uid), _) => {
-                let (doc_type, id) = split_uid(doc, "_uid", uid)?;
-                (Some(doc_type), id)
-            }
-            (None, Some(id)) => {
-                id::decode_into(id, id_text).map_err(|error| DocumentError::Id { doc, error })?;
-                (None, id_text.as_str())
-            }
-            (None, None) => {
-                return Ok(match stored.source {
-                    Some(_) => Interpreted::Tombstone,
-                    None => Interpreted::NestedChild,
-                });
+        let (doc_type, id, parent) = if let Some(id) = stored.id {
+            id::decode_into(id, id_text).map_err(|error| DocumentError::Id { doc, error })?;
+            (None, id_text.as_str(), None)
+        } else {
+            match stored.old_id(doc)? {
+                Some(old) => old,
+                None if stored.source.is_some() => return Ok(Interpreted::Tombstone),
+                None => return Ok(Interpreted::NestedChild),
             }
         };
-        let parent = stored.parent.map(|uid| split_uid(doc, "_parent", uid)).transpose()?;
         let recovered = stored.recovery_source.is_some();
         let source = match stored.recovery_source.or(stored.source) {
             None => Source::Missing,
@@ -197,14 +194,7 @@ impl DocumentReader {
                 Err(error) => Source::Unreadable { raw, error },
             },
         };
-        Ok(Interpreted::Root(Root {
-            id,
-            routing: stored.routing,
-            doc_type,
-            parent: parent.map(|(_, id)| id),
-            source,
-            recovered,
-        }))
+        Ok(Interpreted::Root(Root { id, routing: stored.routing, doc_type, parent, source, recovered }))
     }
 
     /// Takes a field of document `doc`, if it matters.
@@ -218,11 +208,17 @@ impl DocumentReader {
     ) -> Result<(), DocumentError> {
         let number = Some(number);
         if number == self.id {
-            put(doc, "_id", &mut stored.id, value.as_bytes())
+            match value {
+                Value::String(_) => stored.old("_id", value),
+                _ => return put(doc, "_id", &mut stored.id, value.as_bytes()),
+            }
+            Ok(())
         } else if number == self.uid {
-            put(doc, "_uid", &mut stored.uid, value.as_str())
+            stored.old("_uid", value);
+            Ok(())
         } else if number == self.parent {
-            put(doc, "_parent", &mut stored.parent, value.as_str())
+            stored.old("_parent", value);
+            Ok(())
         } else if number == self.source {
             put(doc, "_source", &mut stored.source, value.as_bytes())
         } else if number == self.routing {
@@ -231,6 +227,37 @@ impl DocumentReader {
             put(doc, "_recovery_source", &mut stored.recovery_source, value.as_bytes())
         } else {
             Ok(())
+        }
+    }
+}
+
+impl<'a> Stored<'a> {
+    /// Takes a field that only indices from before 6.0 store so. In others it is a user's, who may store what he likes in it.
+    #[cold]
+    fn old(&mut self, field: &'static str, value: Value<'a>) {
+        let place = match field {
+            "_id" => &mut self.text_id,
+            "_uid" => &mut self.uid,
+            _ => &mut self.parent,
+        };
+        if let Err(detail) = place_once(place, value.as_str()) {
+            self.old_fault.get_or_insert((field, detail));
+        }
+    }
+
+    /// The type, the id, and the id of the parent of a document from before 6.0, if it has an id.
+    fn old_id(&self, doc: u32) -> Result<Option<(Option<&'a str>, &'a str, Option<&'a str>)>, DocumentError> {
+        if let Some((field, detail)) = self.old_fault {
+            return Err(DocumentError::Field { doc, field, detail });
+        }
+        let parent = self.parent.map(|uid| split_uid(doc, "_parent", uid)).transpose()?.map(|(_, id)| id);
+        match (self.uid, self.text_id) {
+            // Beside a `_uid`, an `_id` is a copy that somebody asked for.
+            (Some(uid), _) => {
+                split_uid(doc, "_uid", uid).map(|(doc_type, id)| Some((Some(doc_type), id, parent)))
+            }
+            (None, Some(id)) => Ok(Some((None, id, parent))),
+            (None, None) => Ok(None),
         }
     }
 }
@@ -247,10 +274,14 @@ fn put<T>(
     place: &mut Option<T>,
     value: Option<T>,
 ) -> Result<(), DocumentError> {
-    let bad = |detail| Err(DocumentError::Field { doc, field, detail });
+    place_once(place, value).map_err(|detail| DocumentError::Field { doc, field, detail })
+}
+
+#[inline]
+fn place_once<T>(place: &mut Option<T>, value: Option<T>) -> Result<(), &'static str> {
     match (value, &place) {
-        (None, _) => bad("holds a value of another kind"),
-        (Some(_), Some(_)) => bad("is stored twice"),
+        (None, _) => Err("holds a value of another kind"),
+        (Some(_), Some(_)) => Err("is stored twice"),
         (value, None) => {
             *place = value;
             Ok(())
@@ -264,30 +295,20 @@ mod tests {
 
     const READER: DocumentReader = DocumentReader {
         id: Some(1),
-        uid: None,
+        uid: Some(2),
         source: Some(0),
         routing: Some(4),
-        parent: None,
+        parent: Some(5),
         recovery_source: Some(7),
     };
-
-    const OLD: DocumentReader = DocumentReader { id: None, uid: Some(2), parent: Some(5), ..READER };
 
     fn read<'a>(
         fields: &[(u32, Value<'a>)],
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
-        interpret(&READER, fields, scratch)
-    }
-
-    fn interpret<'a>(
-        reader: &DocumentReader,
-        fields: &[(u32, Value<'a>)],
-        scratch: &'a mut Scratch,
-    ) -> Result<Interpreted<'a>, DocumentError> {
         let mut stored = Stored::default();
-        fields.iter().try_for_each(|(number, value)| reader.collect(&mut stored, 9, *number, *value))?;
-        reader.interpret(9, &stored, scratch)
+        fields.iter().try_for_each(|(number, value)| READER.collect(&mut stored, 9, *number, *value))?;
+        READER.interpret(9, &stored, scratch)
     }
 
     #[test]
@@ -311,6 +332,15 @@ mod tests {
             (vec![(0, source), (1, id)], root(Source::Json(b"{}"), None)),
             (vec![(1, id), (4, Value::String(b"r")), (0, source)], root(Source::Json(b"{}"), Some("r"))),
             (vec![(1, id)], root(Source::Missing, None)),
+            // What a user calls so, before and after the id, and whatever is in it.
+            (
+                vec![(2, Value::Int(1000)), (5, Value::String(b"a#b")), (0, source), (1, id)],
+                root(Source::Json(b"{}"), None),
+            ),
+            (
+                vec![(1, id), (0, source), (2, Value::String(b"t#1")), (2, Value::String(b"")), (5, id)],
+                root(Source::Json(b"{}"), None),
+            ),
         ];
         for (fields, expected) in cases {
             assert_eq!(read(&fields, &mut Scratch::default()).unwrap(), expected);
@@ -336,7 +366,7 @@ mod tests {
     fn documents_with_types() {
         let text = |s: &'static str| Value::String(s.as_bytes());
         let mut scratch = Scratch::default();
-        let mut read = |fields: &[(u32, Value<'static>)]| match interpret(&OLD, fields, &mut scratch)? {
+        let mut read = |fields: &[(u32, Value<'static>)]| match read(fields, &mut scratch)? {
             Interpreted::Root(root) => {
                 Ok(format!("{:?} {} {:?} {:?}", root.doc_type, root.id, root.routing, root.parent))
             }
@@ -352,6 +382,9 @@ mod tests {
                 "Some(\"child\") c Some(\"r\") Some(\"m#1\")",
             ),
             (vec![], "NestedChild"),
+            // Of an index that allows but one type: text, even where it looks like more.
+            (vec![(1, text("YWJj")), (0, source)], "None YWJj None None"),
+            (vec![(0, source), (1, text("a#b")), (4, text("r"))], "None a#b Some(\"r\") None"),
         ];
         for (fields, expected) in cases {
             assert_eq!(read(&fields).unwrap(), expected);
@@ -365,12 +398,17 @@ mod tests {
     #[test]
     fn what_no_server_stores_is_an_error() {
         let id = Value::Bytes(&[0xfe, 0x12]);
-        let cases: [Vec<(u32, Value<'_>)>; 5] = [
+        let text = |s: &'static str| Value::String(s.as_bytes());
+        let cases: [Vec<(u32, Value<'_>)>; 9] = [
             vec![(1, Value::Bytes(&[]))],
             vec![(1, Value::Int(5))],
             vec![(1, id), (1, id)],
             vec![(1, id), (4, Value::String(b"\xff"))],
             vec![(1, id), (0, Value::Double(0.5))],
+            vec![(2, Value::Int(1000)), (0, Value::Bytes(b"{}"))],
+            vec![(2, text("t#1")), (2, text("t#2"))],
+            vec![(1, text("1")), (1, text("2"))],
+            vec![(1, Value::String(b"\xff"))],
         ];
         for fields in cases {
             let error = read(&fields, &mut Scratch::default()).unwrap_err();
