@@ -181,7 +181,10 @@ impl Bare {
         let (before, rest) = out.split_at_mut(piece.plain.start);
         let (room, dictionary) = (&mut rest[..piece.plain.len()], &before[piece.dictionary.clone()]);
         match self {
-            Bare::Lz4 => lz4(compressed, room, dictionary)?,
+            Bare::Lz4 => {
+                let written = lz4block::decompress(compressed, room, dictionary)?;
+                check(written as u64, room.len())?;
+            }
             Bare::Deflate(inflater) => {
                 inflater.reset(false);
                 if !dictionary.is_empty() {
@@ -201,15 +204,4 @@ impl Bare {
 /// Less work than all of it would be no limit.
 fn check(written: u64, room: usize) -> Result<()> {
     if written == room as u64 { Ok(()) } else { Err(format!("{written} bytes instead of {room}").into()) }
-}
-
-/// By itself, so that it is compiled as it is where it has a function of its own: what it is inlined into changes its speed.
-#[inline(never)]
-fn lz4(compressed: &[u8], room: &mut [u8], dictionary: &[u8]) -> Result<()> {
-    if dictionary.is_empty() {
-        lz4_flex::block::decompress_into(compressed, room)?;
-    } else {
-        lz4_flex::block::decompress_into_with_dict(compressed, room, dictionary)?;
-    }
-    Ok(())
 }

@@ -176,7 +176,8 @@ impl ChunkWriter for CountedWriter {
     async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
         let begun = Instant::now();
         let reply = self.inner.send(batch).await;
-        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let took = reply.as_ref().ok().and_then(|reply| reply.took).unwrap_or_else(|| begun.elapsed());
+        let took = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         self.tally.sent(batch, took, &reply);
         reply
     }

@@ -142,6 +142,13 @@ struct Stored<'a> {
     old_fault: Option<(&'static str, &'static str)>,
 }
 
+/// What a document and its parent are called.
+struct Names<'a> {
+    id: &'a str,
+    doc_type: Option<&'a str>,
+    parent: Option<&'a str>,
+}
+
 impl DocumentReader {
     /// A reader for the segment with these fields.
     pub fn new(fields: &FieldInfos) -> Self {
@@ -176,12 +183,12 @@ impl DocumentReader {
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
         let Scratch { id: id_text, source: source_text } = scratch;
-        let (doc_type, id, parent) = if let Some(id) = stored.id {
+        let Names { doc_type, id, parent } = if let Some(id) = stored.id {
             id::decode_into(id, id_text).map_err(|error| DocumentError::Id { doc, error })?;
-            (None, id_text.as_str(), None)
+            Names { id: id_text, doc_type: None, parent: None }
         } else {
-            match stored.old_id(doc)? {
-                Some(old) => old,
+            match stored.old_names(doc)? {
+                Some(names) => names,
                 None if stored.source.is_some() => return Ok(Interpreted::Tombstone),
                 None => return Ok(Interpreted::NestedChild),
             }
@@ -245,20 +252,18 @@ impl<'a> Stored<'a> {
         }
     }
 
-    /// The type, the id, and the id of the parent of a document from before 6.0, if it has an id.
-    fn old_id(&self, doc: u32) -> Result<Option<(Option<&'a str>, &'a str, Option<&'a str>)>, DocumentError> {
+    /// What a document from before 6.0 is called, if it has an id.
+    fn old_names(&self, doc: u32) -> Result<Option<Names<'a>>, DocumentError> {
         if let Some((field, detail)) = self.old_fault {
             return Err(DocumentError::Field { doc, field, detail });
         }
         let parent = self.parent.map(|uid| split_uid(doc, "_parent", uid)).transpose()?.map(|(_, id)| id);
-        match (self.uid, self.text_id) {
-            // Beside a `_uid`, an `_id` is a copy that somebody asked for.
-            (Some(uid), _) => {
-                split_uid(doc, "_uid", uid).map(|(doc_type, id)| Some((Some(doc_type), id, parent)))
-            }
-            (None, Some(id)) => Ok(Some((None, id, parent))),
-            (None, None) => Ok(None),
+        // Beside a `_uid`, an `_id` is a copy that somebody asked for.
+        if let Some(uid) = self.uid {
+            let (doc_type, id) = split_uid(doc, "_uid", uid)?;
+            return Ok(Some(Names { doc_type: Some(doc_type), id, parent }));
         }
+        Ok(self.text_id.map(|id| Names { doc_type: None, id, parent }))
     }
 }
 

@@ -101,7 +101,6 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request) -> Result<Answer, TargetError> {
-        let begun = Instant::now();
         let Request { method, path, body, content_type, gzip, limit } = request;
         let url = Url::parse(&format!("{}/{path}", self.endpoint))
             .map_err(|e| self.unexpected(format!("the path {path:?} cannot be asked for: {e}")))?;
@@ -124,6 +123,7 @@ impl Transport {
         if !body.is_empty() {
             builder = builder.body(body);
         }
+        let begun = Instant::now();
         let mut response = builder.send().await.map_err(|e| self.fault(&e))?;
         let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
         let retry_after = header(RETRY_AFTER).and_then(|v| v.trim().parse().ok());

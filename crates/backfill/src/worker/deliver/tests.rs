@@ -27,9 +27,13 @@ type Answer = dyn Fn(&[String], usize, Duration) -> Result<Vec<ItemOutcome>, Tar
 /// How long a target says that it took, by the time since the beginning.
 type Took = dyn Fn(Duration) -> Option<Duration> + Send + Sync;
 
-/// A target that answers by a rule, a second after it was asked.
+/// How long a target lets one wait for an answer, by the time since the beginning.
+type Wait = dyn Fn(Duration) -> Duration + Send + Sync;
+
+/// A target that answers by a rule.
 struct Rule {
     begun: Instant,
+    wait: Box<Wait>,
     answer: Box<Answer>,
     /// Whether it is itself, by the time since the beginning.
     there: Box<dyn Fn(Duration) -> bool + Send + Sync>,
@@ -101,7 +105,7 @@ impl ChunkWriter for Ruled {
             seen.under_way += 1;
             seen.most_under_way = seen.most_under_way.max(seen.under_way);
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep((self.0.wait)(self.0.begun.elapsed())).await;
         seen().under_way -= 1;
         let ids: Vec<String> =
             batch.entries.iter().map(|entry| names(Encoding::Bulk, batch, entry).id.unwrap()).collect();
@@ -135,7 +139,8 @@ fn target(
     answer: impl Fn(&[String], usize, Duration) -> Result<Vec<ItemOutcome>, TargetError> + Send + Sync + 'static,
 ) -> Rule {
     let (begun, seen) = (Instant::now(), Mutex::default());
-    Rule { begun, answer: Box::new(answer), there: Box::new(|_| true), took: Box::new(|_| None), seen }
+    let wait = Box::new(|_| Duration::from_secs(1));
+    Rule { begun, wait, answer: Box::new(answer), there: Box::new(|_| true), took: Box::new(|_| None), seen }
 }
 
 fn delivery(rule: Rule) -> (Delivery, Arc<Rule>) {
@@ -173,12 +178,17 @@ fn ids(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_done_before_a_request_says_nothing_about_the_target() {
-    // Each takes a second in all; the one target says that it became a hundred times as slow, the other one nothing.
-    let slower = |at| Some(Duration::from_millis(if at < Duration::from_secs(2) { 10 } else { 1000 }));
-    let silent = |_| None;
-    let cases: [(Box<Took>, usize); 2] = [(Box::new(slower), 2), (Box::new(silent), 8)];
-    for (took, expected) in cases {
-        let rule = Rule { took, ..target(|ids, _, _| all(ids)) };
+    let slower = |at| Duration::from_millis(if at < Duration::from_secs(2) { 100 } else { 1000 });
+    let always = |_| Duration::from_secs(1);
+    // What is waited for in all counts only where the target does not say what of that is its own.
+    let cases: [(Box<Wait>, Box<Took>, usize); 4] = [
+        (Box::new(always), Box::new(move |at| Some(slower(at))), 2),
+        (Box::new(slower), Box::new(move |at| Some(always(at))), 8),
+        (Box::new(always), Box::new(|_| None), 8),
+        (Box::new(slower), Box::new(|_| None), 2),
+    ];
+    for (wait, took, expected) in cases {
+        let rule = Rule { wait, took, ..target(|ids, _, _| all(ids)) };
         let (delivery, _) = delivery(rule);
         for _ in 0..100 {
             delivery.deliver(batch(ids(0..9))).await.unwrap();

@@ -5,7 +5,7 @@
 use super::{Decompressor, Output, Pieces};
 use crate::input::Input;
 use crate::{Error, Result};
-use lz4_flex::block::{DecompressError, decompress_into, decompress_into_with_dict};
+use lz4block::{DecompressError, decompress};
 
 /// The most bytes that one compressed byte can stand for: a byte more in the length of a match.
 const MAX_RATIO: usize = 255;
@@ -38,20 +38,6 @@ impl Decompressor for Lz4Dict {
             out.advance(piece);
         }
         Ok(())
-    }
-}
-
-/// By itself: inlined into the loops above, the decompressor becomes a quarter slower.
-#[inline(never)]
-fn decompress(
-    compressed: &[u8],
-    out: &mut [u8],
-    dictionary: &[u8],
-) -> std::result::Result<usize, DecompressError> {
-    if dictionary.is_empty() {
-        decompress_into(compressed, out)
-    } else {
-        decompress_into_with_dict(compressed, out, dictionary)
     }
 }
 
