@@ -1,6 +1,8 @@
 //! Exports: the whole job without a cluster.
 
 use crate::support::{Desk, Documents, files_below, fixture, repo};
+use servers::Fixture;
+use std::collections::BTreeMap;
 
 #[test]
 fn small_chunks_several_workers_and_compression_change_nothing() {
@@ -56,6 +58,43 @@ fn a_state_file_that_was_only_just_made_is_no_run() {
         "state",
     ])
     .expect(0);
+}
+
+/// Exports all of a fixture, of which some fails: how many of each index and why, and what was exported.
+fn what_failed(name: &str) -> (BTreeMap<(String, String), usize>, Documents, Fixture) {
+    let (desk, fixture) = (Desk::new(), fixture(name));
+    desk.backfill(&["start", "--local", "--repo", &repo(&fixture), "--target", "ndjson:out"]).expect(3);
+    let listed = desk.backfill(&["failed-documents", "list", "--json"]).expect(0).stdout;
+    let mut failed = BTreeMap::new();
+    for line in listed.lines() {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        let text = |field: &str| record[field].as_str().unwrap().to_owned();
+        *failed.entry((text("index"), text("error_type"))).or_default() += 1;
+    }
+    (failed, desk.exported("out"), fixture)
+}
+
+#[test]
+fn documents_whose_ids_are_no_longer_stored_are_kept_as_failed() {
+    let (failed, exported, fixture) = what_failed("es-8.19.9-merged-series");
+    let key = ("metrics".to_owned(), "missing_id".to_owned());
+    assert_eq!(failed, BTreeMap::from([(key, fixture.expected.len())]));
+    assert!(exported.0.is_empty(), "{:?}", exported.0);
+}
+
+#[test]
+fn sources_that_are_stored_without_their_vectors_are_withheld() {
+    let (failed, exported, fixture) = what_failed("es-9.2.4-vectors");
+    let [vectors, whole] =
+        ["vectors", "vectors_whole"].map(|index| fixture.expected.iter().filter(move |d| d.index == index));
+    let key = ("vectors".to_owned(), "partial_source".to_owned());
+    assert_eq!(failed, BTreeMap::from([(key, vectors.count())]));
+    let whole: Vec<_> = whole.collect();
+    assert_eq!(exported.0.len(), whole.len());
+    for (key, source) in &exported.0 {
+        let doc = whole.iter().find(|doc| doc.id == key.id).unwrap();
+        assert_eq!(Some(&**source), doc.source_text());
+    }
 }
 
 #[test]

@@ -207,7 +207,6 @@ fn print_indices(run: &Run, indices: &[&IndexSummary]) {
             let plan = run.index(&index.index);
             let mode = plan.map(|plan| match plan.write_mode() {
                 WriteMode::Index => "index",
-                WriteMode::Create => "create",
                 WriteMode::Distinct => "create, compared",
             });
             let counters = &index.counters;

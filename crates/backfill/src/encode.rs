@@ -101,7 +101,7 @@ impl Encoder {
             Encoding::Bulk => {
                 let action: &[u8] = match self.mode {
                     WriteMode::Index => b"{\"index\":{\"_id\":",
-                    WriteMode::Create | WriteMode::Distinct => b"{\"create\":{\"_id\":",
+                    WriteMode::Distinct => b"{\"create\":{\"_id\":",
                 };
                 body.extend_from_slice(action);
                 write_json_string(body, document.id);
@@ -252,7 +252,7 @@ mod tests {
             ),
             (
                 Encoding::Bulk,
-                WriteMode::Create,
+                WriteMode::Distinct,
                 "{\"create\":{\"_id\":\"a\\\"b\\u000a\",\"routing\":\"r\"}}\n{\"n\":1.10}\n",
             ),
             (

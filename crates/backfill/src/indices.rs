@@ -43,6 +43,7 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
     let mut warnings = Vec::new();
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);
+    let excluded = |(_, source): &(String, SourceHandling)| matches!(source, SourceHandling::ExcludedVectors);
     for alias in &index.filtered_aliases {
         warnings
             .push(format!("the alias {alias} has a filter, which is not applied: all documents are meant"));
@@ -51,7 +52,13 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
         name: index.entry.name.clone(),
         destination: index.data_stream.clone().unwrap_or_else(|| index.entry.name.clone()),
         data_stream: index.data_stream.is_some(),
-        documents: DocumentPlan { types, filtered, send_filtered: handling.allow_partial_source },
+        documents: DocumentPlan {
+            types,
+            filtered,
+            send_filtered: handling.allow_partial_source,
+            copies_filtered: mappings.sources.iter().any(excluded),
+            time_series: index.metadata.settings.get("index.mode").is_some_and(|m| m == "time_series"),
+        },
         warnings,
     })
 }
@@ -133,13 +140,17 @@ fn plan_sources(mappings: &Mappings, handling: &Handling, warnings: &mut Vec<Str
                 "_source{of} is stored without its vectors (index.knn.derived_source.enabled): documents that have any \
                  are kept as failed documents"
             )),
-            SourceHandling::Filtered { .. } => {
+            SourceHandling::Filtered { .. } | SourceHandling::ExcludedVectors => {
                 let what = if handling.allow_partial_source {
                     "documents arrive without the rest"
                 } else {
                     "documents are kept as failed documents, unless --allow-partial-source lets them go without the rest"
                 };
-                warnings.push(format!("_source{of} is stored only in part (includes or excludes): {what}"));
+                let why = match source {
+                    SourceHandling::ExcludedVectors => "without vectors, index.mapping.exclude_source_vectors",
+                    _ => "includes or excludes",
+                };
+                warnings.push(format!("_source{of} is stored only in part ({why}): {what}"));
                 filtered = match (filtered, several) {
                     (_, false) => FilteredSources::All,
                     (FilteredSources::OfTypes(mut types), true) => {

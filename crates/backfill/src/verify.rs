@@ -273,7 +273,8 @@ async fn compare_segment(
                     }
                     None => result.incomparable += 1,
                 },
-                Ok(_) => {}
+                Ok(Interpreted::NestedChild) if !sides.plan.documents.time_series => {}
+                Ok(Interpreted::NestedChild | Interpreted::Tombstone) => result.incomparable += 1,
                 Err(_) => result.incomparable += 1,
             }
             if pending.len() >= FETCH_DOCUMENTS || bytes >= FETCH_BYTES {
@@ -288,7 +289,7 @@ async fn compare_segment(
 /// What should be in the target, if the source tells.
 fn expected(root: &Root<'_>, plan: &IndexPlan) -> Option<Expected> {
     let Source::Json(source) = root.source else { return None };
-    if !root.recovered && plan.documents.withholds(root.doc_type) {
+    if plan.documents.withholds(root.doc_type, root.recovered) {
         return None;
     }
     let source = match (&plan.documents.types, root.doc_type) {

@@ -3,7 +3,8 @@
 //! In Elasticsearch since 6.0 and in OpenSearch a document stores `_id`, `_source` and, where given, `_routing`. Each of
 //! its nested objects is a Lucene document before it, which stores neither. A deletion leaves a tombstone with an
 //! `_id` only, an operation that did nothing one with a `_source` only (the reason, as text). Tombstones are always
-//! soft-deleted, so whoever reads only live documents never meets one.
+//! soft-deleted, so whoever reads only live documents never meets one. In a time series of Elasticsearch, which has no nested
+//! objects, a document that stores nothing is one that was merged: its id and its source are made again from other fields.
 //!
 //! In indices created before 6.0, whoever reads them now, a document stores `_uid` instead: its type, a `#`, its id.
 //! Where such an index allows but one type (`index.mapping.single_type` of 5.x), it stores `_id`, as text. From 6.0 on, `_id`

@@ -133,7 +133,7 @@ fn of_index(facts: &mut Facts, index: &IndexMetadata, entry: &IndexEntry, stream
                 SourceHandling::Filtered { .. } => "filtered",
                 SourceHandling::Synthetic => "synthetic",
                 SourceHandling::Derived => "derived",
-                SourceHandling::WithoutVectors => "without vectors",
+                SourceHandling::WithoutVectors | SourceHandling::ExcludedVectors => "without vectors",
             },
         );
     }

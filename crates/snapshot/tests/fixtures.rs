@@ -216,7 +216,7 @@ fn damaged_metadata_is_noticed() {
                 let path = paths::index_metadata(&index.id, blob);
                 let Ok(bytes) = std::fs::read(repository.dir.join(&path)) else { continue };
                 let metadata = IndexMetadata::parse(&path, &bytes).unwrap();
-                if cross_check_index(&damaged, index, &path, &metadata).is_ok() {
+                if cross_check_index(&damaged, index, true, &path, &metadata).is_ok() {
                     let before = data.index(entry, &index.name).unwrap();
                     assert_eq!(index.id, before.id, "byte {at} of {}", data.file);
                 }

@@ -159,7 +159,7 @@ impl ChunkWriter for Writer {
         let reply = self.write(batch).await?;
         match self.mode {
             WriteMode::Distinct => self.tell_apart(batch, reply).await,
-            WriteMode::Index | WriteMode::Create => Ok(reply),
+            WriteMode::Index => Ok(reply),
         }
     }
 

@@ -5,10 +5,15 @@ use snapshot::repository::RepositoryData;
 use snapshot::snapshot_info::SnapshotInfo;
 
 fn index(name: &str, mappings: Value) -> IndexSource {
+    index_with(name, mappings, json!({}))
+}
+
+fn index_with(name: &str, mappings: Value, mut settings: Value) -> IndexSource {
+    settings["index.number_of_shards"] = json!("1");
     let root = RepositoryData::parse("index", br#"{"snapshots":["s"]}"#).unwrap();
     let info = json!({"snapshot": {"name": "s", "state": "SUCCESS", "indices": [name]}});
     let info = SnapshotInfo::parse("snapshot-s", info.to_string().as_bytes()).unwrap();
-    let metadata = json!({name: {"settings": {"index.number_of_shards": "1"}, "mappings": mappings}});
+    let metadata = json!({name: {"settings": settings, "mappings": mappings}});
     IndexSource {
         entry: root.indices_in(&root.snapshots[0], &info).unwrap().remove(0),
         metadata: IndexMetadata::parse("snapshot-s", metadata.to_string().as_bytes()).unwrap(),
@@ -90,6 +95,26 @@ fn types_that_would_share_an_index_are_refused_while_others_go_on() {
 }
 
 #[test]
+fn what_elasticsearch_leaves_out_by_itself_is_planned_for() {
+    let vector = json!([{"_doc": {"properties": {"v": {"type": "dense_vector"}}}}]);
+    let without = index_with("i", vector, json!({"index.mapping.exclude_source_vectors": "true"}));
+    let series = index_with("s", json!([]), json!({"index.mode": "time_series"}));
+    let (plans, _) = plan_indices(&[without, series], &handling(None, Some(Encoding::Bulk)));
+    let [vectors, series] = &plans[..] else { panic!("{plans:?}") };
+    assert!(vectors.documents.withholds(None, true) && !vectors.documents.time_series);
+    assert!(vectors.warnings.concat().contains("exclude_source_vectors"), "{:?}", vectors.warnings);
+    assert!(series.documents.time_series && !series.documents.withholds(None, true));
+}
+
+#[test]
+fn documents_of_data_streams_are_compared_with_what_is_there() {
+    let stream = IndexSource { data_stream: Some("logs".to_owned()), ..index(".ds-logs-1", json!([])) };
+    let (plans, _) = plan_indices(&[stream], &handling(None, Some(Encoding::Bulk)));
+    assert_eq!(plans[0].write_mode(), crate::model::WriteMode::Distinct);
+    assert_eq!(plans[0].destinations(), ["logs"]);
+}
+
+#[test]
 fn sources_that_are_not_whole_are_told_and_withheld() {
     let source = |value: Value| json!([{"_doc": {"_source": value}}]);
     for (mappings, filtered, warning) in [
@@ -108,6 +133,7 @@ fn sources_that_are_not_whole_are_told_and_withheld() {
         let (plans, _) = plan_indices(&[index("i", mappings.clone())], &how);
         assert_eq!(plans[0].documents.filtered, filtered);
         assert!(plans[0].warnings.concat().contains(warning), "{:?}", plans[0].warnings);
+        assert!(!plans[0].documents.time_series && !plans[0].documents.copies_filtered);
         let (plans, _) =
             plan_indices(&[index("i", mappings)], &Handling { allow_partial_source: true, ..how });
         assert!(plans[0].documents.send_filtered);

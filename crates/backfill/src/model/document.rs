@@ -93,12 +93,18 @@ pub struct DocumentPlan {
     pub filtered: FilteredSources,
     /// Whether such documents are sent as they are.
     pub send_filtered: bool,
+    /// Whether the copies of sources that servers keep for a while are as incomplete.
+    pub copies_filtered: bool,
+    /// Whether it is a time series of Elasticsearch: no document is a nested object of another one, and once merged, they store
+    /// no ids.
+    pub time_series: bool,
 }
 
 impl DocumentPlan {
-    /// Whether the stored source of a document of this type must not be passed off as its whole source.
-    pub fn withholds(&self, doc_type: Option<&str>) -> bool {
+    /// Whether the source of a document of this type must not be passed off as its whole source; `recovered`: its copy.
+    pub fn withholds(&self, doc_type: Option<&str>, recovered: bool) -> bool {
         !self.send_filtered
+            && (!recovered || self.copies_filtered)
             && match &self.filtered {
                 FilteredSources::None => false,
                 FilteredSources::All => true,
@@ -127,7 +133,7 @@ impl IndexPlan {
     /// How its documents are written.
     pub fn write_mode(&self) -> WriteMode {
         match &self.documents.types {
-            _ if self.data_stream => WriteMode::Create,
+            _ if self.data_stream => WriteMode::Distinct,
             Types::Merged | Types::Field(_) => WriteMode::Distinct,
             Types::Dropped | Types::Kept | Types::Split(_) => WriteMode::Index,
         }
@@ -210,8 +216,12 @@ mod tests {
             (types, None, false),
         ] {
             let plan = DocumentPlan { filtered, ..DocumentPlan::default() };
-            assert_eq!(plan.withholds(doc_type), withheld);
-            assert!(!DocumentPlan { send_filtered: true, ..plan }.withholds(doc_type));
+            assert_eq!(plan.withholds(doc_type, false), withheld);
+            // A copy that a server keeps for a while is whole, or lacks the same.
+            assert!(!plan.withholds(doc_type, true));
+            let plan = DocumentPlan { copies_filtered: true, ..plan };
+            assert_eq!(plan.withholds(doc_type, true), withheld);
+            assert!(!DocumentPlan { send_filtered: true, ..plan }.withholds(doc_type, true));
         }
     }
 }

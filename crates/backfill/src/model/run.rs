@@ -60,10 +60,9 @@ pub struct Selection {
 pub enum WriteMode {
     /// `index`: a document with the same `_id` is replaced.
     Index,
-    /// `create`: a document with the same `_id` is left as it is and counted as already there.
-    Create,
-    /// `create`, where several documents of the snapshot may have the same `_id`: one that is there already is
-    /// compared, and unless it is the same, the second has failed.
+    /// `create`: one that is there already is compared. The same was written before; unless it is the same, the second has
+    /// failed. So it is where several documents of the snapshot may have the same `_id`: those of several types, and those
+    /// of a data stream, each of whose indices has its own.
     Distinct,
 }
 

@@ -231,7 +231,8 @@ impl Repository {
         let file = opened.entry.form.index_metadata(&entry.id, blob_id);
         let blob = self.blobs.get(&file).await?;
         let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
-        cross_check_index(&self.root, entry, &file, &metadata).map_err(|e| self.located(e))?;
+        let whole = opened.info.state == SnapshotState::Success;
+        cross_check_index(&self.root, entry, whole, &file, &metadata).map_err(|e| self.located(e))?;
         metadata.ensure_own_data().map_err(|e| self.located(e))?;
         let dirs = (0..metadata.number_of_shards).map(|shard| self.shard_dir(entry, shard));
         Ok((metadata, dirs.collect::<Result<_, _>>()?))

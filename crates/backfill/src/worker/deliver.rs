@@ -144,12 +144,16 @@ impl Delivery {
             Ok(reply) => {
                 // To give a document up is not to take it.
                 let took = reply.took.unwrap_or_else(|| sent.elapsed());
+                // What is there already costs the target next to nothing, and would pass for its speed.
+                let written = batch.entries.iter().zip(&reply.items);
+                let written = written.filter(|(_, item)| **item == ItemOutcome::Indexed);
+                let written: usize = written.map(|(entry, _)| entry.bytes.len()).sum();
                 let taken = reply.items.iter().any(|item| !matches!(item, ItemOutcome::Refused(_)));
                 let refused = self.sort(&batch, reply.items, &mut faults, done)?;
                 let now = self.clock.now();
                 let Some((indices, error)) = refused else {
                     if taken {
-                        self.flow().succeeded(now, batch.body.len(), took);
+                        self.flow().succeeded(now, written, took);
                     }
                     return Ok(Vec::new());
                 };

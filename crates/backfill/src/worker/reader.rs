@@ -410,6 +410,10 @@ impl Output {
         let mut scratch = std::mem::take(&mut self.scratch);
         match sources.reader.read(document, &mut scratch) {
             Ok(Interpreted::Root(root)) => self.push_root(position, &root, sources),
+            Ok(Interpreted::NestedChild) if sources.plan.documents.time_series => {
+                let why = "neither its _id nor its _source is stored: Elasticsearch drops both when it merges time series";
+                self.fail(position, &sources.plan, "missing_id", why);
+            }
             Ok(Interpreted::NestedChild) => self.stretch.counters.nested += 1,
             // Tombstones are soft-deleted, so one that is alive is a document of which nothing else is left.
             Ok(Interpreted::Tombstone) => {
@@ -426,9 +430,9 @@ impl Output {
         let Sources { masked, plan, .. } = sources;
         let index = plan.destination_of(root.doc_type);
         let (error_type, reason, source) = match &root.source {
-            Source::Json(source) if !root.recovered && plan.documents.withholds(root.doc_type) => (
+            Source::Json(source) if plan.documents.withholds(root.doc_type, root.recovered) => (
                 "partial_source",
-                "the index stores only a part of _source (includes or excludes)".to_owned(),
+                "the index stores only a part of _source (includes, excludes, or no vectors)".to_owned(),
                 Some(*source),
             ),
             // Vectors could be put in again here; the mask in their place must not reach the target.

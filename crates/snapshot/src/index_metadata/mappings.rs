@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::container;
 use crate::error::{Error, Result};
+use crate::version::{Distribution, VersionId};
 
 /// What is stored of a document's source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +29,16 @@ pub enum SourceHandling {
     Derived,
     /// All of it but the vectors, in whose places stand masks; see [`crate::masked_vectors`].
     WithoutVectors,
+    /// All of it but the vectors, of which nothing is left, not even where they were. Nor is it in copies that are kept for a
+    /// while.
+    ExcludedVectors,
 }
+
+/// Fields that Elasticsearch can put into a source again when it is asked for.
+const VECTORS: [&str; 3] = ["dense_vector", "sparse_vector", "rank_vectors"];
+/// The first version of an index, of Elasticsearch 9.2, whose source lacks these unless a setting says otherwise
+/// (`IndexVersions.EXCLUDE_SOURCE_VECTORS_DEFAULT`).
+const EXCLUDED_SINCE: u64 = 9_035_000;
 
 /// What an index's mappings mean for reading its documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +87,24 @@ impl Mappings {
         let mappings = || by_type.iter().map(|(_, mapping)| mapping);
         let by_settings = || source_by_settings(settings);
         let masks = settings.get("index.knn.derived_source.enabled").is_some_and(|v| v == "true");
-        let handling = |mapping: &Map<String, Value>| match source(mapping.get("_source")) {
-            None | Some(SourceHandling::Enabled) if masks && has_field_of(mapping, "knn_vector") => {
-                SourceHandling::WithoutVectors
-            }
-            own => own.unwrap_or_else(by_settings),
+        let setting = |key: &str| settings.get(key).map(String::as_str);
+        let excludes = match setting("index.mapping.exclude_source_vectors") {
+            Some(set) => set == "true",
+            None => setting("index.version.created").and_then(|v| v.parse().ok()).is_some_and(|v| {
+                v >= EXCLUDED_SINCE && VersionId(v).distribution() == Distribution::Elasticsearch
+            }),
         };
+        let vectors = |mapping: &Map<String, Value>| VECTORS.iter().any(|kind| has_field_of(mapping, kind));
+        let handling =
+            |mapping: &Map<String, Value>| match source(mapping.get("_source")).unwrap_or_else(by_settings) {
+                SourceHandling::Enabled | SourceHandling::Filtered { .. } if excludes && vectors(mapping) => {
+                    SourceHandling::ExcludedVectors
+                }
+                SourceHandling::Enabled if masks && has_field_of(mapping, "knn_vector") => {
+                    SourceHandling::WithoutVectors
+                }
+                own => own,
+            };
         let mut sources: Vec<_> = types().map(|(name, m)| (name.clone(), handling(m))).collect();
         if sources.is_empty() {
             sources.push((String::new(), by_settings()));
@@ -212,6 +234,34 @@ mod tests {
             (&json!({"properties": {}}), masks, SourceHandling::Enabled),
         ] {
             assert_eq!(parse(&json!({"_doc": mapping}), &[setting]).unwrap().sources[0].1, handling);
+        }
+    }
+
+    #[test]
+    fn sources_lack_vectors_from_elasticsearch_9_2_on() {
+        let vector = |kind: &str| json!({"properties": {"o": {"properties": {"v": {"type": kind}}}}});
+        let (created, setting) = ("index.version.created", "index.mapping.exclude_source_vectors");
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+        let cases: [Case<'_>; 9] = [
+            ("dense_vector", &[(created, "9035000")], true),
+            ("sparse_vector", &[(created, "9039003")], true),
+            ("rank_vectors", &[(created, "9034000"), (setting, "true")], true),
+            ("dense_vector", &[(created, "9034000")], false),
+            ("dense_vector", &[(created, "9039003"), (setting, "false")], false),
+            ("keyword", &[(created, "9039003")], false),
+            // OpenSearch 3.6.0.
+            ("dense_vector", &[(created, "137277827")], false),
+            ("dense_vector", &[], false),
+            ("dense_vector", &[(created, "9039003"), ("index.mode", "logsdb")], false),
+        ];
+        for (kind, settings, excluded) in cases {
+            let expected = match excluded {
+                true => SourceHandling::ExcludedVectors,
+                false if settings.iter().any(|(key, _)| *key == "index.mode") => SourceHandling::Synthetic,
+                false => SourceHandling::Enabled,
+            };
+            let mappings = parse(&json!({"_doc": vector(kind)}), settings).unwrap();
+            assert_eq!(mappings.sources[0].1, expected, "{kind} {settings:?}");
         }
     }
 

@@ -55,10 +55,12 @@ pub fn cross_check(data: &RepositoryData, entry: &SnapshotEntry, info: &Snapshot
     }
 }
 
-/// Compares what the root says about an index with the metadata of the index; `file` is the metadata's path.
+/// Compares what the root says about an index with the metadata of the index; `file` is the metadata's path. `whole`: whether the
+/// snapshot holds every shard.
 pub fn cross_check_index(
     data: &RepositoryData,
     entry: &IndexEntry,
+    whole: bool,
     file: &str,
     metadata: &IndexMetadata,
 ) -> Result<()> {
@@ -69,8 +71,8 @@ pub fn cross_check_index(
         );
         return Err(Error::mismatch(file, detail));
     }
-    // The root may list fewer: it grows with the snapshots, and never shrinks.
-    if entry.shards > 0 && entry.shards < metadata.number_of_shards as usize {
+    // The root lists shards up to the last one that any snapshot holds.
+    if whole && entry.shards > 0 && entry.shards < metadata.number_of_shards as usize {
         let detail = format!(
             "index {:?} has {} shards, but {} lists {}",
             entry.name, metadata.number_of_shards, data.file, entry.shards
@@ -92,6 +94,23 @@ mod tests {
         edit(&mut value["snapshot"]);
         let bytes = crate::container::build::json(crate::container::SNAPSHOT, &value);
         SnapshotInfo::parse("snap-A.dat", &bytes).unwrap()
+    }
+
+    #[test]
+    fn a_snapshot_that_lacks_shards_may_have_fewer_in_the_root() {
+        let data = root(&example()).unwrap();
+        let entry = data.indices_of(&data.snapshots[0]).find(|entry| entry.shards > 0).unwrap();
+        let metadata = |shards: usize| {
+            let value = json!({(entry.name.clone()): {"version": 1, "mappings": [],
+                "settings": {"index.number_of_shards": shards.to_string()}}});
+            let bytes = crate::container::build::json(crate::container::INDEX_METADATA, &value);
+            IndexMetadata::parse("meta-B.dat", &bytes).unwrap()
+        };
+        for (more, whole, fits) in [(0, true, true), (1, true, false), (1, false, true)] {
+            let checked =
+                cross_check_index(&data, entry, whole, "meta-B.dat", &metadata(entry.shards + more));
+            assert_eq!(checked.is_ok(), fits, "{more} more, {whole}: {checked:?}");
+        }
     }
 
     #[test]

@@ -219,7 +219,7 @@ pub(crate) fn metadata(
     let blob = data.index_metadata_blob(entry, index).unwrap();
     let file = entry.form.index_metadata(&index.id, blob);
     let metadata = IndexMetadata::parse(&file, &repository.read(&file)).unwrap();
-    cross_check_index(data, index, &file, &metadata).unwrap();
+    cross_check_index(data, index, true, &file, &metadata).unwrap();
     metadata
 }
 

@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn each_refusal_of_a_document_has_its_meaning() {
-        use WriteMode::{Create, Index};
+        use WriteMode::{Distinct, Index};
         let name = |outcome: Result<ItemOutcome, Halt>| match outcome {
             Ok(ItemOutcome::Indexed) => "indexed",
             Ok(ItemOutcome::AlreadyThere) => "already there",
@@ -199,9 +199,9 @@ mod tests {
             Err(Halt::Unexpected(_)) => "unexpected",
         };
         for (status, kind, mode, expected) in [
-            (409, "version_conflict_engine_exception", Create, "already there"),
+            (409, "version_conflict_engine_exception", Distinct, "already there"),
             (409, "version_conflict_engine_exception", Index, "fault"),
-            (409, "resource_already_exists_exception", Create, "fault"),
+            (409, "resource_already_exists_exception", Distinct, "fault"),
             (429, "es_rejected_execution_exception", Index, "overloaded"),
             (429, "rejected_execution_exception", Index, "overloaded"),
             (503, "rejected_execution_exception", Index, "overloaded"),

@@ -1,4 +1,4 @@
-//! Documents of different types may have the same id. One that is there already is compared with the one that was to
+//! Documents of different types may have the same id, and so may those of different indices of a data stream. One that is there already is compared with the one that was to
 //! be written: the same means that it was written before, another that both cannot have their place.
 
 use super::Writer;

@@ -198,6 +198,23 @@ async fn what_is_done_before_a_request_says_nothing_about_the_target() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_there_already_says_nothing_about_the_speed_of_the_target() {
+    const AGAIN: Duration = Duration::from_secs(1);
+    let rule = Rule {
+        wait: Box::new(|at| Duration::from_millis(if at < AGAIN { 10 } else { 1000 })),
+        ..target(|ids, _, at| {
+            let item = if at <= AGAIN { ItemOutcome::AlreadyThere } else { ItemOutcome::Indexed };
+            Ok(vec![item; ids.len()])
+        })
+    };
+    let (delivery, _) = delivery(rule);
+    for _ in 0..200 {
+        delivery.deliver(batch(ids(0..9))).await.unwrap();
+    }
+    assert_eq!(delivery.flow().window(), 8);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_target_is_waited_for_since_it_was_asked() {
     // However long ago it took something last.
     let (delivery, rule) =
