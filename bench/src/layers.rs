@@ -22,6 +22,9 @@ pub(crate) struct Arguments {
     /// These layers only
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Layer>,
+    /// Keep the cluster to the first processor, and who writes to it to the second (needs taskset): it goes half as fast
+    #[arg(long)]
+    apart: bool,
     /// Write the tables into docs/performance.md
     #[arg(long)]
     write: bool,

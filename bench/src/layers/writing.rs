@@ -9,6 +9,7 @@ use crate::{Result, cost, decode};
 use serde_json::json;
 use servers::{Server, ServerSpec};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// The cluster that is written to.
@@ -137,6 +138,11 @@ impl Bench<'_> {
     pub(super) fn cluster(&self) -> Result<Table> {
         let repo = self.main()?;
         let server = Server::start(&CLUSTER.parse::<ServerSpec>()?.heap("2g"))?;
+        if self.arguments.apart {
+            keep(server.pid().ok_or("the server has ended")?, "0")?;
+            // Whatever is started from here on, too.
+            keep(std::process::id(), "1")?;
+        }
         let mut table = Table::new(
             "cluster",
             &[
@@ -202,7 +208,7 @@ impl Bench<'_> {
             }
             let rate = |n: usize| of(&runs[n], Measured::per_second);
             table.row(vec![
-                index.name.to_owned(),
+                if self.arguments.apart { format!("{}, apart", index.name) } else { index.name.to_owned() },
                 spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
                 spread_of(&runs[1], Measured::per_second),
@@ -213,8 +219,19 @@ impl Bench<'_> {
                 number(most(&runs[0], mib)),
             ]);
         }
+        if self.arguments.apart {
+            let processors = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
+            keep(std::process::id(), processors.trim())?;
+        }
         Ok(table)
     }
+}
+
+/// Keeps a process to these processors.
+fn keep(process: u32, processors: &str) -> Result<()> {
+    let arguments = ["-a", "-p", "-c", processors, &process.to_string()];
+    let done = Command::new("taskset").args(arguments).stdout(Stdio::null()).status()?;
+    if done.success() { Ok(()) } else { Err(format!("taskset ended with {done}").into()) }
 }
 
 /// An index as one would have it for logs.
