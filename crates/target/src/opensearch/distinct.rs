@@ -1,5 +1,6 @@
-//! Documents of different types may have the same id, and so may those of different indices of a data stream. One that is there already is compared with the one that was to
-//! be written: the same means that it was written before, another that both cannot have their place.
+//! Documents of different types may have the same id, and so may those of different indices of a data stream. One that is
+//! there already is compared with the one that was to be written: the same means that it was written before, another that
+//! both cannot have their place.
 
 use super::Writer;
 use backfill::encode::{Encoding, Names, names};
