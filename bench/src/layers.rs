@@ -22,9 +22,6 @@ pub(crate) struct Arguments {
     /// These layers only
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Layer>,
-    /// Keep the cluster to the first processor, and who writes to it to the second (needs taskset): it goes half as fast
-    #[arg(long)]
-    apart: bool,
     /// Write the tables into docs/performance.md
     #[arg(long)]
     write: bool,
@@ -35,7 +32,10 @@ enum Layer {
     Decode,
     Fetch,
     Sink,
+    /// A cluster and who writes to it share the processors
     Cluster,
+    /// Each of them has a half of the processors
+    Apart,
     Workers,
     Plan,
     Status,
@@ -57,6 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             Layer::Fetch => vec![bench.fetch()?],
             Layer::Sink => bench.sink()?,
             Layer::Cluster => vec![bench.cluster()?],
+            Layer::Apart => vec![bench.apart()?],
             Layer::Workers => vec![bench.workers()?],
             Layer::Plan => vec![bench.plan()?],
             Layer::Status => vec![bench.status()?],
@@ -89,6 +90,9 @@ fn check_tools(wanted: impl Fn(Layer) -> bool) -> Result<()> {
             "cargo-lambda is missing, which builds the functions: pip install cargo-lambda; \
              or name the other layers with --only",
         );
+    }
+    if wanted(Layer::Apart) && Command::new("taskset").arg("--version").output().is_err() {
+        missing.push("taskset is missing, which keeps processes apart: apt install util-linux");
     }
     if missing.is_empty() { Ok(()) } else { Err(missing.join("\nerror: ").into()) }
 }

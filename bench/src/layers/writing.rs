@@ -134,17 +134,34 @@ impl Bench<'_> {
         Ok([plain, gzip].into_iter().chain(cost).collect())
     }
 
-    /// Into a real cluster: the cluster is the bottleneck, so what counts is its rate.
+    /// Into a real cluster that shares the processors with who writes to it.
     pub(super) fn cluster(&self) -> Result<Table> {
-        let repo = self.main()?;
         let server = Server::start(&CLUSTER.parse::<ServerSpec>()?.heap("2g"))?;
-        if self.arguments.apart {
-            keep(server.pid().ok_or("the server has ended")?, "0")?;
-            // Whatever is started from here on, too.
-            keep(std::process::id(), "1")?;
+        self.fill("cluster", &server)
+    }
+
+    /// Into a real cluster that has a half of the processors to itself, as on machines of its own; who writes to it has
+    /// the other half.
+    pub(super) fn apart(&self) -> Result<Table> {
+        let processors = std::thread::available_parallelism()?.get();
+        if processors < 2 {
+            return Err("with one processor, nothing can be kept apart".into());
         }
+        let range = |from, to| format!("{from}-{}", to - 1);
+        let server = Server::start(&CLUSTER.parse::<ServerSpec>()?.heap("2g"))?;
+        keep(server.pid().ok_or("the server has ended")?, &range(0, processors / 2))?;
+        // And whatever is started from here on.
+        keep(std::process::id(), &range(processors / 2, processors))?;
+        let table = self.fill("apart", &server);
+        keep(std::process::id(), &range(0, processors))?;
+        table
+    }
+
+    /// The cluster is the bottleneck, so what counts is its rate.
+    fn fill(&self, name: &'static str, server: &Server) -> Result<Table> {
+        let repo = self.main()?;
         let mut table = Table::new(
-            "cluster",
+            name,
             &[
                 "index",
                 "backfill, MB/s",
@@ -208,7 +225,7 @@ impl Bench<'_> {
             }
             let rate = |n: usize| of(&runs[n], Measured::per_second);
             table.row(vec![
-                if self.arguments.apart { format!("{}, apart", index.name) } else { index.name.to_owned() },
+                index.name.to_owned(),
                 spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
                 spread_of(&runs[1], Measured::per_second),
@@ -218,10 +235,6 @@ impl Bench<'_> {
                 number(of(&runs[0], |m| m.busy)),
                 number(most(&runs[0], mib)),
             ]);
-        }
-        if self.arguments.apart {
-            let processors = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-            keep(std::process::id(), processors.trim())?;
         }
         Ok(table)
     }
