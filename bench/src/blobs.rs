@@ -30,9 +30,14 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    async fn wait(&self, bytes: usize) {
+    /// How much longer a request for so many bytes takes.
+    pub(crate) fn longer(&self, bytes: u64) -> Duration {
         let transfer = self.request_rate.map_or(0.0, |rate| bytes as f64 / 1e6 / rate);
-        let wait = Duration::from_millis(self.delay_ms) + Duration::from_secs_f64(transfer);
+        Duration::from_millis(self.delay_ms) + Duration::from_secs_f64(transfer)
+    }
+
+    async fn wait(&self, bytes: usize) {
+        let wait = self.longer(bytes as u64);
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

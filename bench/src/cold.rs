@@ -71,7 +71,7 @@ fn start(program: &Path) -> Result<(f64, u64)> {
     let _ = process.kill();
     process.wait()?;
     match asked? {
-        line if line.contains("/invocation/next") => Ok((millis, peak)),
+        line if line.contains("/invocation/next") => Ok((millis, peak?)),
         line => Err(format!("{} began with {line:?}", program.display()).into()),
     }
 }

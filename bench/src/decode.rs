@@ -100,13 +100,16 @@ impl Loaded {
         let mut decoder = BlockDecoder::with_chunk_size("data", &self.header, self.chunk_size);
         let (mut scratch, mut all) = (Scratch::default(), 0);
         for (block, bytes) in &self.blocks {
-            let (mut ids, mut sources) = (0, 0);
+            let (mut ids, mut sources, mut roots) = (0, 0, 0);
             for document in decoder.decode(block, bytes)?.iter() {
                 if let Interpreted::Root(root) = self.documents.read(&document, &mut scratch)?
                     && let Source::Json(source) = root.source
                 {
-                    (ids, sources) = (ids + root.id.len(), sources + source.len());
+                    (ids, sources, roots) = (ids + root.id.len(), sources + source.len(), roots + 1);
                 }
+            }
+            if roots != block.doc_count {
+                return Err(format!("{roots} documents in a block of {}", block.doc_count).into());
             }
             black_box(ids);
             all += sources as u64;

@@ -1,6 +1,6 @@
 //! A plain download: the very ranges that the pipeline fetches, read from sockets and dropped.
 
-use crate::blobs::Counts;
+use crate::blobs::{Counts, Pace};
 use crate::measure::{Measured, Stopwatch, peak};
 use crate::pipeline::{Job, Manner, runtime};
 use crate::target::Memory;
@@ -20,9 +20,11 @@ pub(crate) struct Arguments {
     repo: String,
     #[arg(long)]
     index: String,
-    /// As many at once as the pipeline has under way: the range that it waits for, and two ahead
+    /// As many at once as the pipeline has under way
     #[arg(long, default_value_t = 3)]
     concurrency: u32,
+    #[command(flatten)]
+    pace: Pace,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
@@ -39,17 +41,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
     let watch = Stopwatch::start();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..arguments.concurrency).map(|_| scope.spawn(|| download(&endpoint, &wanted, &next))).collect();
+        let threads: Vec<_> = (0..arguments.concurrency)
+            .map(|_| scope.spawn(|| download(&endpoint, &wanted, &next, arguments.pace)))
+            .collect();
         threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a download broke off")?)
     })?;
     let (wall, cpu) = watch.read();
     let bytes = wanted.iter().map(|(_, range)| range.end - range.start).sum();
-    Ok(Measured { bytes, wall, cpu, peak: peak(), requests: wanted.len() as u64, fetched: bytes, ..piped })
+    Ok(Measured { bytes, wall, cpu, peak: peak()?, requests: wanted.len() as u64, fetched: bytes, ..piped })
 }
 
 /// Reads one range after the other over one connection, until none is left.
-fn download(endpoint: &str, wanted: &[(String, Range<u64>)], next: &AtomicUsize) -> Result<()> {
+fn download(endpoint: &str, wanted: &[(String, Range<u64>)], next: &AtomicUsize, pace: Pace) -> Result<()> {
     let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
     let mut stream = BufReader::with_capacity(256 << 10, TcpStream::connect(host)?);
     let mut bytes = vec![0; 256 << 10];
@@ -74,6 +77,7 @@ fn download(endpoint: &str, wanted: &[(String, Range<u64>)], next: &AtomicUsize)
             }
             left -= read as u64;
         }
+        std::thread::sleep(pace.longer(head.length));
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
         bytes: bodies.iter().map(|b| b.source).sum(),
         wall,
         cpu,
-        peak: peak(),
+        peak: peak()?,
         ..Measured::default()
     })
 }

@@ -42,35 +42,64 @@ enum Layer {
     Cold,
 }
 
+impl Layer {
+    fn needs_data(self) -> bool {
+        !matches!(self, Layer::Status | Layer::Cold)
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted = |layer| arguments.only.is_empty() || arguments.only.contains(&layer);
     check_tools(wanted)?;
+    let commit = commit();
+    if Layer::value_variants().iter().any(|layer| wanted(*layer) && layer.needs_data()) {
+        data::make_all(&arguments.common)?;
+    }
     let bench = Bench { arguments, s3: RefCell::default() };
     if [Layer::Fetch, Layer::Sink, Layer::Plan].into_iter().any(wanted) {
         bench.start_s3()?;
     }
+    let mut failed = Vec::new();
     for layer in Layer::value_variants().iter().copied().filter(|layer| wanted(*layer)) {
         eprintln!("== {layer:?}");
+        // What was written so far is not to be written to the disk while something is measured.
+        Command::new("sync").status()?;
         let load = load();
-        let tables = match layer {
-            Layer::Decode => vec![bench.decode()?],
-            Layer::Fetch => vec![bench.fetch()?],
-            Layer::Sink => bench.sink()?,
-            Layer::Cluster => vec![bench.cluster()?],
-            Layer::Apart => vec![bench.apart()?],
-            Layer::Workers => vec![bench.workers()?],
-            Layer::Plan => vec![bench.plan()?],
-            Layer::Status => vec![bench.status()?],
-            Layer::Cold => vec![bench.cold()?],
+        let tables = match bench.tables(layer) {
+            Ok(tables) => tables,
+            Err(error) => {
+                // The others can be measured all the same.
+                eprintln!("error: {layer:?}: {error}");
+                failed.push(format!("{layer:?}"));
+                continue;
+            }
         };
         let (scale, runs) = (arguments.common.scale, arguments.runs);
         let note = |table: &Table| {
             let runs = table.runs.unwrap_or(runs);
-            format!("{}; scale {scale}, {runs} runs; load before them {load}.", machine())
+            format!("{}; {commit}; scale {scale}, {runs} runs; load before them {load}.", machine())
         };
         publish(&tables, note, arguments.write)?;
     }
-    Ok(())
+    if failed.is_empty() { Ok(()) } else { Err(format!("not measured: {}", failed.join(", ")).into()) }
+}
+
+/// What is measured.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = Command::new("git")
+            .args(arguments)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .output()
+            .ok()
+            .filter(|o| o.status.success());
+        output.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
+    };
+    match (git(&["rev-parse", "--short", "HEAD"]), git(&["status", "--porcelain"])) {
+        (Some(commit), Some(changes)) if changes.is_empty() => format!("commit {commit}"),
+        (Some(commit), _) => format!("commit {commit} with changes"),
+        (None, _) => "an unknown commit".to_owned(),
+    }
 }
 
 /// The processors of this machine.
@@ -90,6 +119,10 @@ fn check_tools(wanted: impl Fn(Layer) -> bool) -> Result<()> {
             "cargo-lambda is missing, which builds the functions: pip install cargo-lambda; \
              or name the other layers with --only",
         );
+    }
+    if wanted(Layer::Apart) && std::thread::available_parallelism().is_ok_and(|n| n.get() < 2) {
+        missing
+            .push("there is one processor, so nothing can be kept apart: name the other layers with --only");
     }
     if wanted(Layer::Apart) && Command::new("taskset").arg("--version").output().is_err() {
         missing.push("taskset is missing, which keeps processes apart: apt install util-linux");
@@ -125,6 +158,20 @@ fn fetched(runs: &[Measured]) -> String {
 }
 
 impl Bench<'_> {
+    fn tables(&self, layer: Layer) -> Result<Vec<Table>> {
+        Ok(match layer {
+            Layer::Decode => vec![self.decode()?],
+            Layer::Fetch => vec![self.fetch()?],
+            Layer::Sink => self.sink()?,
+            Layer::Cluster => vec![self.cluster()?],
+            Layer::Apart => vec![self.apart()?],
+            Layer::Workers => vec![self.workers()?],
+            Layer::Plan => vec![self.plan()?],
+            Layer::Status => vec![self.status()?],
+            Layer::Cold => vec![self.cold()?],
+        })
+    }
+
     fn main(&self) -> Result<String> {
         Ok(data::ensure(&self.arguments.common, MAIN)?.display().to_string())
     }
@@ -142,15 +189,20 @@ impl Bench<'_> {
         let server = self.s3.borrow();
         let server = server.as_ref().ok_or("the S3 server was not started")?;
         s3::put(server, set.name, &repo)?;
+        Command::new("sync").status()?;
         Ok((s3::address(set.name), s3::environment(server)))
     }
 
-    /// Runs these processes in turns.
+    /// Runs these processes in turns, against what takes everything.
     fn compare(&self, parts: &[Vec<String>], environment: &Environment) -> Result<Vec<Vec<Measured>>> {
         let mut runs = vec![Vec::new(); parts.len()];
-        for _ in 0..self.arguments.runs {
-            for (runs, arguments) in runs.iter_mut().zip(parts) {
-                runs.push(part(arguments, environment)?);
+        for turn in 0..self.arguments.runs {
+            for number in (0..parts.len()).map(|n| (n + turn) % parts.len()) {
+                let run = part(&parts[number], environment)?;
+                if run.again > 0 {
+                    return Err(format!("{} requests were refused", run.again).into());
+                }
+                runs[number].push(run);
             }
         }
         Ok(runs)

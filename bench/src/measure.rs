@@ -31,6 +31,9 @@ pub(crate) struct Measured {
     pub(crate) needed: u64,
     /// Shards.
     pub(crate) shards: u64,
+    /// Requests to the target that were refused and sent again.
+    #[serde(default)]
+    pub(crate) again: u64,
     /// Segments of them.
     #[serde(default)]
     pub(crate) segments: u64,
@@ -69,16 +72,21 @@ impl Stopwatch {
 }
 
 /// The largest resident set of this process so far, in bytes.
-pub(crate) fn peak() -> u64 {
+pub(crate) fn peak() -> Result<u64> {
     peak_of("self")
 }
 
 /// The same of another process.
-pub(crate) fn peak_of(process: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
+pub(crate) fn peak_of(process: &str) -> Result<u64> {
+    let line = status_line(process, "VmHWM:")?;
+    Ok(line.trim_end_matches("kB").trim().parse::<u64>()? * 1024)
+}
+
+/// What this line of the system's record of a process says.
+pub(crate) fn status_line(process: &str, name: &str) -> Result<String> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    Ok(line.ok_or_else(|| format!("the system does not tell {name} of a process"))?.trim().to_owned())
 }
 
 /// Runs one measured process with these arguments and environment.

@@ -111,6 +111,8 @@ pub(crate) struct Job {
     store: SqliteStore,
     failed: FsFailedDocuments,
     needed: u64,
+    /// Documents that must arrive.
+    live: u64,
 }
 
 impl Job {
@@ -126,7 +128,7 @@ impl Job {
         let store = SqliteStore::open(&state, Mode::ReadWriteCreate)?;
         let failed = FsFailedDocuments::beside(&state);
         let selection = Selection { patterns: index.to_owned(), include_hidden: false };
-        let (run, needed) = runtime()?.block_on(async {
+        let (run, shards) = runtime()?.block_on(async {
             let repository = Repository::open(blobs::open(repo, counts).await?).await?;
             let opened = repository.snapshot("latest", false).await?;
             let outline = outline(&repository, &opened, &selection, &Handling::default()).await?;
@@ -151,10 +153,15 @@ impl Job {
                 queue: &store,
             };
             planner.run(&run, &CancellationToken::new()).await?;
-            let needed = store.shards(&run.id).await?.iter().map(|s| s.stored_bytes).sum();
-            Ok::<_, crate::measure::Fault>((run, needed))
+            let shards = store.shards(&run.id).await?;
+            Ok::<_, crate::measure::Fault>((run, shards))
         })?;
-        Ok(Job { repo: repo.to_owned(), run, store, failed, needed })
+        if let Some(damage) = shards.iter().find_map(|shard| shard.damage.as_ref()) {
+            return Err(format!("a shard cannot be planned: {damage}").into());
+        }
+        let (needed, live) =
+            shards.iter().fold((0, 0), |(n, live), s| (n + s.stored_bytes, live + s.live_docs));
+        Ok(Job { repo: repo.to_owned(), run, store, failed, needed, live })
     }
 
     /// One worker does all of it.
@@ -172,9 +179,6 @@ impl Job {
         runtime()?.block_on(async {
             let (mut shards, mut segments) = (0, 0);
             for shard in self.store.shards(&self.run.id).await? {
-                if let Some(damage) = shard.damage {
-                    return Err(format!("a shard cannot be planned: {damage}").into());
-                }
                 let chunks = self.store.chunks(&self.run.id, &shard.id).await?;
                 let ranges = chunks.iter().flat_map(|chunk| &chunk.ranges);
                 segments += ranges.map(|range| &range.segment).collect::<HashSet<_>>().len() as u64;
@@ -246,12 +250,13 @@ fn work(
     })?;
     let (wall, cpu) = watch.read();
     let (requests, fetched) = counts.read();
-    let mut measured = Measured { wall, cpu, peak: peak(), requests, fetched, ..Measured::default() };
+    let mut measured = Measured { wall, cpu, peak: peak()?, requests, fetched, ..Measured::default() };
     for job in jobs {
         let counters = job.counters()?;
-        if counters.failed + counters.damaged + counters.retries > 0 {
-            return Err(format!("not all went well: {counters:?}").into());
+        if counters.failed + counters.damaged > 0 || job.live == 0 || counters.documents() != job.live {
+            return Err(format!("of {} documents: {counters:?}", job.live).into());
         }
+        measured.again += counters.retries;
         measured.documents += counters.documents();
         measured.bytes += counters.source_bytes;
         measured.needed += job.needed;

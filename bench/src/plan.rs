@@ -29,7 +29,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
         bytes: fetched,
         wall,
         cpu,
-        peak: peak(),
+        peak: peak()?,
         requests,
         fetched,
         shards,

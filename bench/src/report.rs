@@ -66,6 +66,7 @@ fn replace(page: &str, name: &str, text: &str) -> Option<String> {
 pub(crate) fn number(n: f64) -> String {
     match n.abs() {
         _ if !n.is_finite() => "–".to_owned(),
+        a if a < 1000.0 && n.fract() == 0.0 => format!("{n}"),
         a if a >= 1000.0 => {
             let (thousands, rest) = ((n / 1000.0).trunc(), (n.abs() % 1000.0).round());
             if rest >= 1000.0 { format!("{},000", thousands + 1.0) } else { format!("{thousands},{rest:03}") }
@@ -100,6 +101,7 @@ mod tests {
     fn numbers_are_short() {
         for (n, text) in [
             (0.123, "0.12"),
+            (4.0, "4"),
             (1.26, "1.3"),
             (21.4, "21"),
             (999.6, "1000"),

@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
         Ok(Measured {
             wall: median(walls),
             cpu: median(cpus),
-            peak: peak(),
+            peak: peak()?,
             shards: shards.len() as u64,
             ..Measured::default()
         })

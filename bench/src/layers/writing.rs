@@ -2,7 +2,7 @@
 
 use super::{Bench, fetched, mib, strings};
 use crate::data::{self, HUGE, MAIN, OTHERS};
-use crate::measure::{Measured, median, most, of, part, spread_of};
+use crate::measure::{Measured, median, most, of, part, spread_of, status_line};
 use crate::report::{Table, number, percent};
 use crate::sink::Sink;
 use crate::{Result, cost, decode};
@@ -17,13 +17,15 @@ const CLUSTER: &str = "opensearch:2.19.5";
 /// How many pre-built bodies may be under way at once: the best of these counts. One, and sixteen, were never it.
 const CONCURRENCIES: [u32; 3] = [4, 2, 8];
 /// Runs of each of them, to find the best.
-const TRIALS: usize = 2;
+const TRIALS: usize = 1;
 /// Runs of what is compared then, at least: a cluster is a tenth faster or slower from one to the next.
-const TURNS: usize = 6;
+const TURNS: usize = 5;
 /// What a cluster does by itself after an index was deleted and another one made.
 const SETTLE: Duration = Duration::from_secs(5);
 /// The index whose cost is calculated.
 const COST: &str = "small-lz4";
+/// What is also measured as the function on Lambda works.
+const ON_LAMBDA: [&str; 2] = [COST, "huge-lz4"];
 /// The runtime of the worker function, and chunks as large as they are there by default.
 const AS_ON_LAMBDA: [&str; 4] = ["--threads", "2", "--chunk-size", "536870912"];
 
@@ -32,6 +34,7 @@ impl Bench<'_> {
     pub(super) fn sink(&self) -> Result<Vec<Table>> {
         let main = self.main()?;
         let (remote, environment) = self.on_s3(MAIN)?;
+        let (remote_huge, _) = self.on_s3(HUGE)?;
         let [zstd, huge] = [OTHERS[1], HUGE].map(|set| data::ensure(&self.arguments.common, set));
         let [zstd, huge] = [zstd?, huge?].map(|repo| repo.display().to_string());
         let sink = Sink::start()?;
@@ -42,8 +45,10 @@ impl Bench<'_> {
                 "MB/CPU-s",
                 "documents/CPU-s",
                 "MB/s",
-                "plain upload, MB/s",
+                "plain upload, MB/CPU-s",
                 "ratio",
+                "plain upload, MB/s",
+                "ratio of these",
                 "peak MiB",
                 "fetched/needed",
             ],
@@ -58,7 +63,7 @@ impl Bench<'_> {
                 "MB/CPU-s",
                 "of the bare encoder",
                 "bare decompressor, then encoder, MB/CPU-s",
-                "ratio",
+                "of both",
                 "upload of the compressed bodies, MB/s",
                 "processors busy",
                 "peak MiB",
@@ -70,6 +75,7 @@ impl Bench<'_> {
             ("S3", &remote, &main, MAIN),
             ("files", &zstd, &zstd, OTHERS[1]),
             ("files", &huge, &huge, HUGE),
+            ("S3", &remote_huge, &huge, HUGE),
         ];
         for (place, repo, local, set) in sets {
             for index in set.indices {
@@ -88,47 +94,56 @@ impl Bench<'_> {
                     strings(&encoder),
                     strings(&[&upload[..], &["--gzip"]].concat()),
                 ];
-                let costed = place == "S3" && index.name == COST;
-                if costed {
+                if place == "S3" && ON_LAMBDA.contains(&index.name) {
                     parts.push(strings(&[&compressed[..], &AS_ON_LAMBDA].concat()));
                 }
-                for part_of_them in parts.iter().skip(2).filter(|part| part[0] == "pipeline") {
-                    part(part_of_them, &environment)?;
+                let mut peaks = vec![f64::NAN; parts.len()];
+                for number in (2..parts.len()).filter(|n| parts[*n][0] == "pipeline") {
+                    peaks[number] = mib(&part(&parts[number], &environment)?);
                 }
                 let runs = self.compare(&parts, &environment)?;
+                same_documents(&runs)?;
+                for (runs, peak) in runs.iter().zip(&mut peaks) {
+                    *peak = peak.max(most(runs, mib));
+                }
                 let row = format!("{place}, {}", index.name);
                 let rate = |n: usize| of(&runs[n], Measured::per_second);
+                let per_cpu = |n: usize| of(&runs[n], Measured::per_cpu);
                 plain.row(vec![
                     row.clone(),
                     spread_of(&runs[0], Measured::per_cpu),
                     number(of(&runs[0], |m| m.documents as f64 / m.cpu)),
                     number(rate(0)),
+                    number(per_cpu(1)),
+                    percent(per_cpu(0), per_cpu(1)),
                     number(rate(1)),
                     percent(rate(0), rate(1)),
-                    number(most(&runs[0], mib)),
+                    number(peaks[0]),
                     fetched(&runs[0]),
                 ]);
                 // What cannot be done without: one after the other, by one processor.
                 let decoded = decode::measure(Path::new(local), index.name, self.arguments.runs)?;
                 let bare = median(decoded.bare) * decoded.source as f64 / decoded.plain as f64;
-                let encode = of(&runs[3], Measured::per_cpu);
-                let (per_cpu, both) = (of(&runs[2], Measured::per_cpu), 1.0 / (1.0 / bare + 1.0 / encode));
-                if costed {
-                    cost = Some(cost::table(of(&runs[5], Measured::per_cpu), rate(5)));
+                let both = 1.0 / (1.0 / bare + 1.0 / per_cpu(3));
+                for (number_of_part, manner) in [(2, ""), (5, ", as on Lambda")] {
+                    let Some(own) = runs.get(number_of_part) else { continue };
+                    gzip.row(vec![
+                        format!("{row}{manner}"),
+                        spread_of(own, Measured::per_second),
+                        number(rate(3)),
+                        percent(rate(number_of_part), rate(3)),
+                        spread_of(own, Measured::per_cpu),
+                        percent(per_cpu(number_of_part), per_cpu(3)),
+                        number(both),
+                        percent(per_cpu(number_of_part), both),
+                        number(rate(4)),
+                        number(of(own, |m| m.busy)),
+                        number(peaks[number_of_part]),
+                    ]);
                 }
-                gzip.row(vec![
-                    row,
-                    spread_of(&runs[2], Measured::per_second),
-                    number(rate(3)),
-                    percent(rate(2), rate(3)),
-                    spread_of(&runs[2], Measured::per_cpu),
-                    percent(per_cpu, encode),
-                    number(both),
-                    percent(per_cpu, both),
-                    number(rate(4)),
-                    number(of(&runs[2], |m| m.busy)),
-                    number(most(&runs[2], mib)),
-                ]);
+                if runs.len() > 5 && index.name == COST {
+                    cost = Some(cost::table(per_cpu(5), rate(5)));
+                }
             }
         }
         Ok([plain, gzip].into_iter().chain(cost).collect())
@@ -144,16 +159,14 @@ impl Bench<'_> {
     /// the other half.
     pub(super) fn apart(&self) -> Result<Table> {
         let processors = std::thread::available_parallelism()?.get();
-        if processors < 2 {
-            return Err("with one processor, nothing can be kept apart".into());
-        }
         let range = |from, to| format!("{from}-{}", to - 1);
-        let server = Server::start(&CLUSTER.parse::<ServerSpec>()?.heap("2g"))?;
-        keep(server.pid().ok_or("the server has ended")?, &range(0, processors / 2))?;
-        // And whatever is started from here on.
-        keep(std::process::id(), &range(processors / 2, processors))?;
-        let table = self.fill("apart", &server);
-        keep(std::process::id(), &range(0, processors))?;
+        let before = status_line("self", "Cpus_allowed_list:")?;
+        // What is started is kept to them, too: the server counts these processors, and no others.
+        keep(&range(0, processors / 2))?;
+        let server = CLUSTER.parse::<ServerSpec>().and_then(|spec| Server::start(&spec.heap("2g")));
+        keep(&range(processors / 2, processors))?;
+        let table = server.map_err(Into::into).and_then(|server| self.fill("apart", &server));
+        keep(&before)?;
         table
     }
 
@@ -167,10 +180,12 @@ impl Bench<'_> {
                 "backfill, MB/s",
                 "documents/s",
                 "pre-built bodies, MB/s",
-                "at once",
                 "ratio",
+                "at once, and MB/s in trials",
                 "MB/CPU-s",
+                "pre-built bodies, MB/CPU-s",
                 "processors busy",
+                "sent again",
                 "peak MiB",
             ],
         );
@@ -202,10 +217,8 @@ impl Bench<'_> {
                 std::thread::sleep(SETTLE);
                 part(arguments, &Vec::new())
             };
-            // The first runs only warm the server up; the next find how many at once are best for it.
-            for _ in 0..2 {
-                fresh(&upload(2))?;
-            }
+            // The first run only warms the server up; the next find how many at once are best for it.
+            fresh(&upload(2))?;
             let mut rates = [0.0; CONCURRENCIES.len()];
             // Who comes first changes: the server goes on becoming faster for a while.
             for trial in 0..TRIALS {
@@ -223,16 +236,24 @@ impl Bench<'_> {
                     runs[part].push(fresh(&parts[part])?);
                 }
             }
+            same_documents(&runs)?;
             let rate = |n: usize| of(&runs[n], Measured::per_second);
+            let per_cpu = |n: usize| number(of(&runs[n], Measured::per_cpu));
+            let trials = CONCURRENCIES
+                .iter()
+                .zip(rates)
+                .map(|(at_once, rate)| format!("{at_once}: {}", number(rate / TRIALS as f64)));
             table.row(vec![
                 index.name.to_owned(),
                 spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
                 spread_of(&runs[1], Measured::per_second),
-                concurrency.to_string(),
                 percent(rate(0), rate(1)),
-                number(of(&runs[0], Measured::per_cpu)),
+                format!("{concurrency} ({})", trials.collect::<Vec<_>>().join(", ")),
+                per_cpu(0),
+                per_cpu(1),
                 number(of(&runs[0], |m| m.busy)),
+                runs[0].iter().map(|run| run.again).sum::<u64>().to_string(),
                 number(most(&runs[0], mib)),
             ]);
         }
@@ -240,9 +261,19 @@ impl Bench<'_> {
     }
 }
 
-/// Keeps a process to these processors.
-fn keep(process: u32, processors: &str) -> Result<()> {
-    let arguments = ["-a", "-p", "-c", processors, &process.to_string()];
+/// Whoever moves less than the others would be no limit, or no rival.
+fn same_documents(runs: &[Vec<Measured>]) -> Result<()> {
+    let mut all = runs.iter().flatten().map(|run| (run.documents, run.bytes));
+    let first = all.next().ok_or("nothing was measured")?;
+    match all.find(|other| *other != first) {
+        None => Ok(()),
+        Some(other) => Err(format!("documents and bytes differ: {first:?}, {other:?}").into()),
+    }
+}
+
+/// Keeps this process, and whatever it starts from then on, to these processors.
+fn keep(processors: &str) -> Result<()> {
+    let arguments = ["-a", "-p", "-c", processors, &std::process::id().to_string()];
     let done = Command::new("taskset").args(arguments).stdout(Stdio::null()).status()?;
     if done.success() { Ok(()) } else { Err(format!("taskset ended with {done}").into()) }
 }

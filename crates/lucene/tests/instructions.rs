@@ -15,8 +15,8 @@ use lucene::stored_fields::{Block, BlockDecoder, DataHeader, Value};
 use std::hint::black_box;
 use std::process::Command;
 
-/// Instructions for a thousand decompressed bytes. More than [`MARGIN`] above is a failure; when they become fewer for good,
-/// write that down here.
+/// Instructions for a thousand decompressed bytes. More than [`MARGIN`] above is a failure, and as many below, too: what was
+/// gained must be written down here, or it could be lost again unseen.
 const EXPECTED: [(Codec, &str, f64); 3] = [
     (Codec::Lz4, "decode_lz4", 6_625.0),
     (Codec::Deflate, "decode_deflate", 12_740.0),
@@ -28,7 +28,7 @@ const MARGIN: f64 = 0.04;
 const MEASURED: &str = "blocks_are_decoded";
 
 #[test]
-fn decoding_takes_no_more_instructions() {
+fn decoding_takes_as_many_instructions_as_before() {
     for (codec, function, expected) in EXPECTED {
         let size: usize = blocks(codec).iter().map(|b| b.2).sum();
         let output = Command::new("valgrind")
@@ -39,6 +39,7 @@ fn decoding_takes_no_more_instructions() {
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "what was counted did not end well: {text}");
         let counted = text.lines().find_map(|line| line.split("Collected :").nth(1));
         let Some(counted) = counted.and_then(|n| n.trim().parse::<f64>().ok()).filter(|n| *n > 0.0) else {
             panic!("valgrind counted nothing: {text}");
@@ -46,7 +47,7 @@ fn decoding_takes_no_more_instructions() {
         let found = counted * 1000.0 / size as f64;
         println!("{codec:?}: {found:.1} instructions for a thousand bytes, {expected} expected");
         assert!(
-            found <= expected * (1.0 + MARGIN),
+            (found / expected - 1.0).abs() <= MARGIN,
             "{codec:?}: decoding takes {found:.1} instructions for a thousand bytes, {expected} before"
         );
     }

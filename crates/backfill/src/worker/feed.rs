@@ -21,8 +21,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// Begins to fetch `range` in pieces of `piece` bytes: one to be taken first, and `ahead` more. As many more are under
-    /// way, or there, whenever one is being taken.
+    /// Begins to fetch `range` in pieces of `piece` bytes, `ahead` of them at once (at least one). As many are under way,
+    /// or there, while another one is being decoded.
     pub(super) fn new(
         range: Range<u64>,
         piece: u64,
@@ -36,7 +36,7 @@ impl Feed {
             fetched: VecDeque::new(),
             current: Bytes::new(),
         };
-        for _ in 0..=ahead {
+        for _ in 0..ahead.max(1) {
             feed.begin();
         }
         feed
@@ -99,7 +99,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     const PIECE: u64 = 10;
-    const AHEAD: usize = 2;
+    const AHEAD: usize = 3;
 
     /// A feed of the numbers from 3 on, which notes what is being fetched.
     fn feed(end: u64) -> (Feed, Arc<Mutex<Vec<u64>>>) {
@@ -126,11 +126,11 @@ mod tests {
             }
             begun.lock().unwrap().clone()
         };
-        assert_eq!(begun().await, [3, 13, 23], "the first and two ahead, before anything is taken");
+        assert_eq!(begun().await, [3, 13, 23], "three, before anything is taken");
         feed.take(1).await.unwrap();
-        assert_eq!(begun().await, [3, 13, 23, 33], "two ahead of the first");
+        assert_eq!(begun().await, [3, 13, 23, 33], "three ahead of the first");
         feed.take(PIECE - 1).await.unwrap();
-        assert_eq!(begun().await, [3, 13, 23, 33], "no more than two");
+        assert_eq!(begun().await, [3, 13, 23, 33], "no more than three");
         feed.take(1).await.unwrap();
         assert_eq!(begun().await, [3, 13, 23, 33, 43]);
         feed.take(3 * PIECE).await.unwrap();

@@ -62,7 +62,7 @@ impl Default for WorkerOptions {
             time_limited: false,
             flow: FlowLimits::default(),
             fetch_bytes: 8 << 20,
-            fetch_ahead: 2,
+            fetch_ahead: 3,
         }
     }
 }
