@@ -120,7 +120,7 @@ fn make(set: &Set, scale: f64, repo: &Path) -> Result<()> {
     let server = Server::start(&spec)?;
     let http = server.http();
     for index in set.indices {
-        let count = (index.documents as f64 * scale) as u64;
+        let count = ((index.documents as f64 * scale) as u64).max(1);
         eprintln!("   {count} documents of {} bytes into {}", index.size, index.name);
         create(&http, index.name, 1, index.codec)?;
         fill(&http, index.name, count, index.size)?;
