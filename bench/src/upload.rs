@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     gzip: bool,
     #[arg(long, default_value_t = 1)]
     concurrency: u32,
+    /// What of its answers is asked for (`filter_path`)
+    #[arg(long, default_value = "errors")]
+    answer: String,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<Measured> {
@@ -60,8 +63,9 @@ fn upload(arguments: &Arguments, bodies: &[Bytes], next: &AtomicUsize) -> Result
     let encoding = if arguments.gzip { "Content-Encoding: gzip\r\n" } else { "" };
     while let Some(body) = bodies.get(next.fetch_add(1, Relaxed)) {
         let head = format!(
-            "POST /{}/_bulk?filter_path=errors HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-ndjson\r\n{encoding}Content-Length: {}\r\n\r\n",
+            "POST /{}/_bulk?filter_path={} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-ndjson\r\n{encoding}Content-Length: {}\r\n\r\n",
             arguments.into,
+            arguments.answer,
             body.len()
         );
         let socket = stream.get_mut();

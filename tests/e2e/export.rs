@@ -85,12 +85,53 @@ fn documents_whose_ids_are_no_longer_stored_are_kept_as_failed() {
 #[test]
 fn sources_that_are_stored_without_their_vectors_are_withheld() {
     let (failed, exported, fixture) = what_failed("es-9.2.4-vectors");
-    let [vectors, whole] =
-        ["vectors", "vectors_whole"].map(|index| fixture.expected.iter().filter(move |d| d.index == index));
-    let key = ("vectors".to_owned(), "partial_source".to_owned());
-    assert_eq!(failed, BTreeMap::from([(key, vectors.count())]));
-    let whole: Vec<_> = whole.collect();
-    assert_eq!(exported.0.len(), whole.len());
+    assert_withheld("vectors", "vectors_whole", &failed, &exported, &fixture);
+}
+
+#[test]
+fn sources_of_which_nothing_tells_that_they_are_not_whole_are_withheld() {
+    // Copies of sources that lack what the sources lack.
+    let (failed, exported, fixture) = what_failed("os-2.19.5-partial-copies");
+    assert_withheld("partial_copies", "whole", &failed, &exported, &fixture);
+}
+
+#[test]
+fn an_index_that_cannot_be_read_is_not_left_out_of_an_alias() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5-partial-copies"));
+    let (from, copy) = (repo(&fixture), desk.path("repo"));
+    for file in files_below(std::path::Path::new(&from)) {
+        let to = copy.join(file.strip_prefix(&from).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(&file, to).unwrap();
+    }
+    let root: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(copy.join("index-0")).unwrap()).unwrap();
+    let id = root["indices"]["partial_copies"]["id"].as_str().unwrap();
+    let metadata = files_below(&copy.join("indices").join(id)).into_iter();
+    for file in metadata.filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("meta-")) {
+        std::fs::write(file, "damaged").unwrap();
+    }
+    // The alias of this index and of another one.
+    let copy = copy.to_str().unwrap();
+    let args = ["start", "--local", "--repo", copy, "--index", "together", "--target", "ndjson:out"];
+    let ended = desk.backfill(&args).expect(5);
+    assert!(ended.stderr.contains("refused: partial_copies"), "{}", ended.stderr);
+    assert!(!desk.exported("out").0.is_empty());
+}
+
+/// Whether all documents of an index were kept as failed, and all of another one were exported.
+fn assert_withheld(
+    withheld: &str,
+    whole: &str,
+    failed: &BTreeMap<(String, String), usize>,
+    exported: &Documents,
+    fixture: &Fixture,
+) {
+    let of = |index: &str| fixture.expected.iter().filter(|d| d.index == index).collect::<Vec<_>>();
+    let key = (withheld.to_owned(), "partial_source".to_owned());
+    assert_eq!(*failed, BTreeMap::from([(key, of(withheld).len())]));
+    let whole = of(whole);
+    assert!(!whole.is_empty() && exported.0.len() == whole.len());
     for (key, source) in &exported.0 {
         let doc = whole.iter().find(|doc| doc.id == key.id).unwrap();
         assert_eq!(Some(&**source), doc.source_text());

@@ -1,6 +1,9 @@
 //! Killed, stopped, scaled: at random moments, again and again, and every document is there once.
 
 use crate::support::{Desk, Documents, Moments, create_indices, empty_target, fixture, repo, wait_until};
+use backfill::model::RunState;
+use backfill::ports::{Checkpoints, Clock, SystemClock};
+use local::{Mode, RunnerLock, SqliteStore};
 use servers::Fixture;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
@@ -147,4 +150,26 @@ fn scaled_while_it_runs_it_follows() {
         assert!(ended.stdout.contains("Everything has been migrated"), "{}", ended.stdout);
         Documents::in_cluster(&url).assert_same(&expected);
     }
+}
+
+#[test]
+fn a_start_that_lets_its_run_go_on_only_later_is_stopped_as_well() {
+    let desk = Desk::new();
+    desk.backfill(&["start", "--local", "--repo", &repo(&fixture("tiny")), "--target", "ndjson:out"])
+        .expect(0);
+    // As a process that waits for its target.
+    let state = desk.path("backfill.sqlite");
+    let lock = RunnerLock::acquire(&state).unwrap().unwrap();
+    let store = SqliteStore::open(&state, Mode::ReadWriteExisting).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let newest = || runtime.block_on(store.latest_run()).unwrap().unwrap();
+    let mut stop = desk.spawn(&["stop", "--timeout", "60s"]);
+    for _ in 0..2 {
+        let run = newest().id;
+        let running = store.set_state(&run, RunState::Running, SystemClock.now(), &[]);
+        runtime.block_on(running).unwrap();
+        wait_until("the run is stopped", || newest().state == RunState::Stopped);
+    }
+    drop(lock);
+    assert!(stop.wait().unwrap().success());
 }

@@ -8,7 +8,7 @@ use backfill::failed::Reader;
 use backfill::finish::finish;
 use backfill::indices::Handling;
 use backfill::model::{
-    ChunkId, ChunkState, Counters, Run, RunId, RunSpec, RunState, Selection, Settled, WriteMode,
+    ChunkId, ChunkState, Counters, Planning, Run, RunId, RunSpec, RunState, Selection, Settled, WriteMode,
 };
 use backfill::plan::outline;
 use backfill::planning::Planner;
@@ -58,6 +58,24 @@ pub(crate) async fn planned(
     let planner = Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
     planner.run(&run, &CancellationToken::new()).await.map_err(|e| text(&e))?;
     Ok((store, run))
+}
+
+#[tokio::test]
+async fn planning_does_not_go_on_without_an_index_that_was_there() {
+    let (dir, blobs) = (tempfile::tempdir().unwrap(), Arc::new(FsBlobs::new(fixture("os-2.19.5").repo)));
+    let (store, run) = planned(blobs.clone(), dir.path(), 1 << 20).await.unwrap();
+    let repository = Repository::open(blobs).await.unwrap();
+    let opened = repository.snapshot("latest", false).await.unwrap();
+    // As a later look at the snapshot has it, when the metadata of one is gone.
+    let selection = Selection { patterns: "*,-basic".to_owned(), include_hidden: false };
+    let outline = outline(&repository, &opened, &selection, &Handling::default()).await.unwrap();
+    let again = Run { id: RunId("again".to_owned()), planning: Planning::Shards, ..run.clone() };
+    store.create_run(&again, Some(&run.id)).await.unwrap();
+    let (checkpoints, queue) = (&store, &store);
+    let planner = Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
+    let error = planner.run(&again, &CancellationToken::new()).await.unwrap_err().to_string();
+    assert!(error.contains("basic"), "{error}");
+    assert_eq!(store.run(&again.id).await.unwrap().planning, Planning::Shards);
 }
 
 /// A repository that is out of reach after so many requests, until it is back: nothing of it is found.

@@ -4,7 +4,7 @@ use super::state::{LocalState, State};
 use super::{Context, print_json, print_line};
 use crate::args::StateArgs;
 use crate::exit::{CommandError, Exit, Result};
-use backfill::model::{Run, RunState};
+use backfill::model::RunState;
 use backfill::ports::{Checkpoints, Clock, SystemClock};
 use local::{Mode, RunnerLock};
 use std::path::Path;
@@ -69,7 +69,7 @@ pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateA
     let state = State::open(args, context, Mode::ReadWriteExisting).await?;
     let run = state.run().await?;
     match &state {
-        State::Local(local) => stop_local(local, &run, timeout).await?,
+        State::Local(local) => stop_local(local, timeout).await?,
         State::Stack(stack) => stack.stop(&run, timeout).await?,
     }
     if context.json {
@@ -81,18 +81,22 @@ pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateA
     Ok(Exit::Done)
 }
 
-/// Stops a run on this machine, and waits until its process has ended.
-async fn stop_local(state: &LocalState, run: &Run, timeout: Duration) -> Result<()> {
-    if run.state == RunState::Running {
-        state.store.set_state(&run.id, RunState::Stopped, SystemClock.now(), &run.damage).await?;
-    }
+/// Stops what runs on this machine, and waits until its process has ended.
+async fn stop_local(state: &LocalState, timeout: Duration) -> Result<()> {
     let begun = Instant::now();
-    while RunnerLock::is_held(&state.path) {
+    loop {
+        // Each time: a process that still waits for its target has yet to make its run, or to let it go on.
+        if let Some(run) = state.store.latest_run().await?.filter(|run| run.state == RunState::Running) {
+            state.store.set_state(&run.id, RunState::Stopped, SystemClock.now(), &run.damage).await?;
+        }
+        if !RunnerLock::is_held(&state.path) {
+            return Ok(());
+        }
         if begun.elapsed() >= timeout {
-            let message = "workers still finish what is in flight; the backfill will end by itself";
+            let message =
+                "its process still finishes what is in flight, or waits for the target or the snapshot";
             return Err(CommandError::new(Exit::GaveUpWaiting, message));
         }
         tokio::time::sleep(POLL).await;
     }
-    Ok(())
 }

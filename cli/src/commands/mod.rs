@@ -98,6 +98,13 @@ async fn open_snapshot(
     Ok((repository, opened))
 }
 
+/// Why there is nothing to do.
+fn nothing_selected(snapshot: &str) -> String {
+    format!(
+        "no index of snapshot {snapshot} is selected; see `console snapshot describe`, --index and --include-hidden"
+    )
+}
+
 /// Prints a value as JSON on one line.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|e| crate::exit::CommandError::other(e.to_string()))?;

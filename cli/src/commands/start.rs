@@ -4,7 +4,7 @@ use super::control::{check_workers, lock};
 use super::stack;
 use super::state::LocalState;
 use super::status::exit_of;
-use super::{Context, open_snapshot, print_json, print_line};
+use super::{Context, nothing_selected, open_snapshot, print_json, print_line};
 use crate::args::{SendArgs, StartArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
@@ -175,10 +175,7 @@ impl Job<'_> {
     /// Warns, and refuses what could not end well.
     async fn check_outline(&self, plan: &Outline, target: &dyn Target) -> Result<()> {
         if plan.indices.is_empty() && plan.refused.is_empty() {
-            return Err(CommandError::usage(format!(
-                "no index of snapshot {} is selected; see `console snapshot describe`, --index and --include-hidden",
-                plan.snapshot
-            )));
+            return Err(CommandError::usage(nothing_selected(&plan.snapshot)));
         }
         for index in &plan.indices {
             for warning in &index.warnings {

@@ -1,7 +1,7 @@
 //! `backfill verify`: compares the snapshot with the target.
 
 use super::stack::repository;
-use super::{Context, open_snapshot, print_json, print_line};
+use super::{Context, nothing_selected, open_snapshot, print_json, print_line};
 use crate::args::VerifyArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, count, table};
@@ -56,6 +56,9 @@ pub(super) async fn verify(context: &Context<'_>, args: &VerifyArgs) -> Result<E
     let cluster = ClusterTarget(cluster);
     let results =
         backfill::verify::verify(&repository, &opened, &selection, &handling, &cluster, depth).await?;
+    if results.is_empty() {
+        return Err(CommandError::usage(nothing_selected(&opened.info.name)));
+    }
     let equal = results.iter().all(IndexVerification::is_equal);
     if context.json {
         print_json(&serde_json::json!({ "equal": equal, "indices": results }))?;

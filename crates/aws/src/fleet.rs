@@ -178,7 +178,8 @@ impl Settings {
             (None, most) => most.unwrap_or(MAX_MAPPING),
         };
         // That a stack is there is enough: a run that is scaled to nothing still runs.
-        FleetState { active: true, desired: workers, warnings: self.warnings() }
+        let stopped = !self.enabled && self.reserved == Some(0);
+        FleetState { active: true, desired: workers, stopped, warnings: self.warnings() }
     }
 
     fn warnings(&self) -> Vec<String> {

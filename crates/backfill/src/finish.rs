@@ -86,6 +86,8 @@ async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Endin
         damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
         damage.truncate(MAX_DAMAGE);
     }
+    // Of a run without shards, too: it may be all of its indices that were refused.
+    damage.truncate(MAX_DAMAGE);
     let state = match (failed, damage.is_empty()) {
         (true, _) => RunState::Failed,
         (false, true) => RunState::Done,

@@ -43,7 +43,6 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
     let mut warnings = Vec::new();
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);
-    let excluded = |(_, source): &(String, SourceHandling)| matches!(source, SourceHandling::ExcludedVectors);
     for alias in &index.filtered_aliases {
         warnings
             .push(format!("the alias {alias} has a filter, which is not applied: all documents are meant"));
@@ -56,7 +55,7 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
             types,
             filtered,
             send_filtered: handling.allow_partial_source,
-            copies_filtered: mappings.sources.iter().any(excluded),
+            copies_filtered: mappings.copies_filtered,
             time_series: index.metadata.settings.get("index.mode").is_some_and(|m| m == "time_series"),
         },
         warnings,
@@ -133,14 +132,14 @@ fn plan_sources(mappings: &Mappings, handling: &Handling, warnings: &mut Vec<Str
         let of = if several { format!(" of type {doc_type}") } else { String::new() };
         match source {
             SourceHandling::Enabled => {}
-            SourceHandling::Disabled => warnings.push(format!("_source{of} is disabled: {lost}")),
+            SourceHandling::Disabled if !mappings.copies_filtered => warnings.push(format!("_source{of} is disabled: {lost}")),
             SourceHandling::Synthetic => warnings.push(format!("_source{of} is synthetic: {lost}")),
             SourceHandling::Derived => warnings.push(format!("_source{of} is derived: {lost}")),
             SourceHandling::WithoutVectors => warnings.push(format!(
                 "_source{of} is stored without its vectors (index.knn.derived_source.enabled): documents that have any \
                  are kept as failed documents"
             )),
-            SourceHandling::Filtered { .. } | SourceHandling::ExcludedVectors => {
+            SourceHandling::Disabled | SourceHandling::Filtered { .. } | SourceHandling::ExcludedVectors => {
                 let what = if handling.allow_partial_source {
                     "documents arrive without the rest"
                 } else {
@@ -148,6 +147,7 @@ fn plan_sources(mappings: &Mappings, handling: &Handling, warnings: &mut Vec<Str
                 };
                 let why = match source {
                     SourceHandling::ExcludedVectors => "without vectors, index.mapping.exclude_source_vectors",
+                    SourceHandling::Disabled => "disabled, but for a while in copies with includes or excludes",
                     _ => "includes or excludes",
                 };
                 warnings.push(format!("_source{of} is stored only in part ({why}): {what}"));

@@ -68,8 +68,27 @@ impl Planner<'_> {
         Ok(send_messages(self.checkpoints, self.queue, &run.id, planning, stop).await?)
     }
 
+    /// What the snapshot holds was looked at anew by whoever goes on with a planning: an index that can no longer be read
+    /// would be left out.
+    fn still_the_same(&self, run: &Run) -> Result<(), SourceError> {
+        let now: HashSet<&str> = self.outline.indices.iter().map(|index| index.name.as_str()).collect();
+        let Some(gone) = run.indices.iter().find(|index| !now.contains(index.name.as_str())) else {
+            return Ok(());
+        };
+        let why = self.outline.refused.iter().find(|(name, _)| *name == gone.name);
+        Err(SourceError::Inconsistent {
+            location: format!("index {}", gone.name),
+            what: format!(
+                "it is a part of run {}, but is not to be read any more{}",
+                run.id,
+                why.map_or_else(String::new, |(_, why)| format!(": {why}"))
+            ),
+        })
+    }
+
     /// Stores the shards that are not yet there; whether all are there now.
     async fn store_shards(&self, run: &Run, stop: &CancellationToken) -> Result<bool, PlanningError> {
+        self.still_the_same(run)?;
         let known: HashSet<ShardId> =
             self.checkpoints.shards(&run.id).await?.into_iter().map(|shard| shard.id).collect();
         let planned = self.outline.shards(self.repository, self.opened, run.spec.chunk_bytes, &known);

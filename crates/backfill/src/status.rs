@@ -33,7 +33,14 @@ impl FleetStatus {
             .chunks_total
             .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
         let pending = clamped(waiting).min(desired - running);
-        FleetStatus { active, running, pending, desired, warnings: fleet.warnings.clone() }
+        let mut warnings = fleet.warnings.clone();
+        if active && fleet.stopped && waiting > 0 && summary.run.desired_workers > 0 {
+            warnings.push(format!(
+                "no worker may run, though {} were asked for; `backfill scale N` or `backfill start` lets them",
+                summary.run.desired_workers
+            ));
+        }
+        FleetStatus { active, running, pending, desired, warnings }
     }
 }
 

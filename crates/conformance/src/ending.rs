@@ -12,6 +12,7 @@ pub async fn ending(store: &dyn Checkpoints) {
     a_run_has_ended_once_its_fleet_is_stopped(store).await;
     workers_of_a_start_in_between_are_there(store).await;
     the_fleet_of_another_run_is_left_alone(store).await;
+    a_run_ends_however_much_of_it_was_refused(store).await;
 }
 
 #[derive(Debug)]
@@ -117,4 +118,14 @@ async fn the_fleet_of_another_run_is_left_alone(store: &dyn Checkpoints) {
     let fleet = Stubborn::new(9);
     assert!(conclude(store, &fleet, &At(10), &run).await.unwrap().is_some());
     assert!(fleet.set.lock().unwrap().is_empty());
+}
+
+/// What is said of a run's damage has an end, also where nothing else is to be said of it.
+async fn a_run_ends_however_much_of_it_was_refused(store: &dyn Checkpoints) {
+    let refused = (0..2000).map(|n| (format!("index-{n}"), "no ".repeat(100))).collect();
+    let run = Run { refused, indices: Vec::new(), ..plan("refused", 1, 1).0 };
+    store_plan(store, &run, &[], &[]).await;
+    let ended = conclude(store, &Stubborn::new(0), &At(10), &run).await.unwrap();
+    assert_eq!(ended, Some(RunState::Damaged));
+    assert!(!store.run(&run.id).await.unwrap().damage.is_empty());
 }

@@ -69,8 +69,12 @@ pub struct FieldInfo {
 
 impl FieldInfo {
     /// What the names of its doc-values files have after the segment's name, and their headers as suffix, such as
-    /// `Lucene90_0` or, of a generation, `1_Lucene90_0`. None when the field has no doc values of a per-field format.
+    /// `Lucene90_0` or, of a generation, `1_Lucene90_0`. None when the field has no doc values of a per-field format, whatever
+    /// its attributes say: Elasticsearch's source-only repositories leave doc values out, and the attributes as they were.
     pub fn doc_values_suffix(&self) -> Option<String> {
+        if self.doc_values == DocValuesType::None {
+            return None;
+        }
         let format = self.attributes.get("PerFieldDocValuesFormat.format")?;
         let suffix = self.attributes.get("PerFieldDocValuesFormat.suffix")?;
         Some(match self.doc_values_gen {

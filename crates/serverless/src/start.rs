@@ -159,8 +159,9 @@ impl StartFunction {
         let run = self.create(request, spec, &outline, newest.as_ref()).await?;
         self.environment.fleet()?.scale(run.desired_workers).await?;
         let planning = self.plan(&run, &repository, &opened, &outline, invocation).await?;
+        let run = self.unless_stopped(Run { planning, ..run }).await?;
         let message = format!("run {} was started with {}", run.id, workers(run.desired_workers));
-        Ok(StartAnswer { planning, warnings, ..answer(&run, true, message) })
+        Ok(StartAnswer { warnings, ..answer(&run, true, message) })
     }
 
     /// Makes the run go on: chunks that were given up are tried again, workers come back, planning is completed.
@@ -186,6 +187,7 @@ impl StartFunction {
             let outline = outline(repository, opened, &run.spec.selection, &handling(&run.spec)).await?;
             run.planning = self.plan(&run, repository, opened, &outline, invocation).await?;
         }
+        let run = self.unless_stopped(run).await?;
         let how = match before {
             RunState::Running => "goes on",
             _ => "was resumed",
@@ -202,6 +204,11 @@ impl StartFunction {
         invocation: &Invocation,
     ) -> Result<StartAnswer, Refusal> {
         let Environment { checkpoints, queue, .. } = &self.environment;
+        // The start that made the run may have broken off before its workers were let loose.
+        let fleet = self.environment.fleet()?;
+        if run.desired_workers > 0 && fleet.state().await?.stopped {
+            fleet.scale(run.desired_workers).await?;
+        }
         run.planning = match run.planning {
             Planning::Shards => {
                 let (repository, opened) = self.open(request, Some(&run)).await?;
@@ -214,8 +221,22 @@ impl StartFunction {
                 send_messages(checkpoints, queue, &run.id, planning, &stop).await?
             }
         };
+        let run = self.unless_stopped(run).await?;
         let message = format!("the planning of run {} has gone on", run.id);
         Ok(answer(&run, false, message))
+    }
+
+    /// The run as it is after its planning. Whoever stopped it meanwhile meant its workers as well, which may have been let
+    /// loose after that.
+    async fn unless_stopped(&self, run: Run) -> Result<Run, Refusal> {
+        let checkpoints = &self.environment.checkpoints;
+        let state = checkpoints.control(&run.id).await?.state;
+        if state == RunState::Stopped
+            && checkpoints.latest_run().await?.is_some_and(|newest| newest.id == run.id)
+        {
+            self.environment.fleet()?.stop().await?;
+        }
+        Ok(Run { state, ..run })
     }
 
     async fn open(

@@ -4,7 +4,8 @@
 //! its nested objects is a Lucene document before it, which stores neither. A deletion leaves a tombstone with an
 //! `_id` only, an operation that did nothing one with a `_source` only (the reason, as text). Tombstones are always
 //! soft-deleted, so whoever reads only live documents never meets one. In a time series of Elasticsearch, which has no nested
-//! objects, a document that stores nothing is one that was merged: its id and its source are made again from other fields.
+//! objects, a document that stores no id is one that was merged: its id is made again from other fields, and so is its source
+//! unless that is stored.
 //!
 //! In indices created before 6.0, whoever reads them now, a document stores `_uid` instead: its type, a `#`, its id.
 //! Where such an index allows but one type (`index.mapping.single_type` of 5.x), it stores `_id`, as text. From 6.0 on, `_id`
@@ -101,8 +102,13 @@ pub enum Kind {
 pub enum Interpreted<'a> {
     /// A nested object of the next root document.
     NestedChild,
-    /// A trace of an operation that did nothing.
-    Tombstone,
+    /// A trace of an operation that did nothing; or what is left of a document of a time series that was merged.
+    Tombstone {
+        /// Why nothing was done; of a time series, the source as it is stored.
+        source: &'a [u8],
+        /// The routing, where one was given.
+        routing: Option<&'a str>,
+    },
     /// A document of the index.
     Root(Root<'a>),
 }
@@ -112,7 +118,7 @@ impl Interpreted<'_> {
     pub fn kind(&self) -> Kind {
         match self {
             Self::NestedChild => Kind::NestedChild,
-            Self::Tombstone => Kind::Tombstone,
+            Self::Tombstone { .. } => Kind::Tombstone,
             Self::Root(_) => Kind::Root,
         }
     }
@@ -190,8 +196,12 @@ impl DocumentReader {
         } else {
             match stored.old_names(doc)? {
                 Some(names) => names,
-                None if stored.source.is_some() => return Ok(Interpreted::Tombstone),
-                None => return Ok(Interpreted::NestedChild),
+                None => {
+                    return Ok(match stored.source {
+                        Some(source) => Interpreted::Tombstone { source, routing: stored.routing },
+                        None => Interpreted::NestedChild,
+                    });
+                }
             }
         };
         let recovered = stored.recovery_source.is_some();
@@ -334,7 +344,10 @@ mod tests {
         let cases: Vec<(Vec<(u32, Value<'_>)>, Interpreted<'_>)> = vec![
             (vec![], Interpreted::NestedChild),
             (vec![(3, Value::String(b"user"))], Interpreted::NestedChild),
-            (vec![(0, Value::Bytes(b"filling gaps"))], Interpreted::Tombstone),
+            (
+                vec![(0, Value::Bytes(b"filling gaps"))],
+                Interpreted::Tombstone { source: b"filling gaps", routing: None },
+            ),
             (vec![(0, source), (1, id)], root(Source::Json(b"{}"), None)),
             (vec![(1, id), (4, Value::String(b"r")), (0, source)], root(Source::Json(b"{}"), Some("r"))),
             (vec![(1, id)], root(Source::Missing, None)),

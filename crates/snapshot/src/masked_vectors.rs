@@ -1,7 +1,8 @@
-//! Vectors that OpenSearch's plugin k-NN (from 3.0 on, in indices with `index.knn.derived_source.enabled`) keeps out of the
-//! stored `_source`: there a 1 stands in the place of each, and the server puts the vectors in again when it is asked.
+//! Vectors that OpenSearch's plugin k-NN (in indices with `index.knn.derived_source.enabled`) keeps out of the stored
+//! `_source`, and puts in again when it is asked for a source.
 //!
-//! Which fields these are, each segment says in the attributes of its `.si` file.
+//! From 3.0 on a 1 stands in the place of each vector, and each segment says in the attributes of its `.si` file which fields
+//! these are. Segments of 2.19 say it in the attributes of the fields, and nothing stands in the place of a vector there.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +10,31 @@ use serde_json::Value;
 
 /// Names of the attributes, whose values are names of fields with commas between them.
 const ATTRIBUTES: [&str; 2] = ["derived_vector_fields", "nested_derived_vector_fields"];
+/// The attribute of a field whose vectors left nothing behind.
+const REMOVED: &str = "knn-derived-source-enabled";
 
 /// The fields of a segment whose vectors are not in its sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MaskedVectors {
     fields: Vec<String>,
+    removed: bool,
 }
 
 impl MaskedVectors {
-    /// Those of a segment with these attributes; mostly none.
-    pub fn of(attributes: &BTreeMap<String, String>) -> Self {
+    /// Those of a segment with these attributes, whose fields have those; mostly none.
+    pub fn of<'a>(
+        attributes: &BTreeMap<String, String>,
+        of_fields: impl IntoIterator<Item = &'a BTreeMap<String, String>>,
+    ) -> Self {
         let lists = ATTRIBUTES.iter().filter_map(|name| attributes.get(*name));
         let fields = lists.flat_map(|list| list.split(',')).filter(|name| !name.is_empty());
-        Self { fields: fields.map(str::to_owned).collect() }
+        let removed = of_fields.into_iter().any(|own| own.get(REMOVED).is_some_and(|v| v == "true"));
+        Self { fields: fields.map(str::to_owned).collect(), removed }
+    }
+
+    /// Whether any source may lack vectors without a trace of them.
+    pub fn leave_no_trace(&self) -> bool {
+        self.removed
     }
 
     /// A field whose vector is not in this source although it has one. A source that cannot be parsed may lack any.
@@ -56,11 +69,13 @@ mod tests {
     #[test]
     fn sources_that_lack_a_vector_are_told_from_those_that_have_none() {
         let list = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let none = MaskedVectors::of(&BTreeMap::from([list("mode", "BEST_SPEED")]));
-        assert_eq!(none.missing_in(b"{\"v\":1}"), None);
+        let none = MaskedVectors::of(&BTreeMap::from([list("mode", "BEST_SPEED")]), [&BTreeMap::new()]);
+        assert_eq!((none.missing_in(b"{\"v\":1}"), none.leave_no_trace()), (None, false));
+        let removed = [&BTreeMap::new(), &BTreeMap::from([list("knn-derived-source-enabled", "true")])];
+        assert!(MaskedVectors::of(&BTreeMap::new(), removed).leave_no_trace());
         let attributes =
             [list("derived_vector_fields", "v,o.w"), list("nested_derived_vector_fields", "n.x")];
-        let masked = MaskedVectors::of(&BTreeMap::from(attributes));
+        let masked = MaskedVectors::of(&BTreeMap::from(attributes), []);
         for (source, missing) in [
             (&b"{\"v\":1}"[..], Some("v")),
             (b"{\"a\":1,\"o\":{\"w\":1}}", Some("o.w")),

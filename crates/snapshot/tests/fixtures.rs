@@ -111,7 +111,7 @@ fn all_documents_are_as_they_were_sent() {
                             assert!(metadata.mappings.has_nested, "{}", index.name);
                             nested += 1;
                         }
-                        Interpreted::Tombstone => panic!("a tombstone is alive"),
+                        Interpreted::Tombstone { .. } => panic!("a tombstone is alive"),
                         Interpreted::Root(root) => {
                             let source = match root.source {
                                 Source::Json(json) => Some(String::from_utf8(json.to_vec()).unwrap()),

@@ -18,7 +18,7 @@ use reqwest::Method;
 use std::sync::Arc;
 
 /// The parts of an answer that mean something.
-const FILTER: &str = "took,errors,error,items.*.status,items.*.error.type,items.*.error.reason,\
+const FILTER: &str = "took,errors,error,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,\
     items.*.error.caused_by.reason,items.*.error.caused_by.caused_by.reason";
 /// An answer has at most so many bytes, and so many for each document.
 const LIMIT: (usize, usize) = (1 << 20, 16 << 10);

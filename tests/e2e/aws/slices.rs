@@ -3,7 +3,8 @@
 use super::cloud::Cloud;
 use super::proxy::Proxy;
 use crate::support::{Documents, empty_target, wait_until};
-use backfill::model::ChunkState;
+use backfill::model::{ChunkState, Planning, Run, RunId, RunState};
+use backfill::ports::{Checkpoints, Clock, Fleet, SystemClock};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -93,4 +94,61 @@ fn a_schedule_starts_a_backfill() {
     let again = deployed.start(&json!({"scheduled": true}));
     assert!(again["message"].as_str().unwrap().contains("has ended already"), "{again}");
     assert_eq!(deployed.run(), run);
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]
+fn a_run_whose_start_broke_off_before_its_workers_came_is_worked_on() {
+    let (name, cloud) = ("tiny", Cloud::shared());
+    let (_alone, url) = empty_target();
+    let expected = cloud.prepare(name, &url, None);
+    let parameters = [("SnapshotPrefix", name), ("TargetEndpoint", url.as_str())];
+    let deployed = cloud.deploy("broken-off", &parameters);
+    deployed.start(&json!({"workers": 1}));
+    deployed.finished(Duration::from_secs(60));
+    // What such a start leaves: a run, and a fleet as the end of the run before left it.
+    let (checkpoints, now) = (&deployed.checkpoints, SystemClock.now());
+    cloud.wait(async {
+        let before = checkpoints.latest_run().await.unwrap().unwrap();
+        let id = RunId::at(now);
+        let run = Run {
+            id,
+            created: now,
+            finished: None,
+            state: RunState::Running,
+            planning: Planning::Shards,
+            ..before.clone()
+        };
+        checkpoints.create_run(&run, Some(&before.id)).await.unwrap();
+        assert!(deployed.fleet().state().await.unwrap().stopped);
+    });
+    deployed.start(&json!({"resume_planning": true}));
+    let report = deployed.finished(Duration::from_secs(60));
+    assert_eq!(
+        (&report["outcome"], &report["documents_done"]),
+        (&json!("complete"), &json!(expected.0.len()))
+    );
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]
+fn a_stop_while_a_start_plans_stops_that_run() {
+    let (name, cloud) = ("os-2.19.5", Cloud::shared());
+    let (_alone, url) = empty_target();
+    cloud.prepare(name, &url, None);
+    let parameters = [("SnapshotPrefix", name), ("TargetEndpoint", url.as_str())];
+    let deployed = cloud.deploy("stopped", &parameters);
+    let answer = std::thread::scope(|scope| {
+        let start = scope.spawn(|| deployed.start(&json!({"workers": 1, "chunk_bytes": 1})));
+        wait_until("there is a run", || deployed.run().is_some());
+        deployed.stop();
+        start.join().unwrap()
+    });
+    // It may have been through by then.
+    assert!(answer["state"] == "stopped" || answer["planning"] == "complete", "{answer}");
+    cloud.wait(async {
+        let run = deployed.checkpoints.latest_run().await.unwrap().unwrap();
+        assert_eq!(run.state, RunState::Stopped);
+        assert!(deployed.fleet().state().await.unwrap().stopped);
+    });
 }

@@ -9,7 +9,7 @@ use snapshot::index_metadata::IndexMetadata;
 use snapshot::repository::{
     IndexEntry, RepositoryData, ShardDir, SnapshotEntry, cross_check, cross_check_index, parse_latest,
 };
-use snapshot::selection::{IndexPatterns, IndexSummary};
+use snapshot::selection::{Alias, IndexPatterns, IndexSummary};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
 use snapshot::{error::Error, paths};
 use std::collections::{HashMap, HashSet};
@@ -20,8 +20,8 @@ const CONCURRENCY: usize = 16;
 /// Missing shards named in an error.
 const EXAMPLES: usize = 5;
 
-/// An index's metadata, and the directories of its shards.
-type Loaded = (IndexMetadata, Vec<String>);
+/// An index's metadata, and the directories of its shards, or why they cannot be read.
+type Loaded = (IndexMetadata, Result<Vec<String>, SourceError>);
 
 /// A repository whose root has been read.
 #[derive(Debug)]
@@ -191,10 +191,17 @@ impl Repository {
                 .buffered(CONCURRENCY)
                 .collect()
                 .await;
+        let known = loaded.values().filter_map(|(_, loaded)| loaded.as_ref().ok());
+        let aliases: Vec<Alias> = known.flat_map(|(metadata, _)| metadata.aliases.clone()).collect();
         for summary in &mut all {
-            if let Some((_, Ok((metadata, _)))) = loaded.get(summary.name.as_str()) {
-                summary.hidden = metadata.hidden || metadata.system;
-                summary.aliases = metadata.aliases.clone();
+            match loaded.get(summary.name.as_str()) {
+                Some((_, Ok((metadata, _)))) => {
+                    summary.hidden = metadata.hidden || metadata.system;
+                    summary.aliases = metadata.aliases.clone();
+                }
+                // It may be behind any of them, and must not be left out without a word.
+                Some((_, Err(_))) => summary.aliases.clone_from(&aliases),
+                None => {}
             }
         }
         let selected = patterns.select(&all).map_err(|e| self.located(e))?;
@@ -204,18 +211,18 @@ impl Repository {
             let Some((entry, loaded)) = loaded.remove(summary.name.as_str()) else { continue };
             let filtered = patterns.filtered_aliases(summary);
             match loaded {
-                Ok((metadata, shard_dirs)) => indices.push(IndexSource {
+                Ok((metadata, Ok(shard_dirs))) => indices.push(IndexSource {
                     entry: entry.clone(),
                     metadata,
                     data_stream: summary.data_stream.clone(),
                     filtered_aliases: filtered.into_iter().map(str::to_owned).collect(),
                     shard_dirs,
                 }),
-                Err(error) if error.is_damage() => {
+                Ok((_, Err(error))) | Err(error) if error.is_damage() => {
                     self.is_there_beside(&error).await?;
                     refused.push((entry.name.clone(), error));
                 }
-                Err(error) => return Err(error),
+                Ok((_, Err(error))) | Err(error) => return Err(error),
             }
         }
         indices.sort_by(|a, b| a.entry.name.cmp(&b.entry.name));
@@ -233,9 +240,10 @@ impl Repository {
         let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
         let whole = opened.info.state == SnapshotState::Success;
         cross_check_index(&self.root, entry, whole, &file, &metadata).map_err(|e| self.located(e))?;
-        metadata.ensure_own_data().map_err(|e| self.located(e))?;
-        let dirs = (0..metadata.number_of_shards).map(|shard| self.shard_dir(entry, shard));
-        Ok((metadata, dirs.collect::<Result<_, _>>()?))
+        let own = metadata.ensure_own_data().map_err(|e| self.located(e));
+        let dirs = |()| (0..metadata.number_of_shards).map(|shard| self.shard_dir(entry, shard)).collect();
+        let dirs = own.and_then(dirs);
+        Ok((metadata, dirs))
     }
 
     fn shard_dir(&self, entry: &IndexEntry, shard: u32) -> Result<String, SourceError> {

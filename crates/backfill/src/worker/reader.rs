@@ -29,6 +29,9 @@ const QUIET_BYTES: u64 = 64 << 20;
 const TURN_BYTES: usize = 128 << 10;
 /// Documents failed while reading after which a batch is closed, so that their records stay few in memory, and their bytes.
 const MAX_FAILED: (usize, usize) = (500, 8 << 20);
+/// Why a document of a time series has no id.
+const DROPPED_ID: &str =
+    "its _id is not stored: Elasticsearch drops it when it merges time series, and mostly its _source, too";
 
 /// Bytes of a block, at most. It is gathered in memory, and its length is only what an index says; the largest that servers write
 /// hold one document of a request, of which they take 100 MB unless they are told otherwise.
@@ -214,7 +217,7 @@ impl ChunkReader {
         let live = at.live.insert(live).clone();
         let documents = Sources {
             reader: DocumentReader::new(&segment.fields),
-            masked: MaskedVectors::of(&segment.info.attributes),
+            masked: MaskedVectors::of(&segment.info.attributes, segment.fields.iter().map(|f| &f.attributes)),
             plan: self.index.clone(),
         };
         let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
@@ -411,13 +414,18 @@ impl Output {
         match sources.reader.read(document, &mut scratch) {
             Ok(Interpreted::Root(root)) => self.push_root(position, &root, sources),
             Ok(Interpreted::NestedChild) if sources.plan.documents.time_series => {
-                let why = "neither its _id nor its _source is stored: Elasticsearch drops both when it merges time series";
-                self.fail(position, &sources.plan, "missing_id", why);
+                self.fail(position, &sources.plan, "missing_id", DROPPED_ID);
             }
             Ok(Interpreted::NestedChild) => self.stretch.counters.nested += 1,
             // Tombstones are soft-deleted, so one that is alive is a document of which nothing else is left.
-            Ok(Interpreted::Tombstone) => {
-                self.fail(position, &sources.plan, "missing_id", "it has no _id: it is a tombstone");
+            Ok(Interpreted::Tombstone { source, routing }) => {
+                let (index, routing) = (&sources.plan.destination, routing.map(str::to_owned));
+                let why = if sources.plan.documents.time_series {
+                    DROPPED_ID
+                } else {
+                    "it has no _id: it is a tombstone"
+                };
+                self.fail_at(index, position, None, routing, Some(source), "missing_id", why);
             }
             Err(error) => {
                 self.fail(position, &sources.plan, "unreadable_document", &error.to_string());
@@ -430,11 +438,16 @@ impl Output {
         let Sources { masked, plan, .. } = sources;
         let index = plan.destination_of(root.doc_type);
         let (error_type, reason, source) = match &root.source {
-            Source::Json(source) if plan.documents.withholds(root.doc_type, root.recovered) => (
-                "partial_source",
-                "the index stores only a part of _source (includes, excludes, or no vectors)".to_owned(),
-                Some(*source),
-            ),
+            Source::Json(source)
+                if plan.documents.withholds(root.doc_type, root.recovered)
+                    || (masked.leave_no_trace() && !root.recovered && !plan.documents.send_filtered) =>
+            {
+                (
+                    "partial_source",
+                    "the index stores only a part of _source (includes, excludes, or no vectors)".to_owned(),
+                    Some(*source),
+                )
+            }
             // Vectors could be put in again here; the mask in their place must not reach the target.
             Source::Json(source) => match (masked.missing_in(source).filter(|_| !root.recovered), index) {
                 (Some(field), _) => {

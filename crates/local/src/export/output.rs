@@ -116,7 +116,7 @@ impl Output {
             self.stage = Stage::Ending(writing);
         }
         if !matches!(self.stage, Stage::Complete) {
-            self.remove_others()?;
+            self.remove_earlier()?;
         }
         match &mut self.stage {
             Stage::Empty | Stage::Complete => return Ok(()),
@@ -134,9 +134,11 @@ impl Output {
         Ok(())
     }
 
-    /// A file of the chunk that has another compression comes from an attempt that was not recorded any more.
-    fn remove_others(&self) -> Result<(), OutputError> {
-        for other in self.compression.others(&self.path) {
+    /// A file of the chunk that has another compression, or one of a chunk that has no documents, comes from an attempt that
+    /// was not recorded any more, or from an earlier run.
+    fn remove_earlier(&self) -> Result<(), OutputError> {
+        let own = matches!(self.stage, Stage::Empty).then(|| self.path.clone());
+        for other in self.compression.others(&self.path).chain(own) {
             match std::fs::remove_file(&other) {
                 Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     return Err(OutputError::io(&other, e));

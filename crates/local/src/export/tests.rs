@@ -131,6 +131,13 @@ async fn no_document_no_file() {
     let writer = begin(&target, "logs").await;
     writer.finish().await.unwrap();
     assert!(names(dir.path()).is_empty());
+    // Nor one of an earlier run.
+    for documents in [0..3, 0..0] {
+        let writer = begin(&target, "logs").await;
+        writer.send(&batch(documents.clone())).await.unwrap();
+        writer.finish().await.unwrap();
+        assert_eq!(names(&dir.path().join("logs")).len(), usize::from(!documents.is_empty()));
+    }
     assert!(target.missing(&["logs".to_owned()]).await.unwrap().is_empty());
 }
 

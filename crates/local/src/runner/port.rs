@@ -24,7 +24,7 @@ impl Fleet for LocalFleet {
         // Looked at first: a runner that ends in between has written its last by then.
         let active = RunnerLock::is_held(self.store.path());
         let desired = self.store.latest_run().await?.map_or(0, |run| run.desired_workers);
-        Ok(FleetState { active, desired, warnings: Vec::new() })
+        Ok(FleetState { active, desired, stopped: !active, warnings: Vec::new() })
     }
 
     async fn scale(&self, workers: u32) -> Result<(), StoreError> {

@@ -45,6 +45,9 @@ const EXCLUDED_SINCE: u64 = 9_035_000;
 pub struct Mappings {
     /// What is stored of a document's source, by its type; one entry without a name where there are no mappings.
     pub sources: Vec<(String, SourceHandling)>,
+    /// Whether copies of sources that are kept for a while (`_recovery_source`) may lack fields, too. Where they do not, such a
+    /// copy is whole even if the source is disabled or stored in part.
+    pub copies_filtered: bool,
     /// Whether documents may have nested children, which are documents of their own in a shard.
     pub has_nested: bool,
     /// Whether every document has a routing.
@@ -83,6 +86,9 @@ impl Mappings {
             Some(Value::String(packed)) => add(&unpack(file, packed)?)?,
             Some(other) => add(other)?,
         }
+        if settings.get("index.source_only").is_some_and(|v| v == "true") {
+            by_type = by_type.into_iter().flat_map(of_source_only).collect();
+        }
         let types = || by_type.iter().filter(|(name, _)| name != "_default_");
         let mappings = || by_type.iter().map(|(_, mapping)| mapping);
         let by_settings = || source_by_settings(settings);
@@ -109,12 +115,28 @@ impl Mappings {
         if sources.is_empty() {
             sources.push((String::new(), by_settings()));
         }
+        let excluded = sources.iter().any(|(_, source)| *source == SourceHandling::ExcludedVectors);
         Ok(Self {
             sources,
+            copies_filtered: excluded || mappings().any(|mapping| filters_copies(mapping.get("_source"))),
             has_nested: mappings().any(|m| has_field_of(m, "nested")),
             routing_required: mappings().any(|m| is_true(m.get("_routing").and_then(|r| r.get("required")))),
             types: types().map(|(name, _)| name.clone()).collect(),
         })
+    }
+}
+
+/// The mappings of the index, which a repository of the type `source` puts under `_meta` of one that is not enabled.
+fn of_source_only((name, mut mapping): (String, Map<String, Value>)) -> Vec<(String, Map<String, Value>)> {
+    match mapping.remove("_meta") {
+        Some(Value::Object(own)) if own.values().all(Value::is_object) && !own.is_empty() => own
+            .into_iter()
+            .filter_map(|(name, mapping)| match mapping {
+                Value::Object(mapping) => Some((name, mapping)),
+                _ => None,
+            })
+            .collect(),
+        _ => vec![(name, mapping)],
     }
 }
 
@@ -142,17 +164,27 @@ fn source(value: Option<&Value>) -> Option<SourceHandling> {
         Some("disabled") => return Some(SourceHandling::Disabled),
         _ => {}
     }
-    let patterns = |key: &str| match value.get(key) {
-        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
-        Some(Value::String(one)) => vec![one.clone()],
-        _ => Vec::new(),
-    };
-    let (includes, excludes) = (patterns("includes"), patterns("excludes"));
+    let (includes, excludes) = (patterns(value, "includes"), patterns(value, "excludes"));
     if !includes.is_empty() || !excludes.is_empty() {
         return Some(SourceHandling::Filtered { includes, excludes });
     }
     let stored = value.get("mode").and_then(Value::as_str) == Some("stored") || is_true(enabled);
     stored.then_some(SourceHandling::Enabled)
+}
+
+/// Whether the copies of sources that servers keep for a while have fields of their own choice (OpenSearch since 2.15).
+fn filters_copies(source: Option<&Value>) -> bool {
+    ["recovery_source_includes", "recovery_source_excludes"]
+        .iter()
+        .any(|key| source.is_some_and(|source| !patterns(source, key).is_empty()))
+}
+
+fn patterns(value: &Value, key: &str) -> Vec<String> {
+    match value.get(key) {
+        Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+        Some(Value::String(one)) => vec![one.clone()],
+        _ => Vec::new(),
+    }
 }
 
 /// What follows from the settings when the mapping says nothing.
@@ -262,7 +294,31 @@ mod tests {
             };
             let mappings = parse(&json!({"_doc": vector(kind)}), settings).unwrap();
             assert_eq!(mappings.sources[0].1, expected, "{kind} {settings:?}");
+            assert_eq!(mappings.copies_filtered, excluded);
         }
+    }
+
+    #[test]
+    fn copies_of_sources_may_be_filtered_by_themselves() {
+        for (source, filtered) in [
+            (json!({"excludes": ["v"], "recovery_source_excludes": ["v"]}), true),
+            (json!({"enabled": false, "recovery_source_includes": "a"}), true),
+            (json!({"excludes": ["v"], "recovery_source_excludes": []}), false),
+            (json!({"excludes": ["v"]}), false),
+            (json!({}), false),
+        ] {
+            let mappings = parse(&json!({"_doc": {"_source": source}}), &[]).unwrap();
+            assert_eq!(mappings.copies_filtered, filtered, "{source}");
+        }
+    }
+
+    #[test]
+    fn mappings_of_source_only_snapshots_are_those_of_the_index() {
+        let mapping = json!({"_source": {"excludes": ["a"]}, "properties": {"n": {"type": "nested"}}});
+        let packed = json!({"_doc": {"enabled": false, "_meta": {"_doc": mapping}}});
+        let found = parse(&packed, &[("index.source_only", "true")]).unwrap();
+        assert_eq!(found, parse(&json!({"_doc": mapping}), &[]).unwrap());
+        assert_eq!(parse(&packed, &[]).unwrap().sources[0].1, SourceHandling::Enabled);
     }
 
     #[test]

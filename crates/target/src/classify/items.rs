@@ -38,6 +38,8 @@ struct Inner<'a> {
     status: u16,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    result: Option<&'a RawValue>,
 }
 
 /// `{"index":{…}}`, `{"create":{…}}`.
@@ -96,6 +98,11 @@ const NOT_THE_DOCUMENT: [(&str, &str); 2] = [
 fn outcome(item: &Inner<'_>, mode: WriteMode) -> Result<ItemOutcome, Halt> {
     let Some(error) = item.error else {
         return match item.status {
+            // What is written is created or updated. Nothing was done where an ingest pipeline dropped the document.
+            200..300 if item.result.is_some_and(|result| result.get() == "\"noop\"") => Ok(ItemOutcome::Failed {
+                error_type: "dropped_by_target".to_owned(),
+                reason: "the target answered that it did nothing: an ingest pipeline there dropped the document".to_owned(),
+            }),
             200..300 => Ok(ItemOutcome::Indexed),
             status => judge(status, Words::default(), mode),
         };
@@ -257,6 +264,17 @@ mod tests {
                 error_type: "mapper_parsing_exception".into(),
                 reason: "failed to parse: deep".into()
             })
+        );
+    }
+
+    #[test]
+    fn documents_that_a_pipeline_dropped_are_not_acknowledged() {
+        let body = br#"{"items":[{"index":{"result":"created","status":201}},{"index":{"result":"updated","status":200}},
+            {"index":{"result":"noop","status":200}}]}"#;
+        let found = outcomes(body, sent(3, WriteMode::Index)).unwrap();
+        assert_eq!(found[..2], [ItemOutcome::Indexed, ItemOutcome::Indexed]);
+        assert!(
+            matches!(&found[2], ItemOutcome::Failed { error_type, .. } if error_type == "dropped_by_target")
         );
     }
 
