@@ -117,32 +117,6 @@ async fn documents_of_one_id_are_told_apart() {
 
 #[tokio::test]
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
-async fn documents_that_a_pipeline_of_the_target_drops_fail() {
-    let (index, pipeline) = (index("dropped", "{}").await, unique("pipeline"));
-    let drop = r#"{"processors":[{"drop":{"if":"ctx.level == 'debug'"}}]}"#;
-    admin("PUT", &format!("_ingest/pipeline/{pipeline}"), drop).await;
-    let target = target();
-    for (id, others, mode) in
-        [("default", "final", WriteMode::Index), ("final", "default", WriteMode::Distinct)]
-    {
-        let settings =
-            format!("{{\"index.{others}_pipeline\":\"_none\",\"index.{id}_pipeline\":\"{pipeline}\"}}");
-        admin("PUT", &format!("{index}/_settings"), &settings).await;
-        let documents = [("1", None, r#"{"level":"debug"}"#), (id, None, "{}")];
-        let writer = writer(&target, &index, mode).await;
-        let items = writer.send(&batch(mode, &documents)).await.unwrap().items;
-        assert!(
-            matches!(&items[0], ItemOutcome::Failed { error_type, .. } if error_type == "dropped_by_target"),
-            "{items:?}"
-        );
-        assert_eq!(items[1], ItemOutcome::Indexed);
-    }
-    assert_eq!(target.cluster().count(&index, true).await.unwrap(), 2);
-    drop_index(&index).await;
-}
-
-#[tokio::test]
-#[ignore = "needs a real OpenSearch: cargo xtask test"]
 async fn documents_that_do_not_fit_fail_with_the_reason() {
     let mappings = r#"{"dynamic":"strict","properties":{"n":{"type":"integer"}}}"#;
     let index = index("fail", mappings).await;

@@ -135,11 +135,11 @@ fn a_run_whose_start_broke_off_before_its_workers_came_is_worked_on() {
 fn a_stop_while_a_start_plans_stops_that_run() {
     let (name, cloud) = ("os-2.19.5", Cloud::shared());
     let (_alone, url) = empty_target();
-    cloud.prepare(name, &url, None);
+    cloud.prepare(name, &url, Some("basic"));
     let parameters = [("SnapshotPrefix", name), ("TargetEndpoint", url.as_str())];
     let deployed = cloud.deploy("stopped", &parameters);
     let answer = std::thread::scope(|scope| {
-        let start = scope.spawn(|| deployed.start(&json!({"workers": 1, "chunk_bytes": 1})));
+        let start = scope.spawn(|| deployed.start(&json!({"index": "basic", "workers": 1})));
         wait_until("there is a run", || deployed.run().is_some());
         deployed.stop();
         start.join().unwrap()
