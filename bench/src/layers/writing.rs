@@ -16,8 +16,6 @@ use std::time::Duration;
 const CLUSTER: &str = "opensearch:2.19.5";
 /// How many pre-built bodies may be under way at once: the best of these counts. One, and sixteen, were never it.
 const CONCURRENCIES: [u32; 3] = [4, 2, 8];
-/// Runs of each of them, to find the best.
-const TRIALS: usize = 1;
 /// Runs of what is compared then, at least: a cluster is a tenth faster or slower from one to the next.
 const TURNS: usize = 5;
 /// What a cluster does by itself after an index was deleted and another one made.
@@ -220,11 +218,8 @@ impl Bench<'_> {
             // The first run only warms the server up; the next find how many at once are best for it.
             fresh(&upload(2))?;
             let mut rates = [0.0; CONCURRENCIES.len()];
-            // Who comes first changes: the server goes on becoming faster for a while.
-            for trial in 0..TRIALS {
-                for number in (0..CONCURRENCIES.len()).map(|n| (n + trial) % CONCURRENCIES.len()) {
-                    rates[number] += fresh(&upload(CONCURRENCIES[number]))?.per_second();
-                }
+            for (rate, at_once) in rates.iter_mut().zip(CONCURRENCIES) {
+                *rate = fresh(&upload(at_once))?.per_second();
             }
             let best = CONCURRENCIES.iter().zip(rates).max_by(|(_, a), (_, b)| a.total_cmp(b));
             let concurrency = *best.ok_or("nothing was measured")?.0;
@@ -239,10 +234,8 @@ impl Bench<'_> {
             same_documents(&runs)?;
             let rate = |n: usize| of(&runs[n], Measured::per_second);
             let per_cpu = |n: usize| number(of(&runs[n], Measured::per_cpu));
-            let trials = CONCURRENCIES
-                .iter()
-                .zip(rates)
-                .map(|(at_once, rate)| format!("{at_once}: {}", number(rate / TRIALS as f64)));
+            let trials =
+                CONCURRENCIES.iter().zip(rates).map(|(at_once, rate)| format!("{at_once}: {}", number(rate)));
             table.row(vec![
                 index.name.to_owned(),
                 spread_of(&runs[0], Measured::per_second),

@@ -152,21 +152,19 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
             _ => break StartAnswer { created, ..answer },
         }
     };
-    let stopped = answer.state == RunState::Stopped;
     if context.json {
         print_json(&answer)?;
     } else {
         print_line(&sentence(&answer.message));
-        if stopped {
-            print_line("Meanwhile it was stopped; `backfill start` lets it go on.");
-        }
-        if answer.state == RunState::Running {
-            print_line(
+        match answer.state {
+            RunState::Stopped => print_line("Meanwhile it was stopped; `backfill start` lets it go on."),
+            RunState::Running => print_line(
                 "It goes on by itself: see `backfill status --deep-check`, or wait with `backfill status --wait`.",
-            );
+            ),
+            _ => {}
         }
     }
-    Ok(if stopped { Exit::Interrupted } else { Exit::Done })
+    Ok(if answer.state == RunState::Stopped { Exit::Interrupted } else { Exit::Done })
 }
 
 /// A text that begins with a capital letter and ends with a full stop.

@@ -69,7 +69,8 @@ async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Endin
     if checkpoints.run(&run.id).await?.planning != Planning::Complete {
         return Ok(None);
     }
-    let mut damage: Vec<String> = run.refused.iter().map(|(index, why)| format!("{index}: {why}")).collect();
+    let refused = run.refused.iter().map(|(index, why)| format!("{index}: {why}"));
+    let mut damage: Vec<String> = refused.take(MAX_DAMAGE).collect();
     let mut failed = false;
     let shards = checkpoints.shards(&run.id).await?;
     let mut shards = std::pin::pin!(with_chunks(checkpoints, &run.id, &shards));
@@ -86,8 +87,6 @@ async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Endin
         damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
         damage.truncate(MAX_DAMAGE);
     }
-    // Of a run without shards, too: it may be all of its indices that were refused.
-    damage.truncate(MAX_DAMAGE);
     let state = match (failed, damage.is_empty()) {
         (true, _) => RunState::Failed,
         (false, true) => RunState::Done,
