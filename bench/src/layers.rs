@@ -4,7 +4,7 @@ mod reading;
 mod writing;
 
 use crate::data::{self, MAIN};
-use crate::measure::{Measured, of, part};
+use crate::measure::{Environment, Measured, Part, of};
 use crate::report::{Table, publish};
 use crate::{Common, Result, s3};
 use clap::{Args, ValueEnum};
@@ -141,12 +141,6 @@ struct Bench<'a> {
     s3: RefCell<Option<S3Server>>,
 }
 
-type Environment = Vec<(&'static str, String)>;
-
-fn strings(arguments: &[&str]) -> Vec<String> {
-    arguments.iter().map(|a| (*a).to_owned()).collect()
-}
-
 /// The largest resident set of a run in MiB.
 fn mib(run: &Measured) -> f64 {
     run.peak as f64 / f64::from(1 << 20)
@@ -194,11 +188,11 @@ impl Bench<'_> {
     }
 
     /// Runs these processes in turns, against what takes everything.
-    fn compare(&self, parts: &[Vec<String>], environment: &Environment) -> Result<Vec<Vec<Measured>>> {
+    fn compare(&self, parts: &[Part]) -> Result<Vec<Vec<Measured>>> {
         let mut runs = vec![Vec::new(); parts.len()];
         for turn in 0..self.arguments.runs {
             for number in (0..parts.len()).map(|n| (n + turn) % parts.len()) {
-                let run = part(&parts[number], environment)?;
+                let run = parts[number].run()?;
                 if run.again > 0 {
                     return Err(format!("{} requests were refused", run.again).into());
                 }

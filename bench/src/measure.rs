@@ -89,28 +89,46 @@ pub(crate) fn status_line(process: &str, name: &str) -> Result<String> {
     Ok(line.ok_or_else(|| format!("the system does not tell {name} of a process"))?.trim().to_owned())
 }
 
-/// Runs one measured process with these arguments and environment.
-pub(crate) fn part(arguments: &[String], environment: &[(&str, String)]) -> Result<Measured> {
-    let (begun, before) = (Instant::now(), busy_seconds());
-    let output = Command::new(std::env::current_exe()?)
-        .arg("part")
-        .args(arguments)
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .stderr(Stdio::inherit())
-        .output()?;
-    if !output.status.success() {
-        return Err(format!("bench part {} ended with {}", arguments.join(" "), output.status).into());
+/// What a process must know beside its arguments.
+pub(crate) type Environment = Vec<(&'static str, String)>;
+
+/// A process that is measured.
+pub(crate) struct Part {
+    arguments: Vec<String>,
+    environment: Environment,
+}
+
+impl Part {
+    /// What `bench part` is told.
+    pub(crate) fn new(arguments: &[&str], environment: &Environment) -> Part {
+        let arguments = arguments.iter().map(|a| (*a).to_owned()).collect();
+        Part { arguments, environment: environment.clone() }
     }
-    let mut measured: Measured = serde_json::from_slice(&output.stdout)?;
-    measured.busy = (busy_seconds() - before) / begun.elapsed().as_secs_f64();
-    eprintln!(
-        "   {:<60} {:>7.1} MB/s {:>7.1} MB/CPU-s {:>6} MiB",
-        arguments.join(" ").chars().take(60).collect::<String>(),
-        measured.per_second(),
-        measured.per_cpu(),
-        measured.peak >> 20
-    );
-    Ok(measured)
+
+    /// Runs it once.
+    pub(crate) fn run(&self) -> Result<Measured> {
+        let (begun, before) = (Instant::now(), busy_seconds());
+        let arguments = self.arguments.join(" ");
+        let output = Command::new(std::env::current_exe()?)
+            .arg("part")
+            .args(&self.arguments)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !output.status.success() {
+            return Err(format!("bench part {arguments} ended with {}", output.status).into());
+        }
+        let mut measured: Measured = serde_json::from_slice(&output.stdout)?;
+        measured.busy = (busy_seconds() - before) / begun.elapsed().as_secs_f64();
+        eprintln!(
+            "   {:<60} {:>7.1} MB/s {:>7.1} MB/CPU-s {:>6} MiB",
+            arguments.chars().take(60).collect::<String>(),
+            measured.per_second(),
+            measured.per_cpu(),
+            measured.peak >> 20
+        );
+        Ok(measured)
+    }
 }
 
 /// The middle of these values.

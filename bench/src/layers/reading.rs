@@ -1,8 +1,8 @@
 //! What comes before the target: planning, fetching, decoding.
 
-use super::{Bench, Environment, fetched, mib, strings};
+use super::{Bench, fetched, mib};
 use crate::data::{self, MAIN, MANY, OTHERS};
-use crate::measure::{Measured, median, most, of, part, spread, spread_of};
+use crate::measure::{Environment, Measured, Part, median, most, of, spread, spread_of};
 use crate::report::{Table, number, percent};
 use crate::{Result, cold, decode, status};
 use servers::DynamoDb;
@@ -72,14 +72,14 @@ impl Bench<'_> {
         );
         for index in MAIN.indices {
             let source = ["--repo", &repo, "--index", index.name];
-            let part = |name, rest: &[&str]| strings(&[&[name], &source[..], rest].concat());
+            let part = |name, rest: &[&str]| Part::new(&[&[name], &source[..], rest].concat(), &environment);
             let parts = [
                 part("pipeline", &[]),
                 part("download", &[]),
                 part("pipeline", &FAR_AWAY),
                 part("download", &FAR_AWAY),
             ];
-            let runs = self.compare(&parts, &environment)?;
+            let runs = self.compare(&parts)?;
             let rate = |m: &Measured| m.fetched as f64 / 1e6 / m.wall;
             let per_cpu = |m: &Measured| m.fetched as f64 / 1e6 / m.cpu;
             let [ours, plain, far, plain_far] = [0, 1, 2, 3].map(|n| of(&runs[n], rate));
@@ -121,9 +121,9 @@ impl Bench<'_> {
                 let size = (32 << 20).to_string();
                 let index =
                     ["--index", pattern, "--times", TIMES, "--chunk-size", &size, "--workers", workers];
-                strings(&[&["pipeline", "--repo", &repo][..], &index].concat())
+                Part::new(&[&["pipeline", "--repo", &repo][..], &index].concat(), &Vec::new())
             });
-            let runs = self.compare(&parts, &Vec::new())?;
+            let runs = self.compare(&parts)?;
             let rate = |n: usize, measure: fn(&Measured) -> f64| of(&runs[n], measure);
             let [one, two] = [0, 1].map(|n| rate(n, Measured::per_second));
             let both = [0, 1].map(|n| spread_of(&runs[n], Measured::per_second));
@@ -159,8 +159,9 @@ impl Bench<'_> {
         );
         for (set, what) in [(MANY, "many small shards"), (MAIN, "few large shards")] {
             let (repo, environment) = self.on_s3(set)?;
-            let part = |rest: &[&str]| strings(&[&["plan", "--repo", &repo, "--index", "*"], rest].concat());
-            let runs = self.compare(&[part(&[]), part(&FAR_AWAY)], &environment)?;
+            let plan = ["plan", "--repo", &repo, "--index", "*"];
+            let part = |rest: &[&str]| Part::new(&[&plan[..], rest].concat(), &environment);
+            let runs = self.compare(&[part(&[]), part(&FAR_AWAY)])?;
             for (runs, place) in runs.iter().zip(["", ", far away"]) {
                 let shards = of(runs, |m| m.shards as f64);
                 table.row(vec![
@@ -185,8 +186,8 @@ impl Bench<'_> {
         let environment: Environment =
             DynamoDb::credentials().map(|(name, value)| (name, value.to_owned())).into();
         let shards = ((20_000.0 * self.arguments.common.scale) as u32).max(2).to_string();
-        let run =
-            part(&strings(&["status", "--dynamodb", &server.url(), "--shards", &shards]), &environment)?;
+        let asked = ["status", "--dynamodb", &server.url(), "--shards", &shards];
+        let run = Part::new(&asked, &environment).run()?;
         let mut table = Table::new("status", &["shards", "seconds", "CPU seconds", "peak MiB"]);
         table.row(vec![number(run.shards as f64), number(run.wall), number(run.cpu), number(mib(&run))]);
         table.runs = Some(status::ASKED);

@@ -1,8 +1,8 @@
 //! The whole pipeline: into a sink that does nothing, and into a real cluster.
 
-use super::{Bench, fetched, mib, strings};
+use super::{Bench, fetched, mib};
 use crate::data::{self, HUGE, MAIN, OTHERS};
-use crate::measure::{Measured, median, most, of, part, spread_of, status_line};
+use crate::measure::{Measured, Part, median, most, of, spread_of, status_line};
 use crate::report::{Table, number, percent};
 use crate::sink::Sink;
 use crate::{Result, cost, decode};
@@ -16,7 +16,8 @@ use std::time::Duration;
 const CLUSTER: &str = "opensearch:2.19.5";
 /// How many pre-built bodies may be under way at once: the best of these counts. One, and sixteen, were never it.
 const CONCURRENCIES: [u32; 3] = [4, 2, 8];
-/// Runs of what is compared then, at least: a cluster is a tenth faster or slower from one to the next.
+/// Turns of what is compared then, at least: a cluster is a tenth faster or slower from one run to the next, and becomes faster for
+/// a quarter of an hour, so each run is compared with the one beside it.
 const TURNS: usize = 5;
 /// What a cluster does by itself after an index was deleted and another one made.
 const SETTLE: Duration = Duration::from_secs(5);
@@ -26,6 +27,8 @@ const COST: &str = "small-lz4";
 const ON_LAMBDA: [&str; 2] = [COST, "huge-lz4"];
 /// The runtime of the worker function, and chunks as large as they are there by default.
 const AS_ON_LAMBDA: [&str; 4] = ["--threads", "2", "--chunk-size", "536870912"];
+/// What the template tells it besides.
+const PURGE_DELAY: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "100");
 
 impl Bench<'_> {
     /// Plain requests, compressed ones, and what the latter cost on Lambda.
@@ -85,21 +88,22 @@ impl Bench<'_> {
                 let encoder = [&["gzip"], &source[..], &[local]].concat();
                 // The sink knows the compressed bodies when they are the same in each run.
                 let compressed = [&pipeline[..], &["--gzip", "--steady"]].concat();
-                let mut parts = vec![
-                    strings(&pipeline),
-                    strings(&upload),
-                    strings(&compressed),
-                    strings(&encoder),
-                    strings(&[&upload[..], &["--gzip"]].concat()),
-                ];
+                let compressed_upload = [&upload[..], &["--gzip"]].concat();
+                let mut parts: Vec<Part> = [&pipeline, &upload, &compressed, &encoder, &compressed_upload]
+                    .map(|arguments| Part::new(arguments, &environment))
+                    .into();
                 if place == "S3" && ON_LAMBDA.contains(&index.name) {
-                    parts.push(strings(&[&compressed[..], &AS_ON_LAMBDA].concat()));
+                    let (name, value) = PURGE_DELAY;
+                    let environment = [&environment[..], &[(name, value.to_owned())]].concat();
+                    parts.push(Part::new(&[&compressed[..], &AS_ON_LAMBDA].concat(), &environment));
                 }
                 let mut peaks = vec![f64::NAN; parts.len()];
-                for number in (2..parts.len()).filter(|n| parts[*n][0] == "pipeline") {
-                    peaks[number] = mib(&part(&parts[number], &environment)?);
+                for number in [2, 5] {
+                    if let Some(part) = parts.get(number) {
+                        peaks[number] = mib(&part.run()?);
+                    }
                 }
-                let runs = self.compare(&parts, &environment)?;
+                let runs = self.compare(&parts)?;
                 same_documents(&runs)?;
                 for (runs, peak) in runs.iter().zip(&mut peaks) {
                     *peak = peak.max(most(runs, mib));
@@ -190,30 +194,18 @@ impl Bench<'_> {
         let turns = self.arguments.runs.max(TURNS);
         table.runs = Some(turns);
         for index in &MAIN.indices[..2] {
+            let source = ["--repo", &repo, "--index", index.name, "--target", server.url()];
             let upload = |concurrency: u32| {
-                let concurrency = concurrency.to_string();
-                strings(&[
-                    "upload",
-                    "--repo",
-                    &repo,
-                    "--index",
-                    index.name,
-                    "--target",
-                    server.url(),
-                    "--into",
-                    index.name,
-                    "--concurrency",
-                    &concurrency,
-                ])
+                let into = ["--into", index.name, "--concurrency", &concurrency.to_string()];
+                Part::new(&[&["upload"], &source[..], &into].concat(), &Vec::new())
             };
-            let pipeline =
-                strings(&["pipeline", "--repo", &repo, "--index", index.name, "--target", server.url()]);
-            let fresh = |arguments: &[String]| -> Result<Measured> {
+            let pipeline = Part::new(&[&["pipeline"], &source[..]].concat(), &Vec::new());
+            let fresh = |part: &Part| -> Result<Measured> {
                 let http = server.http();
                 http.send("DELETE", &format!("/{}", index.name), "", &[])?;
                 http.put(&format!("/{}", index.name), &mappings())?;
                 std::thread::sleep(SETTLE);
-                part(arguments, &Vec::new())
+                part.run()
             };
             // The first run only warms the server up; the next find how many at once are best for it.
             fresh(&upload(2))?;
@@ -232,7 +224,8 @@ impl Bench<'_> {
                 }
             }
             same_documents(&runs)?;
-            let rate = |n: usize| of(&runs[n], Measured::per_second);
+            let ratios =
+                runs[0].iter().zip(&runs[1]).map(|(ours, theirs)| ours.per_second() / theirs.per_second());
             let per_cpu = |n: usize| number(of(&runs[n], Measured::per_cpu));
             let trials =
                 CONCURRENCIES.iter().zip(rates).map(|(at_once, rate)| format!("{at_once}: {}", number(rate)));
@@ -241,7 +234,7 @@ impl Bench<'_> {
                 spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
                 spread_of(&runs[1], Measured::per_second),
-                percent(rate(0), rate(1)),
+                percent(median(ratios), 1.0),
                 format!("{concurrency} ({})", trials.collect::<Vec<_>>().join(", ")),
                 per_cpu(0),
                 per_cpu(1),
@@ -294,4 +287,16 @@ fn mappings() -> serde_json::Value {
         "settings": {"number_of_shards": 1, "number_of_replicas": 0, "refresh_interval": "-1"},
         "mappings": {"dynamic": false, "properties": properties},
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_measured_with_what_the_template_tells_it() {
+        let (name, value) = PURGE_DELAY;
+        let template = include_str!("../../../template.yaml");
+        assert!(template.contains(&format!("{name}: \"{value}\"\n")));
+    }
 }
