@@ -178,8 +178,7 @@ impl Settings {
             (None, most) => most.unwrap_or(MAX_MAPPING),
         };
         // That a stack is there is enough: a run that is scaled to nothing still runs.
-        let stopped = !self.enabled && self.reserved == Some(0);
-        FleetState { active: true, desired: workers, stopped, warnings: self.warnings() }
+        FleetState { active: true, desired: workers, stopped: !self.enabled, warnings: self.warnings() }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -265,7 +264,7 @@ mod tests {
             [(1, true, 2), (2, true, 2), (70, true, 70), (1000, true, 1000), (0, false, 5)]
         {
             let state = settings(Some(reserved), enabled, Some(most));
-            assert_eq!((state.desired, state.warnings), (reserved, vec![]));
+            assert_eq!((state.desired, state.stopped, state.warnings), (reserved, reserved == 0, vec![]));
         }
     }
 
@@ -284,6 +283,11 @@ mod tests {
             assert!(state.active);
             assert_eq!((state.desired, state.warnings.len()), (desired, 1), "{state:?}");
             assert!(state.warnings[0].contains(words), "{state:?}");
+            assert_eq!(
+                state.stopped,
+                words == "is disabled",
+                "as a stop or a scale leaves it that broke off half-way"
+            );
         }
     }
 

@@ -9,6 +9,8 @@ use std::collections::binary_heap::PeekMut;
 
 /// Ranges in one chunk, at most: keeps its checkpoint record small.
 const MAX_RANGES: usize = 64;
+/// Ranges of one segment, at most: how long its file is, is only what the snapshot says.
+const MAX_PIECES: u64 = 1 << 16;
 
 /// A segment as the cut needs it.
 #[derive(Clone, Debug)]
@@ -39,7 +41,7 @@ pub fn cut_segment<B: BlockBoundaries>(
     chunk_bytes: u64,
 ) -> Result<Vec<SegmentRange>, B::Error> {
     let chunk_bytes = chunk_bytes.max(1);
-    let pieces = (segment.file_len.saturating_add(chunk_bytes / 2) / chunk_bytes).max(1);
+    let pieces = (segment.file_len.saturating_add(chunk_bytes / 2) / chunk_bytes).clamp(1, MAX_PIECES);
     let mut starts: Vec<(u32, u64)> = vec![(0, 0)];
     for piece in 1..pieces {
         // u128: a product of two file sizes.
@@ -180,6 +182,22 @@ mod tests {
                 prop_assert!(chunk.ranges.len() <= MAX_RANGES);
             }
         }
+    }
+
+    #[test]
+    fn a_length_that_is_a_lie_is_not_cut_without_end() {
+        struct Endless;
+        impl BlockBoundaries for Endless {
+            type Error = Infallible;
+            fn at_or_after(&self, offset: u64) -> Result<Option<(u32, u64)>, Infallible> {
+                Ok(Some(((offset >> 32) as u32, offset)))
+            }
+        }
+        let segment =
+            SegmentExtent { name: "_0".to_owned(), max_doc: 1 << 31, file_len: u64::MAX, file_crc: 0 };
+        let cut = cut_segment(&segment, &Endless, 1 << 20).unwrap();
+        assert_eq!(cut.len() as u64, MAX_PIECES);
+        assert_eq!(cut[cut.len() - 1].end, u64::MAX);
     }
 
     #[test]

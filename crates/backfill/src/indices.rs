@@ -9,6 +9,8 @@ use std::collections::HashMap;
 
 /// The longest name of an index, in bytes.
 const MAX_NAME: usize = 255;
+/// The modes of an index (`index.mode`) of which it is known where documents store their ids and sources.
+const MODES: [&str; 4] = ["standard", "time_series", "logsdb", "lookup"];
 
 /// What a run wants to become of documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -40,9 +42,21 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
     if bytes > MAX_NAME {
         return Err(format!("its name has {bytes} bytes, and that of no index has more than {MAX_NAME}"));
     }
+    let mode = index.metadata.mode();
+    if let Some(mode) = mode.as_deref().filter(|mode| !MODES.contains(mode)) {
+        return Err(format!(
+            "its mode is {mode} (index.mode), of which it is not known where ids and sources are stored"
+        ));
+    }
     let mut warnings = Vec::new();
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);
+    if !mappings.routing_stored {
+        warnings.push(
+            "the mapping leaves _routing out of the stored fields: documents that have one arrive without"
+                .to_owned(),
+        );
+    }
     for alias in &index.filtered_aliases {
         warnings
             .push(format!("the alias {alias} has a filter, which is not applied: all documents are meant"));
@@ -56,7 +70,7 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
             filtered,
             send_filtered: handling.allow_partial_source,
             copies_filtered: mappings.copies_filtered,
-            time_series: index.metadata.settings.get("index.mode").is_some_and(|m| m == "time_series"),
+            time_series: mode.as_deref() == Some("time_series"),
         },
         warnings,
     })

@@ -34,7 +34,7 @@ impl FleetStatus {
             .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
         let pending = clamped(waiting).min(desired - running);
         let mut warnings = fleet.warnings.clone();
-        if active && fleet.stopped && waiting > 0 && summary.run.desired_workers > 0 {
+        if active && fleet.stopped && desired == 0 && waiting > 0 && summary.run.desired_workers > 0 {
             warnings.push(format!(
                 "no worker may run, though {} were asked for; `backfill scale N` or `backfill start` lets them",
                 summary.run.desired_workers

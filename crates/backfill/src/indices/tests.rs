@@ -107,6 +107,28 @@ fn what_elasticsearch_leaves_out_by_itself_is_planned_for() {
 }
 
 #[test]
+fn an_index_of_an_unknown_mode_is_refused() {
+    let index = |mode: &str| index_with("i", json!([]), json!({"index.mode": mode}));
+    for (mode, time_series) in
+        [("standard", false), ("LOOKUP", false), ("logsdb", false), ("Time_Series", true)]
+    {
+        let (plans, refused) = plan_indices(&[index(mode)], &Handling::default());
+        assert_eq!((plans[0].documents.time_series, refused.len()), (time_series, 0), "{mode}");
+    }
+    let (plans, refused) = plan_indices(&[index("logsdb_columnar")], &Handling::default());
+    assert!(plans.is_empty() && refused[0].1.contains("logsdb_columnar"), "{refused:?}");
+}
+
+#[test]
+fn routings_that_are_not_stored_are_told_of() {
+    for (routing, told) in [(json!({"required": true}), false), (json!({"doc_values": true}), true)] {
+        let (plans, _) =
+            plan_indices(&[index("i", json!({"_doc": {"_routing": routing}}))], &Handling::default());
+        assert_eq!(plans[0].warnings.concat().contains("_routing"), told, "{:?}", plans[0].warnings);
+    }
+}
+
+#[test]
 fn documents_of_data_streams_are_compared_with_what_is_there() {
     let stream = IndexSource { data_stream: Some("logs".to_owned()), ..index(".ds-logs-1", json!([])) };
     let (plans, _) = plan_indices(&[stream], &handling(None, Some(Encoding::Bulk)));

@@ -10,7 +10,8 @@ pub struct FleetState {
     pub active: bool,
     /// Workers wanted.
     pub desired: u32,
-    /// Whether it is set as a stop leaves it, and not only scaled to none by hand.
+    /// Whether no worker starts until it is scaled again: as a stop leaves it, or one of the two that broke off half-way; not
+    /// where it was only scaled to none by hand.
     pub stopped: bool,
     /// Settings that do not fit together, each with what to do about it.
     pub warnings: Vec<String>,

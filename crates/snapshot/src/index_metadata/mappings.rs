@@ -52,6 +52,9 @@ pub struct Mappings {
     pub has_nested: bool,
     /// Whether every document has a routing.
     pub routing_required: bool,
+    /// Whether the routing of a document is a stored field, as it is unless the mapping says otherwise: Elasticsearch 1 could do
+    /// without (`store`), Elasticsearch 9.4 and later can keep it in doc values instead (`doc_values`).
+    pub routing_stored: bool,
     /// The names of the types: since 7.0 none or `_doc`, before that any.
     pub types: Vec<String>,
 }
@@ -120,7 +123,9 @@ impl Mappings {
             sources,
             copies_filtered: excluded || mappings().any(|mapping| filters_copies(mapping.get("_source"))),
             has_nested: mappings().any(|m| has_field_of(m, "nested")),
-            routing_required: mappings().any(|m| is_true(m.get("_routing").and_then(|r| r.get("required")))),
+            routing_required: mappings().any(|m| is_true(routing(m, "required"))),
+            routing_stored: !mappings()
+                .any(|m| is_true(routing(m, "doc_values")) || is_false(routing(m, "store"))),
             types: types().map(|(name, _)| name.clone()).collect(),
         })
     }
@@ -148,6 +153,16 @@ fn unpack(file: &str, packed: &str) -> Result<Value> {
     container::parse_body(file, &bytes, container::DEFAULT_LIMIT).map_err(|e| bad(e.to_string()))
 }
 
+/// A parameter of `_routing`.
+fn routing<'a>(mapping: &'a Map<String, Value>, parameter: &str) -> Option<&'a Value> {
+    mapping.get("_routing").and_then(|routing| routing.get(parameter))
+}
+
+/// As servers before 6.0 read it, in which what says no is no.
+fn is_false(value: Option<&Value>) -> bool {
+    matches!(value, Some(Value::Bool(false))) || matches!(value.and_then(Value::as_str), Some("false" | "no"))
+}
+
 fn is_true(value: Option<&Value>) -> bool {
     matches!(value, Some(Value::Bool(true))) || value.and_then(Value::as_str) == Some("true")
 }
@@ -156,7 +171,7 @@ fn is_true(value: Option<&Value>) -> bool {
 fn source(value: Option<&Value>) -> Option<SourceHandling> {
     let value = value?;
     let enabled = value.get("enabled");
-    if matches!(enabled, Some(Value::Bool(false))) || enabled.and_then(Value::as_str) == Some("false") {
+    if is_false(enabled) {
         return Some(SourceHandling::Disabled);
     }
     match value.get("mode").and_then(Value::as_str) {
@@ -199,7 +214,7 @@ fn source_by_settings(settings: &BTreeMap<String, String>) -> SourceHandling {
         Some("stored") => return SourceHandling::Enabled,
         _ => {}
     }
-    match setting("index.mode") {
+    match super::mode(settings).as_deref() {
         Some("time_series" | "logsdb") => SourceHandling::Synthetic,
         _ => SourceHandling::Enabled,
     }
@@ -242,6 +257,7 @@ mod tests {
             (json!({"mode": "disabled"}), &[], SourceHandling::Disabled),
             (json!({"mode": "stored"}), &[("index.mode", "time_series")], SourceHandling::Enabled),
             (json!({}), &[("index.mode", "time_series")], SourceHandling::Synthetic),
+            (json!({}), &[("index.mode", "Time_Series")], SourceHandling::Synthetic),
             (
                 json!({}),
                 &[("index.mode", "logsdb"), ("index.mapping.source.mode", "STORED")],
@@ -330,7 +346,16 @@ mod tests {
             &[],
         )
         .unwrap();
-        assert!(mappings.has_nested && mappings.routing_required);
+        assert!(mappings.has_nested && mappings.routing_required && mappings.routing_stored);
+        for (routing, stored) in [
+            (json!({}), true),
+            (json!({"store": true, "doc_values": false}), true),
+            (json!({"doc_values": true}), false),
+            (json!({"store": "no"}), false),
+        ] {
+            let mappings = parse(&json!({"_doc": {"_routing": routing}}), &[]).unwrap();
+            assert_eq!(mappings.routing_stored, stored, "{routing}");
+        }
         assert_eq!(mappings.types, ["a", "b"]);
         // A field that is named "nested" or "type" is none.
         let plain = parse(

@@ -74,6 +74,10 @@ impl<'de> Deserialize<'de> for IndexState {
     }
 }
 
+fn mode(settings: &BTreeMap<String, String>) -> Option<String> {
+    settings.get("index.mode").map(|mode| mode.to_ascii_lowercase())
+}
+
 impl IndexMetadata {
     /// Reads `meta-<blob>.dat` of an index; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
@@ -105,6 +109,11 @@ impl IndexMetadata {
             name,
             settings,
         })
+    }
+
+    /// Its mode (`index.mode`) in small letters, if it has one: servers take it in any.
+    pub fn mode(&self) -> Option<String> {
+        mode(&self.settings)
     }
 
     /// Refuses an index that has no data of its own in this repository, and says what to do.
