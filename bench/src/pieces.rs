@@ -21,6 +21,8 @@ pub(crate) struct Piece {
     pub(crate) plain: Range<usize>,
     /// The dictionary, likewise.
     pub(crate) dictionary: Range<usize>,
+    /// The piece after its dictionary, for decompressors that take none.
+    pub(crate) with_dictionary: Vec<u8>,
 }
 
 /// The pieces of a block of `count` documents that decompresses to `length` bytes.
@@ -96,7 +98,8 @@ impl Cursor<'_> {
         if codec == Codec::Zstd {
             let length = self.vint()?;
             let compressed = self.skip(length);
-            pieces.push(Piece { compressed, plain: plain.clone(), dictionary: plain.start..plain.start });
+            let dictionary = plain.start..plain.start;
+            pieces.push(Piece { compressed, plain, dictionary, with_dictionary: Vec::new() });
             return Ok(());
         }
         let (dictionary, each) = (self.vint()?, self.vint()?);
@@ -118,7 +121,7 @@ impl Cursor<'_> {
             let compressed = self.skip(length);
             if !plain.is_empty() {
                 let dictionary = if n == 0 { plain.start..plain.start } else { dictionary.clone() };
-                pieces.push(Piece { compressed, plain, dictionary });
+                pieces.push(Piece { compressed, plain, dictionary, with_dictionary: Vec::new() });
             }
         }
         Ok(())

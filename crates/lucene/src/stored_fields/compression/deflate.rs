@@ -5,11 +5,11 @@ use super::{Decompressor, Output};
 use crate::Result;
 use crate::input::Input;
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Deflate(Inflater);
 
 impl Decompressor for Deflate {
     fn decompress(&mut self, input: &mut Input<'_>, len: usize, out: &mut Output) -> Result<()> {
-        self.0.piece(input, len, 0..0, out)
+        self.0.piece(input, len, out)
     }
 }

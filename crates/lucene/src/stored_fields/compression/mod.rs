@@ -56,6 +56,13 @@ impl Output {
         (written, rest.get_mut(..n).unwrap_or_default())
     }
 
+    /// Makes room for `n` bytes more, and returns it after the last `over` bytes that were written before.
+    pub(crate) fn room_over(&mut self, over: usize, n: usize) -> &mut [u8] {
+        self.room(n);
+        let start = self.len.saturating_sub(over);
+        self.bytes.get_mut(start..self.len.saturating_add(n)).unwrap_or_default()
+    }
+
     /// Makes place for `n` bytes more at once, so that a block of many slices does not outgrow its memory again and again.
     pub(crate) fn expect(&mut self, n: usize) {
         let more = self.len.saturating_add(n).saturating_sub(self.bytes.len());
