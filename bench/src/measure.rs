@@ -142,6 +142,17 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
+/// How ours compares with what was measured beside it, turn by turn: the middle of the ratios. Machines are faster in one minute than
+/// in the next, which says nothing of either.
+pub(crate) fn ratio(ours: impl IntoIterator<Item = f64>, theirs: impl IntoIterator<Item = f64>) -> f64 {
+    median(ours.into_iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
+}
+
+/// The same of this figure of runs.
+pub(crate) fn ratio_of(ours: &[Measured], theirs: &[Measured], figure: fn(&Measured) -> f64) -> f64 {
+    ratio(ours.iter().map(figure), theirs.iter().map(figure))
+}
+
 /// Seconds that the processors of this machine have worked so far, all together.
 fn busy_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();

@@ -2,7 +2,7 @@
 
 use super::{Bench, fetched, mib};
 use crate::data::{self, HUGE, MAIN, OTHERS};
-use crate::measure::{Measured, Part, median, most, of, spread_of, status_line};
+use crate::measure::{Measured, Part, median, most, of, ratio_of, spread_of, status_line};
 use crate::report::{Table, number, percent};
 use crate::sink::Sink;
 use crate::{Result, cost, decode};
@@ -117,9 +117,9 @@ impl Bench<'_> {
                     number(of(&runs[0], |m| m.documents as f64 / m.cpu)),
                     number(rate(0)),
                     number(per_cpu(1)),
-                    percent(per_cpu(0), per_cpu(1)),
+                    percent(ratio_of(&runs[0], &runs[1], Measured::per_cpu), 1.0),
                     number(rate(1)),
-                    percent(rate(0), rate(1)),
+                    percent(ratio_of(&runs[0], &runs[1], Measured::per_second), 1.0),
                     number(peaks[0]),
                     fetched(&runs[0]),
                 ]);
@@ -133,9 +133,9 @@ impl Bench<'_> {
                         format!("{row}{manner}"),
                         spread_of(own, Measured::per_second),
                         number(rate(3)),
-                        percent(rate(number_of_part), rate(3)),
+                        percent(ratio_of(own, &runs[3], Measured::per_second), 1.0),
                         spread_of(own, Measured::per_cpu),
-                        percent(per_cpu(number_of_part), per_cpu(3)),
+                        percent(ratio_of(own, &runs[3], Measured::per_cpu), 1.0),
                         number(both),
                         percent(per_cpu(number_of_part), both),
                         number(rate(4)),
@@ -224,8 +224,6 @@ impl Bench<'_> {
                 }
             }
             same_documents(&runs)?;
-            let ratios =
-                runs[0].iter().zip(&runs[1]).map(|(ours, theirs)| ours.per_second() / theirs.per_second());
             let per_cpu = |n: usize| number(of(&runs[n], Measured::per_cpu));
             let trials =
                 CONCURRENCIES.iter().zip(rates).map(|(at_once, rate)| format!("{at_once}: {}", number(rate)));
@@ -234,7 +232,7 @@ impl Bench<'_> {
                 spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
                 spread_of(&runs[1], Measured::per_second),
-                percent(median(ratios), 1.0),
+                percent(ratio_of(&runs[0], &runs[1], Measured::per_second), 1.0),
                 format!("{concurrency} ({})", trials.collect::<Vec<_>>().join(", ")),
                 per_cpu(0),
                 per_cpu(1),
