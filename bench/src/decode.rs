@@ -125,11 +125,7 @@ impl Loaded {
         for (block, bytes) in &self.blocks {
             let length = decoder.decode(block, bytes)?.size();
             let chunk_size = self.chunk_size.map_or(usize::MAX, |size| size as usize);
-            let mut pieces = pieces(bytes, codec, interleaved, block.doc_count, chunk_size, length)?;
-            if codec == Codec::Deflate {
-                store_dictionaries(&mut pieces, bytes)?;
-            }
-            all.push((pieces, length));
+            all.push((pieces(bytes, codec, interleaved, block.doc_count, chunk_size, length)?, length));
         }
         Ok(all)
     }
@@ -167,27 +163,11 @@ async fn load(repo: &Path, index: &str) -> Result<Vec<Loaded>> {
     Ok(loaded)
 }
 
-/// Gives the pieces of a block their dictionaries as stored blocks before them.
-fn store_dictionaries(pieces: &mut [Piece], block: &[u8]) -> Result<()> {
-    let mut dictionary = Vec::new();
-    for piece in pieces {
-        let compressed = &block[piece.compressed.clone()];
-        if piece.dictionary.is_empty() {
-            dictionary.resize(piece.plain.len(), 0);
-            libdeflater::Decompressor::new().deflate_decompress(compressed, &mut dictionary)?;
-        } else {
-            let length = u16::try_from(dictionary.len())?;
-            piece.with_dictionary =
-                [&[0], &length.to_le_bytes()[..], &(!length).to_le_bytes(), &dictionary, compressed].concat();
-        }
-    }
-    Ok(())
-}
-
 /// A decompressor and nothing else.
 enum Bare {
     Lz4,
-    Deflate(libdeflater::Decompressor),
+    /// And the dictionary as a stored block, with the piece after it.
+    Deflate(libdeflater::Decompressor, Vec<u8>),
     Zstd(zstd::bulk::Decompressor<'static>),
 }
 
@@ -195,18 +175,13 @@ impl Bare {
     fn new(codec: Codec) -> Result<Bare> {
         Ok(match codec {
             Codec::Lz4 => Bare::Lz4,
-            Codec::Deflate => Bare::Deflate(libdeflater::Decompressor::new()),
+            Codec::Deflate => Bare::Deflate(libdeflater::Decompressor::new(), Vec::new()),
             Codec::Zstd => Bare::Zstd(zstd::bulk::Decompressor::new()?),
         })
     }
 
     fn decompress(&mut self, block: &[u8], piece: &Piece, out: &mut [u8]) -> Result<()> {
         let compressed = &block[piece.compressed.clone()];
-        if let (Bare::Deflate(inflater), [_, ..]) = (&mut *self, &piece.with_dictionary[..]) {
-            let room = &mut out[piece.plain.start - piece.dictionary.len()..piece.plain.end];
-            let written = inflater.deflate_decompress(&piece.with_dictionary, room)?;
-            return check(written as u64, room.len());
-        }
         let (before, rest) = out.split_at_mut(piece.plain.start);
         let (room, dictionary) = (&mut rest[..piece.plain.len()], &before[piece.dictionary.clone()]);
         match self {
@@ -214,8 +189,17 @@ impl Bare {
                 let written = lz4block::decompress(compressed, room, dictionary)?;
                 check(written as u64, room.len())?;
             }
-            Bare::Deflate(inflater) => {
+            Bare::Deflate(inflater, stream) if piece.dictionary.is_empty() => {
                 check(inflater.deflate_decompress(compressed, room)? as u64, room.len())?;
+                let length = u16::try_from(room.len()).unwrap_or(0);
+                *stream = [&[0], &length.to_le_bytes()[..], &(!length).to_le_bytes(), room].concat();
+            }
+            Bare::Deflate(inflater, stream) => {
+                // What was written before is lost, which is less work than to keep it.
+                let room = &mut out[piece.plain.start - piece.dictionary.len()..piece.plain.end];
+                stream.truncate(5 + piece.dictionary.len());
+                stream.extend_from_slice(compressed);
+                check(inflater.deflate_decompress(stream, room)? as u64, room.len())?;
             }
             Bare::Zstd(decompressor) => {
                 check(decompressor.decompress_to_buffer(compressed, room)? as u64, room.len())?;

@@ -142,8 +142,8 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// How ours compares with what was measured beside it, turn by turn: the middle of the ratios. Machines are faster in one minute than
-/// in the next, which says nothing of either.
+/// How ours compares with what was measured beside it, turn by turn: the middle of the ratios. A machine is faster in one minute
+/// than in the next, which says nothing of either.
 pub(crate) fn ratio(ours: impl IntoIterator<Item = f64>, theirs: impl IntoIterator<Item = f64>) -> f64 {
     median(ours.into_iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
 }

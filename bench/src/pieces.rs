@@ -21,8 +21,6 @@ pub(crate) struct Piece {
     pub(crate) plain: Range<usize>,
     /// The dictionary, likewise.
     pub(crate) dictionary: Range<usize>,
-    /// The piece after its dictionary, for decompressors that take none.
-    pub(crate) with_dictionary: Vec<u8>,
 }
 
 /// The pieces of a block of `count` documents that decompresses to `length` bytes.
@@ -99,7 +97,7 @@ impl Cursor<'_> {
             let length = self.vint()?;
             let compressed = self.skip(length);
             let dictionary = plain.start..plain.start;
-            pieces.push(Piece { compressed, plain, dictionary, with_dictionary: Vec::new() });
+            pieces.push(Piece { compressed, plain, dictionary });
             return Ok(());
         }
         let (dictionary, each) = (self.vint()?, self.vint()?);
@@ -121,7 +119,7 @@ impl Cursor<'_> {
             let compressed = self.skip(length);
             if !plain.is_empty() {
                 let dictionary = if n == 0 { plain.start..plain.start } else { dictionary.clone() };
-                pieces.push(Piece { compressed, plain, dictionary, with_dictionary: Vec::new() });
+                pieces.push(Piece { compressed, plain, dictionary });
             }
         }
         Ok(())

@@ -2,7 +2,7 @@
 //! on how busy the machine is. The binary runs itself again under valgrind, for the test below that is only measured.
 //!
 //! The counts are those of optimised code, so there are none in other builds: `cargo test --profile counted -p lucene --test
-//! instructions`, on a processor with AVX2 (which the decompressors look for).
+//! instructions`, on a processor with AVX2 and BMI2 (which the decompressors look for).
 
 #![cfg(not(debug_assertions))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
@@ -22,7 +22,7 @@ const EXPECTED: [(Codec, &str, f64); 3] = [
     (Codec::Deflate, "decode_deflate", 7_350.0),
     (Codec::ZstdFrame, "decode_zstd", 13_280.0),
 ];
-/// Other versions of the compiler count a little differently.
+/// Other versions of the compilers, that of C included, count a little differently.
 const MARGIN: f64 = 0.04;
 /// The test that is measured.
 const MEASURED: &str = "blocks_are_decoded";

@@ -35,11 +35,12 @@ impl Decompressor for DeflateDict {
 ///
 /// libdeflate is faster than zlib by a quarter to a half, but knows no preset dictionaries. They are the same as a stored block
 /// (RFC 1951, section 3.2.4) before the stream, which yields the dictionary right before what follows: over the end of what
-/// was written before, which is put back then.
+/// was written before, which is put back then. Bytes after the end of a stream are not noticed (nor does Lucene), and some
+/// streams pass that zlib refuses, such as those with lengths that have no code: damage is what checksums are for.
 pub(crate) struct Inflater {
-    inflate: libdeflater::Decompressor,
+    libdeflate: libdeflater::Decompressor,
     /// The dictionary as a stored block, if there is one, and after it the piece.
-    input: Vec<u8>,
+    stream: Vec<u8>,
     /// Bytes of the dictionary.
     dictionary: usize,
     /// What lay where the dictionary comes to lie.
@@ -48,29 +49,29 @@ pub(crate) struct Inflater {
 
 impl Default for Inflater {
     fn default() -> Self {
-        let inflate = libdeflater::Decompressor::new();
-        Self { inflate, input: Vec::new(), dictionary: 0, beneath: Vec::new() }
+        let libdeflate = libdeflater::Decompressor::new();
+        Self { libdeflate, stream: Vec::new(), dictionary: 0, beneath: Vec::new() }
     }
 }
 
 impl Inflater {
-    /// The next pieces have no dictionary.
+    /// The pieces to come have no dictionary.
     fn forget_dictionary(&mut self) {
         self.dictionary = 0;
-        self.input.clear();
+        self.stream.clear();
     }
 
-    /// The next pieces have this part of what was written as dictionary.
+    /// The pieces to come, of the same output, have this part of it as dictionary; of a long one the end.
     fn set_dictionary(&mut self, out: &Output, range: Range<usize>) {
         self.forget_dictionary();
         let dictionary = out.written().get(range.end.saturating_sub(WINDOW).max(range.start)..range.end);
         if let Some(dictionary @ [_, ..]) = dictionary {
             self.dictionary = dictionary.len();
             let length = dictionary.len() as u16; // at most the window
-            self.input.push(0); // not the last block, stored
-            self.input.extend_from_slice(&length.to_le_bytes());
-            self.input.extend_from_slice(&(!length).to_le_bytes());
-            self.input.extend_from_slice(dictionary);
+            self.stream.push(0); // not the last block, stored
+            self.stream.extend_from_slice(&length.to_le_bytes());
+            self.stream.extend_from_slice(&(!length).to_le_bytes());
+            self.stream.extend_from_slice(dictionary);
         }
     }
 
@@ -104,15 +105,16 @@ impl Inflater {
         compressed: &[u8],
         room: &mut [u8],
     ) -> std::result::Result<usize, DecompressionError> {
-        let Some(covered) = room.get(..self.dictionary).filter(|covered| !covered.is_empty()) else {
-            return self.inflate.deflate_decompress(compressed, room);
-        };
+        if self.dictionary == 0 {
+            return self.libdeflate.deflate_decompress(compressed, room);
+        }
+        let covered = room.get_mut(..self.dictionary).ok_or(DecompressionError::InsufficientSpace)?;
         self.beneath.clear();
         self.beneath.extend_from_slice(covered);
-        let stored = self.input.len();
-        self.input.extend_from_slice(compressed);
-        let written = self.inflate.deflate_decompress(&self.input, room);
-        self.input.truncate(stored);
+        let stored = self.stream.len();
+        self.stream.extend_from_slice(compressed);
+        let written = self.libdeflate.deflate_decompress(&self.stream, room);
+        self.stream.truncate(stored);
         if let Some(covered) = room.get_mut(..self.dictionary) {
             covered.copy_from_slice(&self.beneath);
         }
@@ -127,11 +129,13 @@ mod tests {
 
     const PIECE: usize = 1000;
 
-    /// A dictionary and one piece, which repeats what came `back` bytes before it.
+    /// A dictionary of numbers, and two pieces: one that repeats what came `back` bytes before it, and that backwards.
     fn plain(dictionary: usize, back: usize) -> Vec<u8> {
         let numbers = (0..dictionary as u32).flat_map(|n| n.wrapping_mul(0x9e37_79b9).to_le_bytes());
         let mut plain: Vec<u8> = numbers.take(dictionary).collect();
         plain.extend_from_within(dictionary - back..dictionary - back + PIECE);
+        plain.extend_from_within(dictionary..);
+        plain[dictionary + PIECE..].reverse();
         plain
     }
 
@@ -145,8 +149,8 @@ mod tests {
         compressed
     }
 
-    /// A block of a dictionary and one piece, with what is said to be their length.
-    fn block(lengths: [usize; 2], compressed: [&[u8]; 2]) -> Vec<u8> {
+    /// A block of compressed pieces, the first of which is the dictionary, after what is said to be their lengths.
+    fn block(dictionary: usize, each: usize, pieces: &[&[u8]]) -> Vec<u8> {
         let mut block = Vec::new();
         let mut vint = |mut n: usize, then: &[u8]| {
             while n > 0x7f {
@@ -156,8 +160,8 @@ mod tests {
             block.push(n as u8);
             block.extend(then);
         };
-        lengths.into_iter().for_each(|length| vint(length, &[]));
-        compressed.into_iter().for_each(|bytes| vint(bytes.len(), bytes));
+        [dictionary, each].into_iter().for_each(|length| vint(length, &[]));
+        pieces.iter().for_each(|piece| vint(piece.len(), piece));
         block
     }
 
@@ -166,10 +170,10 @@ mod tests {
         let mut inflater = DeflateDict::default();
         for (dictionary, back) in [(70_000, 32_000), (WINDOW, 32_000), (1001, 1000)] {
             let plain = plain(dictionary, back);
-            let (before, piece) = plain.split_at(dictionary);
-            let (before, piece) = (deflate(before, &[]), deflate(piece, before));
-            assert!(piece.len() < 100, "it refers to the dictionary");
-            let block = block([dictionary, PIECE], [&before, &piece]);
+            let (before, pieces) = plain.split_at(dictionary);
+            let pieces: Vec<_> = pieces.chunks(PIECE).map(|piece| deflate(piece, before)).collect();
+            assert!(pieces[0].len() < 100, "it refers to the dictionary");
+            let block = block(dictionary, PIECE, &[&deflate(before, &[]), &pieces[0], &pieces[1]]);
             let (mut out, mut expected) = (Output::default(), Vec::new());
             for _ in 0..2 {
                 let mut input = Input::new("a", &block);
@@ -184,19 +188,27 @@ mod tests {
     #[test]
     fn a_stream_must_be_whole_and_yield_what_is_said() {
         let plain = plain(2000, 1500);
-        let (before, piece) = (deflate(&plain[..2000], &[]), deflate(&plain[2000..], &plain[..2000]));
+        let (before, piece) = (deflate(&plain[..2000], &[]), deflate(&plain[2000..3000], &plain[..2000]));
+        let longer = [&piece[..], &[0]].concat();
+        let mut inflater = DeflateDict::default();
+        let mut decompress = |len: usize, block: &[u8]| {
+            let mut out = Output::default();
+            inflater.decompress(&mut Input::new("a", block), len, &mut out).map(|()| out)
+        };
         for (length, piece, found) in [
             (PIECE - 1, &piece[..], "found more than that"),
             (PIECE + 1, &piece, "found 1000 bytes"),
             (PIECE, &piece[..piece.len() - 1], "found no such stream, or not all of it"),
             (PIECE, &piece[1..], "found no such stream, or not all of it"),
         ] {
-            let block = block([2000, length], [&before, piece]);
-            let error = DeflateDict::default()
-                .decompress(&mut Input::new("a", &block), 2000 + length, &mut Output::default())
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(found), "{error}");
+            let error = decompress(2000 + length, &block(2000, length, &[&before, piece])).unwrap_err();
+            assert!(error.to_string().contains(found), "{error}");
+            // Neither that nor a byte that follows a stream harms another block.
+            let out = decompress(3000, &block(2000, PIECE, &[&before, &longer])).unwrap();
+            assert!(out.written() == &plain[..3000]);
         }
+        // The dictionary of another block is not this one's.
+        let error = decompress(PIECE, &block(0, PIECE, &[&[3, 0], &piece])).unwrap_err();
+        assert!(error.to_string().contains("found no such stream"), "{error}");
     }
 }
