@@ -4,8 +4,8 @@ mod reading;
 mod writing;
 
 use crate::data::{self, MAIN};
-use crate::measure::{Environment, Measured, Part, of};
-use crate::report::{Table, publish};
+use crate::measure::{Environment, Measured, Part, of, ratio_of};
+use crate::report::{Table, percent, publish};
 use crate::{Common, Result, s3};
 use clap::{Args, ValueEnum};
 use servers::S3Server;
@@ -144,6 +144,11 @@ struct Bench<'a> {
 /// The largest resident set of a run in MiB.
 fn mib(run: &Measured) -> f64 {
     run.peak as f64 / f64::from(1 << 20)
+}
+
+/// How far ours comes to the limit beside it, by this measure.
+fn of_limit(ours: &[Measured], limit: &[Measured], measure: impl Fn(&Measured) -> f64) -> String {
+    percent(ratio_of(ours, limit, measure), 1.0)
 }
 
 /// What was fetched of what is needed.

@@ -148,9 +148,9 @@ pub(crate) fn ratio(ours: impl IntoIterator<Item = f64>, theirs: impl IntoIterat
     median(ours.into_iter().zip(theirs).map(|(ours, theirs)| ours / theirs))
 }
 
-/// The same of this figure of runs.
-pub(crate) fn ratio_of(ours: &[Measured], theirs: &[Measured], figure: fn(&Measured) -> f64) -> f64 {
-    ratio(ours.iter().map(figure), theirs.iter().map(figure))
+/// The same of this measure of runs.
+pub(crate) fn ratio_of(ours: &[Measured], theirs: &[Measured], measure: impl Fn(&Measured) -> f64) -> f64 {
+    ratio(ours.iter().map(&measure), theirs.iter().map(&measure))
 }
 
 /// Seconds that the processors of this machine have worked so far, all together.

@@ -96,8 +96,7 @@ impl Cursor<'_> {
         if codec == Codec::Zstd {
             let length = self.vint()?;
             let compressed = self.skip(length);
-            let dictionary = plain.start..plain.start;
-            pieces.push(Piece { compressed, plain, dictionary });
+            pieces.push(Piece { compressed, plain: plain.clone(), dictionary: plain.start..plain.start });
             return Ok(());
         }
         let (dictionary, each) = (self.vint()?, self.vint()?);

@@ -1,6 +1,6 @@
 //! What comes before the target: planning, fetching, decoding.
 
-use super::{Bench, fetched, mib};
+use super::{Bench, fetched, mib, of_limit};
 use crate::data::{self, MAIN, MANY, OTHERS};
 use crate::measure::{Environment, Measured, Part, median, most, of, ratio, ratio_of, spread, spread_of};
 use crate::report::{Table, number, percent};
@@ -39,14 +39,15 @@ impl Bench<'_> {
             let repo = data::ensure(&self.arguments.common, set)?;
             for index in set.indices {
                 let rates = decode::measure(&repo, index.name, turns)?;
-                let to = |limit: &[f64]| percent(ratio(rates.decode.clone(), limit.to_vec()), 1.0);
+                let to =
+                    |limit: &[f64]| percent(ratio(rates.decode.iter().copied(), limit.iter().copied()), 1.0);
                 table.row(vec![
                     set.server.to_owned(),
                     index.name.to_owned(),
                     spread(&rates.decode),
                     spread(&rates.bare),
                     to(&rates.bare),
-                    number(median(rates.copy.clone())),
+                    number(median(rates.copy.iter().copied())),
                     to(&rates.copy),
                     percent(rates.stored as f64, rates.plain as f64),
                 ]);
@@ -83,21 +84,21 @@ impl Bench<'_> {
                 part("download", &FAR_AWAY),
             ];
             let runs = self.compare(&parts)?;
-            let rate: fn(&Measured) -> f64 = |m| m.fetched as f64 / 1e6 / m.wall;
+            let rate = |m: &Measured| m.fetched as f64 / 1e6 / m.wall;
             let per_cpu = |m: &Measured| m.fetched as f64 / 1e6 / m.cpu;
             let [plain, far, plain_far] = [1, 2, 3].map(|n| of(&runs[n], rate));
             table.row(vec![
                 index.name.to_owned(),
                 spread_of(&runs[0], rate),
                 number(plain),
-                percent(ratio_of(&runs[0], &runs[1], rate), 1.0),
+                of_limit(&runs[0], &runs[1], rate),
                 number(of(&runs[0], per_cpu)),
                 number(of(&runs[1], per_cpu)),
                 fetched(&runs[0]),
                 number(of(&runs[0], |m| m.requests as f64)),
                 number(far),
                 number(plain_far),
-                percent(ratio_of(&runs[2], &runs[3], rate), 1.0),
+                of_limit(&runs[2], &runs[3], rate),
             ]);
         }
         Ok(table)

@@ -1,8 +1,8 @@
 //! The whole pipeline: into a sink that does nothing, and into a real cluster.
 
-use super::{Bench, fetched, mib};
+use super::{Bench, fetched, mib, of_limit};
 use crate::data::{self, HUGE, MAIN, OTHERS};
-use crate::measure::{Measured, Part, median, most, of, ratio_of, spread_of, status_line};
+use crate::measure::{Measured, Part, median, most, of, spread_of, status_line};
 use crate::report::{Table, number, percent};
 use crate::sink::Sink;
 use crate::{Result, cost, decode};
@@ -117,9 +117,9 @@ impl Bench<'_> {
                     number(of(&runs[0], |m| m.documents as f64 / m.cpu)),
                     number(rate(0)),
                     number(per_cpu(1)),
-                    percent(ratio_of(&runs[0], &runs[1], Measured::per_cpu), 1.0),
+                    of_limit(&runs[0], &runs[1], Measured::per_cpu),
                     number(rate(1)),
-                    percent(ratio_of(&runs[0], &runs[1], Measured::per_second), 1.0),
+                    of_limit(&runs[0], &runs[1], Measured::per_second),
                     number(peaks[0]),
                     fetched(&runs[0]),
                 ]);
@@ -133,9 +133,9 @@ impl Bench<'_> {
                         format!("{row}{manner}"),
                         spread_of(own, Measured::per_second),
                         number(rate(3)),
-                        percent(ratio_of(own, &runs[3], Measured::per_second), 1.0),
+                        of_limit(own, &runs[3], Measured::per_second),
                         spread_of(own, Measured::per_cpu),
-                        percent(ratio_of(own, &runs[3], Measured::per_cpu), 1.0),
+                        of_limit(own, &runs[3], Measured::per_cpu),
                         number(both),
                         percent(per_cpu(number_of_part), both),
                         number(rate(4)),
@@ -232,7 +232,7 @@ impl Bench<'_> {
                 spread_of(&runs[0], Measured::per_second),
                 number(of(&runs[0], |m| m.documents as f64 / m.wall)),
                 spread_of(&runs[1], Measured::per_second),
-                percent(ratio_of(&runs[0], &runs[1], Measured::per_second), 1.0),
+                of_limit(&runs[0], &runs[1], Measured::per_second),
                 format!("{concurrency} ({})", trials.collect::<Vec<_>>().join(", ")),
                 per_cpu(0),
                 per_cpu(1),

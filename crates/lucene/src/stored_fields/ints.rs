@@ -97,4 +97,4 @@ fn interleaved(bytes: &[u8], bits: u32, out: &mut Vec<u32>) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

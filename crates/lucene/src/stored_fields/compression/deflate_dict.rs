@@ -125,6 +125,7 @@ impl Inflater {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored_fields::ints::tests::vint;
     use flate2::{Compress, Compression, FlushCompress};
 
     const PIECE: usize = 1000;
@@ -152,16 +153,11 @@ mod tests {
     /// A block of compressed pieces, the first of which is the dictionary, after what is said to be their lengths.
     fn block(dictionary: usize, each: usize, pieces: &[&[u8]]) -> Vec<u8> {
         let mut block = Vec::new();
-        let mut vint = |mut n: usize, then: &[u8]| {
-            while n > 0x7f {
-                block.push(n as u8 | 0x80);
-                n >>= 7;
-            }
-            block.push(n as u8);
-            block.extend(then);
-        };
-        [dictionary, each].into_iter().for_each(|length| vint(length, &[]));
-        pieces.iter().for_each(|piece| vint(piece.len(), piece));
+        [dictionary, each].into_iter().for_each(|length| vint(length as u32, &mut block));
+        for piece in pieces {
+            vint(piece.len() as u32, &mut block);
+            block.extend_from_slice(piece);
+        }
         block
     }
 

@@ -1,7 +1,7 @@
 use super::*;
 use proptest::prelude::*;
 
-fn vint(mut n: u32, out: &mut Vec<u8>) {
+pub(crate) fn vint(mut n: u32, out: &mut Vec<u8>) {
     while n > 0x7f {
         out.push(n as u8 | 0x80);
         n >>= 7;
