@@ -11,7 +11,7 @@ use crate::{Environment, Error};
 use aws::{Delivery, EventQueue, message};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use backfill::buffers::Buffers;
-use backfill::model::{ChunkId, Millis, Run, RunId, RunState};
+use backfill::model::{ChunkId, Millis, Run, RunId, RunState, clipped};
 use backfill::ports::{
     Blobs, Checkpoints, Clock, Message, Queue, StoreError, SystemClock, Target, TargetError,
 };
@@ -115,7 +115,10 @@ impl WorkerFunction {
         let receipt = message.receipt_handle.clone().unwrap_or_default();
         let (run, chunk) = match message::parse(body) {
             Ok(parsed) => parsed,
-            Err(why) => return (self.not_understood(body, &why.to_string()).await, "not_understood"),
+            Err(why) => {
+                let id = message.message_id.as_deref().unwrap_or_default();
+                return (self.not_understood(id, body, &clipped(&why.to_string())).await, "not_understood");
+            }
         };
         let queue =
             EventQueue::new(self.environment.queue.clone(), run.clone(), chunk.clone(), receipt.clone());
@@ -260,9 +263,13 @@ impl WorkerFunction {
         })
     }
 
-    /// Puts a message that cannot be understood where people find it. It comes again if that does not work.
-    async fn not_understood(&self, body: &str, why: &str) -> Delivery {
-        tracing::error!(why, body, "a message cannot be understood; it goes to the dead-letter queue");
+    /// Moves a message that cannot be understood to the dead-letter queue, where people find it. If that fails, the
+    /// message stays where it is and is delivered again.
+    ///
+    /// The body is not logged: nobody knows what it holds or how long it is.
+    async fn not_understood(&self, id: &str, body: &str, why: &str) -> Delivery {
+        let bytes = body.len();
+        tracing::error!(why, id, bytes, "cannot understand a message; moving it to the dead-letter queue");
         let Some(url) = &self.environment.settings.dead_letter_queue_url else { return Delivery::Keep };
         let sent = self.environment.sdk.sqs().send_message().queue_url(url).message_body(body).send().await;
         match sent {
