@@ -24,6 +24,14 @@ pub(crate) struct Arguments {
     jobs: usize,
 }
 
+impl Arguments {
+    /// All targets, each for so many seconds, on all processors.
+    pub(crate) fn all_for(seconds: u32) -> Arguments {
+        let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Arguments { targets: Vec::new(), seconds, jobs }
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut missing = Vec::new();
     if !answers(Command::new("cargo").args(["+nightly", "--version"])) {

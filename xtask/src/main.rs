@@ -3,6 +3,7 @@
 mod chaos;
 mod fixtures;
 mod fuzz;
+mod lint;
 mod server;
 mod test;
 
@@ -22,7 +23,9 @@ struct Arguments {
 /// Tasks of this repository.
 #[derive(Subcommand)]
 enum Task {
-    /// Check, and run all tests, those with real servers too.
+    /// Check formatting, Clippy's lints, the fuzz targets and the dependencies.
+    Lint,
+    /// Lint, and run all tests, including those against real servers.
     Test(test::Arguments),
     /// Make the fixtures again, from real servers.
     Fixtures(fixtures::Arguments),
@@ -37,6 +40,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Lint => lint::run(),
         Task::Test(arguments) => test::run(&arguments),
         Task::Fixtures(arguments) => fixtures::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Server(task) => server::run(task).map(|()| ExitCode::SUCCESS),

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use servers::{DynamoDb, S3Server, Server, ServerSpec, Sqs};
 
-use crate::Result;
+use crate::{Result, fuzz, lint};
 
 /// The clusters that tests write into, and the environment variables that tell where they are.
 const TARGETS: [(&str, &str); 2] =
@@ -17,8 +17,14 @@ const TARGETS: [(&str, &str); 2] =
 /// The test that needs an S3 server.
 const S3_TEST: &str = "blobs_on_a_real_server";
 
+/// How long each fuzz target runs with `--long`.
+const FUZZ_SECONDS: u32 = 60;
+
 #[derive(Args)]
 pub(crate) struct Arguments {
+    /// Also run each fuzz target for a minute; needs a nightly compiler and cargo-fuzz
+    #[arg(long)]
+    long: bool,
     /// Arguments for the tests, as for `cargo test --`
     #[arg(last = true)]
     tests: Vec<OsString>,
@@ -29,29 +35,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !missing.is_empty() {
         return Err(missing.join("\nerror: ").into());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let step = |arguments: &[&str]| -> Result<ExitStatus> {
-        eprintln!("== cargo {}", arguments.join(" "));
-        Ok(Command::new(&cargo).args(arguments).status()?)
-    };
-
-    for arguments in [
-        &["fmt", "--all", "--check"][..],
-        &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        // The fuzz targets are no members of the workspace: without this they would fall behind it.
-        &["check", "--manifest-path", "fuzz/Cargo.toml", "--target-dir", "target"],
-        &["test", "--workspace", "--no-run"],
-    ] {
-        let status = step(arguments)?;
-        if !status.success() {
-            return Ok(code(status));
-        }
+    let linted = lint::run()?;
+    if linted != ExitCode::SUCCESS {
+        return Ok(linted);
+    }
+    let built = lint::cargo(&["test", "--workspace", "--no-run"])?;
+    if !built.success() {
+        return Ok(code(built));
     }
 
     if Command::new("valgrind").arg("--version").output().is_err() {
         eprintln!("== valgrind is missing, so no instructions are counted; install valgrind to do it");
     } else if arguments.tests.is_empty() {
-        let status = step(&["test", "--profile", "counted", "-p", "lucene", "--test", "instructions"])?;
+        let status =
+            lint::cargo(&["test", "--profile", "counted", "-p", "lucene", "--test", "instructions"])?;
         if !status.success() {
             return Ok(code(status));
         }
@@ -73,7 +70,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (dynamodb, sqs) = (DynamoDb::start()?, Sqs::start()?);
 
     eprintln!("== cargo test --workspace -- --include-ignored");
-    let mut tests = Command::new(&cargo);
+    let mut tests = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     tests
         .args(["test", "--workspace", "--no-fail-fast", "--", "--include-ignored"])
         .args(&arguments.tests)
@@ -95,7 +92,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
             tests.args(["--skip", S3_TEST]);
         }
     }
-    Ok(code(tests.status()?))
+    let status = tests.status()?;
+    if !status.success() || !arguments.long {
+        return Ok(code(status));
+    }
+    fuzz::run(&fuzz::Arguments::all_for(FUZZ_SECONDS))
 }
 
 /// The functions as `sam build` makes them, and what they are run with; returns the template to be deployed.

@@ -40,4 +40,4 @@ pub use jars::{DynamoDb, Sqs};
 pub use release::{Product, Version};
 pub use s3::S3Server;
 pub use server::{Server, ServerSpec, fetch};
-pub use tools::missing_tools;
+pub use tools::{cargo_deny, missing_tools};

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::{Error, Version, error::At, jdk};
+use crate::{Error, Version, distribution::cached, error::At, jdk};
 
 /// The packages that bring everything on Debian and its relatives.
 const MAVEN: &str = "Maven is missing, which downloads the servers: apt-get install maven";
@@ -29,6 +29,27 @@ pub fn missing_tools() -> Vec<&'static str> {
 /// Where a program is on the PATH.
 pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os("PATH")?).map(|dir| dir.join(name)).find(|file| file.is_file())
+}
+
+/// The version of `cargo deny` that checks the dependencies.
+const CARGO_DENY: &str = "0.20.2";
+
+/// The program `cargo-deny`, built if it is not there.
+///
+/// # Errors
+/// When it cannot be built.
+pub fn cargo_deny() -> Result<PathBuf, Error> {
+    let dir = cached(&format!("cargo-deny-{CARGO_DENY}"), |dir| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        eprintln!("== cargo install cargo-deny, which takes some minutes");
+        let mut install = Command::new(cargo);
+        // It runs for seconds, so time spent on optimising it is lost.
+        install
+            .args(["install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--debug", "--root"])
+            .arg(dir);
+        run(&mut install, "cargo install cargo-deny")
+    })?;
+    Ok(dir.join("bin/cargo-deny"))
 }
 
 /// Runs a program to its end; its output is shown only when it fails.
