@@ -218,6 +218,7 @@ impl Job {
                 clock: clock.clone(),
                 flow: Arc::new(Mutex::new(Flow::new(options.flow, clock.now()))),
                 buffers: Buffers::default(),
+                waits: backfill::waits::Waits::default(),
                 options,
             };
             let stop = CancellationToken::new();

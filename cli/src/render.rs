@@ -1,7 +1,8 @@
 //! How results look to people.
 
 use backfill::status::{BackfillStatus, StatusReport};
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 
 /// How a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,11 +108,17 @@ pub fn percent(done: u64, total: u64) -> String {
     format!("{}.{}%", permille / 10, permille % 10)
 }
 
+/// Prints a line on standard error. Nothing comes of it when the terminal is gone: the work goes on all the same.
+pub fn notice(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// The lines of `backfill status`.
 pub fn status(report: &StatusReport, deep: bool) -> String {
     let name = match report.status {
         BackfillStatus::NotStarted => "NOT_STARTED",
         BackfillStatus::Running => "RUNNING",
+        BackfillStatus::Stopping => "STOPPING",
         BackfillStatus::Stopped => "STOPPED",
     };
     let fleet = &report.fleet;
@@ -122,6 +129,9 @@ pub fn status(report: &StatusReport, deep: bool) -> String {
     for warning in &fleet.warnings {
         // Writing into a string cannot fail.
         let _ = writeln!(out, "Warning: {warning}");
+    }
+    for waiting in &report.waiting {
+        let _ = writeln!(out, "{}", waiting.text);
     }
     if deep {
         deep_status(&mut out, report);

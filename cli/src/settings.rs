@@ -20,6 +20,9 @@ use target::{
     Service, TargetConfig,
 };
 
+/// Means the newest successful snapshot, where a name is expected.
+pub const LATEST: &str = "latest";
+
 /// The state file that is used when none is named.
 pub const DEFAULT_STATE: &str = "backfill.sqlite";
 
@@ -92,23 +95,12 @@ fn absolute(path: &Path) -> String {
     whole.to_string_lossy().into_owned()
 }
 
-/// Whoever only says `start` means the run that is not through: what neither arguments nor file say is as in that run. Who
-/// says another repository or target means another job, though.
-///
-/// # Errors
-/// When the target that is said makes no sense.
-pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) -> Result<()> {
+/// Completes a `start` from the run that is not finished: whatever neither arguments nor file give is as in that run.
+/// What they do give is kept, and may turn out to ask for another run.
+pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) {
     let snapshot = config.snapshot.as_ref();
-    if RepositorySetting::new(&args.repository, config).is_ok_and(|said| said.location != spec.repository) {
-        return Ok(());
-    }
-    let mut target = args.target.clone();
-    target_as_in_run(&mut target, config, spec);
-    if TargetSetting::new(&target, Some(&args.send), config)?.location() != spec.target {
-        return Ok(());
-    }
-    args.target = target;
     let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
+    target_as_in_run(&mut args.target, config, spec);
     let fill = |named: &mut Option<String>, configured: bool, value: &str| {
         if named.is_none() && !configured {
             *named = Some(value.to_owned());
@@ -127,7 +119,6 @@ pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) -> Resul
         args.documents.types = spec.types.clone();
     }
     args.documents.allow_partial_source |= spec.allow_partial_source;
-    Ok(())
 }
 
 /// The target of a run, unless another one is said.
@@ -142,7 +133,7 @@ pub fn target_as_in_run(args: &mut TargetArgs, config: &Config, spec: &RunSpec) 
 /// Name of the snapshot: `latest` unless it is named.
 pub fn snapshot_name(args: &SnapshotArgs, config: &Config) -> String {
     let configured = config.snapshot.as_ref().and_then(|s| s.snapshot_name.clone());
-    args.snapshot.clone().or(configured).unwrap_or_else(|| "latest".to_owned())
+    args.snapshot.clone().or(configured).unwrap_or_else(|| LATEST.to_owned())
 }
 
 /// The indices that are meant: all unless they are named.
@@ -495,7 +486,7 @@ mod tests {
             else {
                 panic!("{line}");
             };
-            as_in_run(&mut args, config, &spec).unwrap();
+            as_in_run(&mut args, config, &spec);
             args
         };
         let bare = filled("backfill start", &Config::default());
@@ -516,10 +507,13 @@ mod tests {
         let snapshot = Snapshot { snapshot_name: Some("of the file".to_owned()), ..Snapshot::default() };
         let config = Config { snapshot: Some(snapshot), ..Config::default() };
         assert_eq!(filled("backfill start", &config).snapshot.snapshot, None, "the file says it");
-        for other in ["--repo s3://other", "--target https://other:9200"] {
-            let args = filled(&format!("backfill start {other}"), &Config::default());
-            assert_eq!(args.snapshot.snapshot, None, "{other}: another job");
-        }
+        let other = filled("backfill start --target https://other:9200", &Config::default());
+        assert_eq!(other.target.target.as_deref(), Some("https://other:9200"));
+        assert_eq!(
+            other.repository.repo.as_deref(),
+            Some("s3://run/"),
+            "the comparison names the target alone"
+        );
     }
 
     #[test]

@@ -95,6 +95,7 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
         options: WorkerOptions::default(),
         flow: Arc::new(Mutex::new(Flow::new(FlowLimits::default(), 0))),
         buffers: Buffers::default(),
+        waits: backfill::waits::Waits::default(),
     };
     while worker.step(&CancellationToken::new()).await.map_err(|e| text(&e))? != Step::Idle {}
     let state = finish(&store, &SystemClock, &run).await.map_err(|e| text(&e))?;

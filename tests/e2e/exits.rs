@@ -1,6 +1,9 @@
 //! Exit codes, and the one sentence that bad input gets.
 
 use crate::support::{Desk, Ended, fixture, repo};
+use backfill::model::RunState;
+use backfill::ports::Checkpoints;
+use local::{Mode, SqliteStore};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
@@ -87,6 +90,25 @@ fn another_job_in_the_same_state_file_is_refused_while_one_is_unfinished() {
     // The first has ended: another one may begin.
     start("ndjson:other", &[]).expect(0);
     assert!(desk.path("other").is_dir());
+    // As one that was killed just before its end.
+    let store = SqliteStore::open(&desk.path("backfill.sqlite"), Mode::ReadWriteExisting).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let run = runtime.block_on(store.latest_run()).unwrap().unwrap().id;
+    runtime.block_on(store.set_state(&run, RunState::Running, 0, &[])).unwrap();
+    let others: [(&[&str], &str); 4] = [
+        (&["--target", "ndjson:third"], "/third instead of ndjson:"),
+        (&["--repo", "nowhere"], "/nowhere instead of "),
+        (&["--snapshot", "weekly"], "--snapshot is weekly instead of "),
+        (&["--index", "a*", "--include-hidden"], "--index is a* instead of *, --include-hidden is given"),
+    ];
+    for (arguments, part) in others {
+        let args: Vec<&str> = ["start", "--local"].iter().chain(arguments).copied().collect();
+        let ended = desk.backfill(&args).expect(2);
+        assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains("give the run up with --new"), "{args:?}: {}", ended.stderr);
+    }
+    let ended = desk.backfill(&["start", "--local", "--chunk-size", "1kb"]).expect(0);
+    assert!(ended.stderr.contains("keeps its chunk size of "), "{}", ended.stderr);
 }
 
 /// A server that gives the same answer to every request.

@@ -15,4 +15,5 @@ mod memory;
 mod support;
 mod types;
 mod versions;
+mod waiting;
 mod worker;

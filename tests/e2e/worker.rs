@@ -289,6 +289,7 @@ impl Bench {
             },
             flow: Arc::new(Mutex::new(Flow::new(limits, 0))),
             buffers: Buffers::default(),
+            waits: backfill::waits::Waits::default(),
         }
     }
 

@@ -69,8 +69,8 @@ pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateA
     let state = State::open(args, context, Mode::ReadWriteExisting).await?;
     let run = state.run().await?;
     match &state {
-        State::Local(local) => stop_local(local, timeout).await?,
-        State::Stack(stack) => stack.stop(&run, timeout).await?,
+        State::Local(local) => stop_local(context, local, timeout).await?,
+        State::Stack(stack) => stack.stop(context, &run, timeout).await?,
     }
     if context.json {
         print_json(&state.report().await?)?;
@@ -81,9 +81,17 @@ pub(super) async fn stop(context: &Context<'_>, timeout: Duration, args: &StateA
     Ok(Exit::Done)
 }
 
+/// What is said while the workers of a run that was stopped are waited for.
+pub(super) fn stopping(workers: u64) -> String {
+    let workers =
+        if workers == 1 { "1 worker finishes".to_owned() } else { format!("{workers} workers finish") };
+    format!("Stopping: {workers} what is in flight.")
+}
+
 /// Stops what runs on this machine, and waits until its process has ended.
-async fn stop_local(state: &LocalState, timeout: Duration) -> Result<()> {
+async fn stop_local(context: &Context<'_>, state: &LocalState, timeout: Duration) -> Result<()> {
     let begun = Instant::now();
+    let mut told = false;
     loop {
         // Each time: a process that still waits for its target has yet to make its run, or to let it go on.
         if let Some(run) = state.store.latest_run().await?.filter(|run| run.state == RunState::Running) {
@@ -91,6 +99,13 @@ async fn stop_local(state: &LocalState, timeout: Duration) -> Result<()> {
         }
         if !RunnerLock::is_held(&state.path) {
             return Ok(());
+        }
+        if !told && let Some(run) = state.store.latest_run().await? {
+            let workers = state.store.summary(&run.id, SystemClock.now()).await?.chunks_leased;
+            if workers > 0 {
+                told = true;
+                context.say(&stopping(workers));
+            }
         }
         if begun.elapsed() >= timeout {
             let message =

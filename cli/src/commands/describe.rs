@@ -34,12 +34,14 @@ pub(super) async fn describe(context: &Context<'_>, args: &DescribeArgs) -> Resu
     let location = state.failed().location(&run.id);
     let chosen: Vec<&IndexSummary> = summary.indices.iter().filter(|index| wanted(&index.index)).collect();
     if context.json {
-        print_json(&json!({ "run": run, "failed_documents_location": location }))?;
+        print_json(&json!({
+            "run": run, "failed_documents_location": location, "waiting": summary.waits,
+        }))?;
         for index in &chosen {
             print_json(&json!({ "index": index }))?;
         }
     } else {
-        print_run(&summary, &location);
+        print_run(&summary, &location, now);
         print_line("");
         print_indices(&run, &chosen);
     }
@@ -127,7 +129,7 @@ fn held_until(chunk: &Chunk, now: Millis) -> Option<Millis> {
     }
 }
 
-fn print_run(summary: &Summary, location: &str) {
+fn print_run(summary: &Summary, location: &str, now: Millis) {
     let Run { id, spec, state, planning, created, finished, .. } = &summary.run;
     let time = |at: Millis| utc(i64::try_from(at).unwrap_or(i64::MAX));
     let mut lines = vec![
@@ -160,6 +162,7 @@ fn print_run(summary: &Summary, location: &str) {
         ("documents sent again", count(summary.counters.retries)),
         ("failed documents", format!("{} in {location}", count(summary.counters.failed))),
     ];
+    lines.extend(summary.waits.iter().map(|wait| ("waiting", wait.sentence(now))));
     let run = &summary.run;
     lines.extend(
         run.missing_shards.iter().map(|m| ("missing", format!("[{}][{}]: {}", m.index, m.shard, m.reason))),

@@ -29,6 +29,15 @@ struct Context<'a> {
     json: bool,
 }
 
+impl Context<'_> {
+    /// Tells people what happens; scripts read standard output.
+    fn say(&self, text: &str) {
+        if !self.json {
+            crate::render::notice(text);
+        }
+    }
+}
+
 /// Runs a command to its end.
 pub fn run(group: Group, global: &Global) -> ExitCode {
     log_to_stderr(global.verbose);
@@ -46,7 +55,7 @@ pub fn run(group: Group, global: &Global) -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error}");
+            crate::render::notice(&format!("error: {error}"));
             error.exit.into()
         }
     }

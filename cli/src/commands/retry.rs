@@ -2,16 +2,19 @@
 
 use super::control::lock;
 use super::failed::wanted;
-use super::start::{cancel_on_signal, flow_limits, wait_for_target};
+use super::start::{cancel_on_signal, flow_limits};
 use super::state::State;
 use super::{Context, print_json, print_line};
 use crate::args::RetryArgs;
 use crate::exit::{CommandError, Exit, Result};
-use crate::render::{Align, count, table};
+use crate::render::{Align, count, notice, table};
 use crate::settings::{self, TargetSetting};
+use crate::waiting::Announcer;
 use backfill::failed::{IndexRetry, Retry, RetryError, RetryReport};
 use backfill::model::Run;
+use backfill::patient::ask_target;
 use backfill::ports::{Clock, SystemClock};
+use backfill::waits::Waits;
 use backfill::worker::WorkerOptions;
 use backfill::worker::flow::Flow;
 use local::Mode;
@@ -32,12 +35,10 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let wanted = wanted(&args.filter, &run)?;
     let setting = target_of(context, args, &run)?;
     let target = setting.open()?;
-    let say = |text: &str| {
-        if !context.json {
-            eprintln!("{text}");
-        }
-    };
-    wait_for_target(target.as_ref(), args.send.target_wait, say).await?;
+    let waits = Waits::default();
+    let announcer = Announcer::start(waits.clone(), context.json, None);
+    ask_target(&waits, args.send.target_wait, || target.check()).await?;
+    announcer.end().await;
     let (failed, clock) = (state.failed(), Arc::new(SystemClock));
     let owner = match &state {
         // The lock sees to it: whoever has it may go on at once where another was killed.
@@ -56,7 +57,9 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
         drain: WorkerOptions::default().drain,
     };
     let stop = CancellationToken::new();
-    let signals = tokio::spawn(cancel_on_signal(stop.clone()));
+    let signals = tokio::spawn(cancel_on_signal(stop.clone(), || {
+        notice("Stopping: requests in flight are finished first; Ctrl-C again ends at once.");
+    }));
     let mut report = RetryReport::default();
     let ended = retry.run(&wanted, &stop, &mut report).await;
     signals.abort();

@@ -1,5 +1,6 @@
 //! A backfill on AWS, steered from here. What its resources are called is read from the stack.
 
+use super::control::stopping;
 use super::{Context, print_json, print_line};
 use crate::args::{RepositoryArgs, StartArgs, StateArgs};
 use crate::exit::{CommandError, Exit, Result};
@@ -97,16 +98,20 @@ impl StackState {
     }
 
     /// Stops a run, and waits until its workers have handed back.
-    pub(super) async fn stop(&self, run: &Run, timeout: Duration) -> Result<()> {
+    pub(super) async fn stop(&self, context: &Context<'_>, run: &Run, timeout: Duration) -> Result<()> {
         if run.state == RunState::Running {
             self.checkpoints.set_state(&run.id, RunState::Stopped, SystemClock.now(), &run.damage).await?;
         }
         self.fleet.stop().await?;
         let begun = Instant::now();
+        let mut told = false;
         loop {
             let leased = self.checkpoints.summary(&run.id, SystemClock.now()).await?.chunks_leased;
             if leased == 0 {
                 return Ok(());
+            }
+            if !std::mem::replace(&mut told, true) {
+                context.say(&stopping(leased));
             }
             if begun.elapsed() >= timeout {
                 let message = format!(
@@ -125,11 +130,7 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
     let request = request(context, args)?;
     let state = StackState::open(setting).await?;
     check_target(&state.stack, args)?;
-    let say = |text: &str| {
-        if !context.json {
-            eprintln!("{text}");
-        }
-    };
+    let say = |text: &str| context.say(text);
     let mut created = false;
     let answer = loop {
         let value = state.invoke(&state.stack.start_function, &request).await?;

@@ -9,22 +9,25 @@ use crate::args::{SendArgs, StartArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
-use crate::settings::{self, RepositorySetting, TargetSetting, handling, selection, snapshot_name};
+use crate::settings::{self, LATEST, RepositorySetting, TargetSetting, handling, selection, snapshot_name};
+use crate::waiting::Announcer;
 use backfill::buffers::Buffers;
 use backfill::finish::finish;
+use backfill::model::differences::{differences, refusal_of_another_job};
 use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState};
+use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::Planner;
-use backfill::ports::{
-    Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target, TargetError,
-};
+use backfill::ports::{Blobs, Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target};
 use backfill::status::StatusReport;
+use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, Worker, WorkerOptions};
 use local::runner::{Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture};
 use local::{FsFailedDocuments, Mode, RunnerLock, SqliteStore};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// Chunks in a row that fail before it counts as the worker's failure.
@@ -50,7 +53,7 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
             Err(error) => return Err(error.into()),
         };
         if let Some(run) = newest.filter(|run| !run.state.is_finished()) {
-            settings::as_in_run(&mut args, context.config, &run.spec)?;
+            settings::as_in_run(&mut args, context.config, &run.spec);
         }
     }
     let args = &args;
@@ -86,37 +89,41 @@ struct Job<'a> {
 impl Job<'_> {
     /// Tells people what happens; scripts read standard output.
     fn say(&self, text: &str) {
-        if !self.context.json {
-            eprintln!("{text}");
-        }
+        self.context.say(text);
     }
 
     /// The run to work on: the one under way, or a new one, planned and stored.
     async fn prepare(&self) -> Result<Run> {
-        let blobs = self.repository.open().await?;
         let name = snapshot_name(&self.args.snapshot, self.context.config);
-        let partial = self.args.snapshot.allow_partial;
-        let (repository, opened) = open_snapshot(blobs, &name, partial).await?;
-        let handling = handling(&self.args.documents, self.context.config, Some(&self.target))?;
-        let spec = RunSpec {
-            repository: self.repository.location.clone(),
-            snapshot: opened.info.name.clone(),
-            snapshot_uuid: opened.info.uuid.clone(),
-            selection: selection(&self.args.snapshot, self.context.config),
-            target: self.target.location(),
-            allow_partial: partial,
-            types: handling.types.clone(),
-            allow_partial_source: handling.allow_partial_source,
-            chunk_bytes: self.args.chunk.bytes(),
-        };
         let newest = self.state.store.latest_run().await?;
-        let (run, outlined) = match self.run_under_way(&spec, newest.as_ref()).await? {
+        if let Some(run) = newest.as_ref().filter(|run| !self.args.new && !run.state.is_finished()) {
+            // Before anything is opened: another repository may lack the snapshot, which is not what is wrong then.
+            let name = if name == LATEST { &run.spec.snapshot } else { &name };
+            self.refuse_another_job(run, &self.spec(name, &run.spec.snapshot_uuid)?)?;
+        }
+        let waits = Waits::default();
+        let known = newest.as_ref().filter(|run| !self.args.new && !run.state.is_finished());
+        let known = known.map(|run| (self.state.store.clone(), run.id.clone()));
+        let announcer = Announcer::start(waits.clone(), self.context.json, known);
+        let prepared = self.prepare_with(&name, newest, waits).await;
+        announcer.end().await;
+        prepared
+    }
+
+    async fn prepare_with(&self, name: &str, newest: Option<Run>, waits: Waits) -> Result<Run> {
+        let blobs = self.repository.open().await?;
+        let blobs: Arc<dyn Blobs> =
+            Arc::new(PatientBlobs::new(blobs, self.args.send.target_wait, waits.clone()));
+        let (repository, opened) = open_snapshot(blobs, name, self.args.snapshot.allow_partial).await?;
+        let handling = handling(&self.args.documents, self.context.config, Some(&self.target))?;
+        let spec = self.spec(&opened.info.name, &opened.info.uuid)?;
+        let (run, outlined) = match self.run_under_way(&spec, newest.as_ref(), &waits).await? {
             Some(run) => (run, None),
             None => {
                 let target = self.target.open()?;
-                self.wait_for(target.as_ref()).await?;
+                self.wait_for(target.as_ref(), &waits).await?;
                 let outline = outline(&repository, &opened, &spec.selection, &handling).await?;
-                self.check_outline(&outline, target.as_ref()).await?;
+                self.check_outline(&outline, target.as_ref(), &waits).await?;
                 (self.create(spec, &outline, newest.as_ref()).await?, Some(outline))
             }
         };
@@ -135,28 +142,53 @@ impl Job<'_> {
         Ok(self.state.store.run(&run.id).await?)
     }
 
+    /// What is asked for, of this snapshot.
+    fn spec(&self, snapshot: &str, uuid: &str) -> Result<RunSpec> {
+        let handling = handling(&self.args.documents, self.context.config, Some(&self.target))?;
+        Ok(RunSpec {
+            repository: self.repository.location.clone(),
+            snapshot: snapshot.to_owned(),
+            snapshot_uuid: uuid.to_owned(),
+            selection: selection(&self.args.snapshot, self.context.config),
+            target: self.target.location(),
+            allow_partial: self.args.snapshot.allow_partial,
+            types: handling.types,
+            allow_partial_source: handling.allow_partial_source,
+            chunk_bytes: self.args.chunk.bytes(),
+        })
+    }
+
+    /// Refuses to continue an unfinished run with arguments that ask for something else.
+    fn refuse_another_job(&self, run: &Run, asked: &RunSpec) -> Result<()> {
+        match refusal_of_another_job(run, asked) {
+            None => Ok(()),
+            Some(refusal) => Err(CommandError::usage(format!(
+                "{refusal}, or choose another state file than {} with --state",
+                self.state.path.display()
+            ))),
+        }
+    }
+
     /// The latest run, if it is the one that is meant.
-    async fn run_under_way(&self, spec: &RunSpec, newest: Option<&Run>) -> Result<Option<Run>> {
+    async fn run_under_way(
+        &self,
+        spec: &RunSpec,
+        newest: Option<&Run>,
+        waits: &Waits,
+    ) -> Result<Option<Run>> {
         let Some(run) = newest.filter(|_| !self.args.new).cloned() else { return Ok(None) };
-        // The size of chunks is that of the run, whatever is said now.
-        let same = RunSpec { chunk_bytes: spec.chunk_bytes, ..run.spec.clone() } == *spec;
-        if !same && !run.state.is_finished() {
-            return Err(CommandError::usage(format!(
-                "the state file {} holds unfinished run {} of snapshot {} into {}, which is another job; \
-                 continue that one, choose another --state, or give it up with --new",
-                self.state.path.display(),
-                run.id,
-                run.spec.snapshot,
-                run.spec.target
-            )));
-        }
-        if !same {
-            return Ok(None);
-        }
         if run.state.is_finished() {
-            return Ok(Some(run));
+            return Ok(differences(&run.spec, spec).is_empty().then_some(run));
         }
-        self.wait_for(self.target.open()?.as_ref()).await?;
+        self.refuse_another_job(&run, spec)?;
+        if self.args.chunk.chunk_size.is_some_and(|asked| asked != run.spec.chunk_bytes) {
+            self.say(&format!(
+                "Run {} keeps its chunk size of {}; --chunk-size applies to new runs only.",
+                run.id,
+                bytes(run.spec.chunk_bytes)
+            ));
+        }
+        self.wait_for(self.target.open()?.as_ref(), waits).await?;
         self.say(&format!("Continuing run {}.", run.id));
         self.state.store.reclaim(&run.id).await?;
         let again = self.state.store.retry_failed(&run.id).await?;
@@ -168,12 +200,12 @@ impl Job<'_> {
         Ok(Some(self.state.store.run(&run.id).await?))
     }
 
-    async fn wait_for(&self, target: &dyn Target) -> Result<()> {
-        wait_for_target(target, self.args.send.target_wait, |text| self.say(text)).await
+    async fn wait_for(&self, target: &dyn Target, waits: &Waits) -> Result<()> {
+        Ok(ask_target(waits, self.args.send.target_wait, || target.check()).await?)
     }
 
     /// Warns, and refuses what could not end well.
-    async fn check_outline(&self, plan: &Outline, target: &dyn Target) -> Result<()> {
+    async fn check_outline(&self, plan: &Outline, target: &dyn Target, waits: &Waits) -> Result<()> {
         if plan.indices.is_empty() && plan.refused.is_empty() {
             return Err(CommandError::usage(nothing_selected(&plan.snapshot)));
         }
@@ -192,7 +224,7 @@ impl Job<'_> {
             let names = plan.indices.iter().flat_map(IndexPlan::destinations);
             let mut names: Vec<String> = names.map(str::to_owned).collect();
             names.dedup();
-            let missing = target.missing(&names).await?;
+            let missing = ask_target(waits, self.args.send.target_wait, || target.missing(&names)).await?;
             if !missing.is_empty() {
                 return Err(CommandError::new(
                     Exit::Target,
@@ -234,12 +266,14 @@ impl Job<'_> {
             target: self.target.clone(),
             store: self.state.store.clone(),
             failed: self.state.failed(),
+            flows: Flows::default(),
             options: WorkerOptions {
                 patience: self.args.send.target_wait,
                 flow: flow_limits(&self.args.send),
                 ..WorkerOptions::default()
             },
         });
+        let flows = recipe.flows.clone();
         let make = move |worker: WorkerContext| -> WorkerFuture<CommandError> {
             let recipe = recipe.clone();
             Box::pin(async move { recipe.work(worker).await })
@@ -247,9 +281,19 @@ impl Job<'_> {
         // Holds the lock until the run is concluded.
         let runner = Runner::new(Arc::new(self.state.store.clone()), lock, make);
         let interrupt = CancellationToken::new();
-        let signals = tokio::spawn(cancel_on_signal(interrupt.clone()));
+        let signals = tokio::spawn(cancel_on_signal(interrupt.clone(), || {}));
         let progress = Progress::start(self.context.json, self.state.store.clone(), run.id.clone());
-        let ended = runner.run(&run.id, interrupt, log_event).await;
+        let again = interrupt.clone();
+        let ended = runner
+            .run(&run.id, interrupt, |event| {
+                if let RunnerEvent::Stopping { workers } = event {
+                    progress.say(&stopping(workers, flows.in_flight(), again.is_cancelled()));
+                    // From now on a signal ends the process, also where it was stopped from another terminal.
+                    again.cancel();
+                }
+                log_event(event);
+            })
+            .await;
         progress.end().await;
         signals.abort();
         match ended? {
@@ -325,6 +369,35 @@ struct Recipe {
     store: SqliteStore,
     failed: FsFailedDocuments,
     options: WorkerOptions,
+    flows: Flows,
+}
+
+/// What the workers send at once, to be summed up.
+#[derive(Clone, Debug, Default)]
+struct Flows(Arc<Mutex<Vec<Weak<Mutex<Flow>>>>>);
+
+impl Flows {
+    fn add(&self, flow: &Arc<Mutex<Flow>>) {
+        let mut flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        flows.retain(|flow| flow.strong_count() > 0);
+        flows.push(Arc::downgrade(flow));
+    }
+
+    /// Requests under way.
+    fn in_flight(&self) -> usize {
+        let flows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let alive = flows.iter().filter_map(Weak::upgrade);
+        alive.map(|flow| flow.lock().unwrap_or_else(PoisonError::into_inner).in_flight()).sum()
+    }
+}
+
+/// What is said while workers finish; `again` tells whether a signal was what stopped them.
+fn stopping(workers: usize, requests: usize, again: bool) -> String {
+    let workers =
+        if workers == 1 { "1 worker finishes".to_owned() } else { format!("{workers} workers finish") };
+    let requests = if requests == 1 { "1 request".to_owned() } else { format!("{requests} requests") };
+    let end = if again { "Ctrl-C again ends at once" } else { "Ctrl-C ends at once" };
+    format!("Stopping: {workers} {requests}; {end}.")
 }
 
 impl Recipe {
@@ -338,18 +411,23 @@ impl Recipe {
 
     async fn try_work(&self, context: &WorkerContext) -> Result<()> {
         let clock = Arc::new(SystemClock);
+        let waits = Waits::default();
+        let blobs = self.repository.open().await?;
+        let flow = Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now())));
+        self.flows.add(&flow);
         let worker = Worker {
             owner: format!("{}-{}", std::process::id(), context.number),
             run: self.run.clone(),
-            blobs: self.repository.open().await?,
+            blobs: Arc::new(PatientBlobs::new(blobs, self.options.patience, waits.clone())),
             checkpoints: Arc::new(self.store.clone()),
             queue: Arc::new(self.store.queue_of(&self.run.id)),
             target: self.target.open()?,
             failed: Arc::new(self.failed.clone()),
             clock: clock.clone(),
             options: self.options.clone(),
-            flow: Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now()))),
+            flow,
             buffers: Buffers::default(),
+            waits,
         };
         let mut failures = 0;
         while !context.stop.is_cancelled() {
@@ -376,7 +454,7 @@ fn log_event(event: RunnerEvent<'_, CommandError>) {
         RunnerEvent::Ended { worker } => tracing::info!(worker, "worker ended"),
         // If no worker is left, the failure ends the run and is told then.
         RunnerEvent::Failed { worker, failure } => tracing::info!(worker, %failure, "worker failed"),
-        RunnerEvent::Stopping => tracing::info!("stopping"),
+        RunnerEvent::Stopping { workers } => tracing::info!(workers, "stopping"),
         RunnerEvent::Sampled(_) => {}
     }
 }
@@ -398,41 +476,43 @@ pub(super) fn flow_limits(send: &SendArgs) -> FlowLimits {
     }
 }
 
-/// Waits until the target answers, as long as was allowed.
-pub(super) async fn wait_for_target(target: &dyn Target, limit: Duration, say: impl Fn(&str)) -> Result<()> {
-    let begun = Instant::now();
-    let mut told = false;
+/// The first signal stops in order, and `told` says so. One that comes when `interrupt` is cancelled ends the process at
+/// once.
+pub(super) async fn cancel_on_signal(interrupt: CancellationToken, told: impl Fn()) {
+    let mut signals = Signals::new();
     loop {
-        match target.check().await {
-            Ok(()) => return Ok(()),
-            Err(error @ (TargetError::Denied { .. } | TargetError::Unexpected { .. })) => {
-                return Err(error.into());
-            }
-            Err(error) if begun.elapsed() >= limit => return Err(error.into()),
-            Err(error) => {
-                if !std::mem::replace(&mut told, true) {
-                    say(&format!("Waiting for the target: {error}"));
-                }
-                tokio::time::sleep(Duration::from_millis(500)).await;
-            }
+        signals.next().await;
+        if interrupt.is_cancelled() {
+            std::process::exit(Exit::Interrupted as i32);
         }
+        interrupt.cancel();
+        told();
     }
 }
 
-/// The first signal stops the run in order, the second one at once.
-pub(super) async fn cancel_on_signal(interrupt: CancellationToken) {
-    wait_for_signal().await;
-    interrupt.cancel();
-    eprintln!("Stopping: what is in flight is finished first; once more to end at once.");
-    wait_for_signal().await;
-    std::process::exit(Exit::Interrupted as i32);
+/// The signals that ask a process to end. That of a terminal which is closed is one of them, unless whoever started the
+/// process had it ignored, as nohup does.
+struct Signals(Vec<Signal>);
+
+impl Signals {
+    fn new() -> Signals {
+        let hangup = (!is_hangup_ignored()).then(SignalKind::hangup);
+        let kinds = [SignalKind::interrupt(), SignalKind::terminate()].into_iter().chain(hangup);
+        Signals(kinds.filter_map(|kind| signal(kind).ok()).collect())
+    }
+
+    async fn next(&mut self) {
+        std::future::poll_fn(|context| {
+            let come = self.0.iter_mut().any(|signal| signal.poll_recv(context).is_ready());
+            if come { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
 }
 
-async fn wait_for_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
+/// Whether SIGHUP was ignored when the process was started, where the system tells.
+fn is_hangup_ignored() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

@@ -18,7 +18,7 @@ pub(super) async fn status(context: &Context<'_>, args: &StatusArgs) -> Result<E
     let mut printed: Option<Instant> = None;
     loop {
         let report = state.report().await?;
-        let ended = report.status != BackfillStatus::Running;
+        let ended = !matches!(report.status, BackfillStatus::Running | BackfillStatus::Stopping);
         let due = args.watch && printed.is_none_or(|at| at.elapsed() >= WATCH);
         if due || ended || (!args.watch && !args.wait) {
             if printed.is_some() && !context.json {
@@ -58,6 +58,8 @@ pub(super) fn exit_of(report: &StatusReport) -> Exit {
         Outcome::CompleteWithFailedDocuments => Exit::FailedDocuments,
         Outcome::Damaged => Exit::Snapshot,
         Outcome::Failed if !report.damage.is_empty() => Exit::Snapshot,
+        // Shards could not be read, and whatever else there was is done.
+        Outcome::Failed if report.chunks_failed == 0 => Exit::Snapshot,
         Outcome::Failed => report.given_up_cause.map_or(Exit::Error, Exit::of),
         Outcome::Unfinished => Exit::Interrupted,
     }

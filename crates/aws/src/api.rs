@@ -42,13 +42,9 @@ pub struct StartRequest {
 }
 
 impl StartRequest {
-    /// Whoever only says `start` means the run that is not through: what is not said is as in that run. Who says another
-    /// repository means another job, though.
+    /// Completes the request from the run that is not finished: whatever it does not give is as in that run. What it
+    /// does give is kept, and may turn out to ask for another run.
     pub fn as_in_run(&self, spec: &RunSpec) -> StartRequest {
-        let bare = |uri: &str| uri.trim_end_matches('/').to_owned();
-        if self.repository.as_ref().is_some_and(|said| bare(said) != bare(&spec.repository)) {
-            return self.clone();
-        }
         let or = |said: &Option<String>, value: &String| Some(said.as_ref().unwrap_or(value).clone());
         StartRequest {
             repository: or(&self.repository, &spec.repository),

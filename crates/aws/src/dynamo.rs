@@ -6,6 +6,7 @@
 //! | run | `CTL` | state, workers wanted, planning, who retries: small, read with each save |
 //! | run | `RUN#0000`… | the rest of the run, compressed, in parts |
 //! | run | `DMG`, `SMP` | damage; points of progress |
+//! | run | `WAIT#`owner | what a worker waits for; expires within a minute unless it is renewed |
 //! | run`#s`k | `S#`index`#`shard | a shard as planned: written last, so it is there whole or not at all |
 //! | run`#s`k | `T#`index`#`shard`#`stripe | sums of some of the shard's chunks, and the ends of their leases |
 //! | run`#s`k | `E#`…, `F#`… | errors of chunks, those that were given up apart |
@@ -34,7 +35,7 @@ use aws_sdk_dynamodb::Client;
 use backfill::model::chunk::ClaimRefused;
 use backfill::model::{
     Chunk, ChunkId, ChunkState, HandedBack, Lease, Millis, Planning, Progress, Reason, Run, RunId, RunState,
-    Settled, Shard, ShardId,
+    Settled, Shard, ShardId, Wait,
 };
 use backfill::ports::{
     Checkpoints, ClaimOutcome, Creation, RetryLease, RunControl, Sample, StoreError, Summary,
@@ -227,6 +228,17 @@ impl Checkpoints for DynamoCheckpoints {
 
     async fn add_sample(&self, run: &RunId, sample: &Sample) -> Result<(), StoreError> {
         runs::add_sample(&self.table, run, sample).await
+    }
+
+    async fn note_wait(
+        &self,
+        run: &RunId,
+        owner: &str,
+        wait: Option<&Wait>,
+        _: Millis,
+        until: Millis,
+    ) -> Result<(), StoreError> {
+        runs::note_wait(&self.table, run, owner, wait, until).await
     }
 
     async fn summary(&self, run: &RunId, now: Millis) -> Result<Summary, StoreError> {

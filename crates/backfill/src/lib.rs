@@ -11,6 +11,7 @@ pub mod failed;
 pub mod finish;
 pub mod indices;
 pub mod model;
+pub mod patient;
 pub mod plan;
 pub mod planning;
 pub mod ports;
@@ -18,6 +19,7 @@ pub mod reconcile;
 pub mod source;
 pub mod status;
 pub mod verify;
+pub mod waits;
 mod walk;
 pub mod worker;
 

@@ -1,8 +1,9 @@
 //! What status says: made from a [`Summary`] alone, so it is exact and cheap at any number of chunks.
 
-use crate::model::{Cause, Millis, RunState};
+use crate::model::{Cause, Millis, RunState, Wait, WaitCause};
 use crate::ports::{FleetState, Sample, Summary};
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// Rates are taken over the latest samples of this long.
 const WINDOW_MS: Millis = 60_000;
@@ -20,6 +21,9 @@ pub struct FleetStatus {
     pub desired: u32,
     /// Settings of the fleet that do not fit together, each with what to do.
     pub warnings: Vec<String>,
+    /// Whether anything is there that may wait for something, whatever the state of the run.
+    #[serde(skip)]
+    pub present: bool,
 }
 
 impl FleetStatus {
@@ -28,11 +32,16 @@ impl FleetStatus {
         let active = fleet.active && summary.run.state == RunState::Running;
         let desired = if active { fleet.desired } else { 0 };
         let clamped = |chunks: u64| u32::try_from(chunks).unwrap_or(u32::MAX);
-        let running = clamped(summary.chunks_leased).min(desired);
+        let running = match summary.run.state {
+            RunState::Running => clamped(summary.chunks_leased).min(desired),
+            // They finish what they have in flight, and hand back.
+            RunState::Stopped if fleet.active => clamped(summary.chunks_leased),
+            _ => 0,
+        };
         let waiting = summary
             .chunks_total
             .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
-        let pending = clamped(waiting).min(desired - running);
+        let pending = clamped(waiting).min(desired.saturating_sub(running));
         let mut warnings = fleet.warnings.clone();
         if active && fleet.stopped && desired == 0 && waiting > 0 && summary.run.desired_workers > 0 {
             warnings.push(format!(
@@ -40,7 +49,7 @@ impl FleetStatus {
                 summary.run.desired_workers
             ));
         }
-        FleetStatus { active, running, pending, desired, warnings }
+        FleetStatus { active, running, pending, desired, warnings, present: fleet.active }
     }
 }
 
@@ -52,6 +61,8 @@ pub enum BackfillStatus {
     NotStarted,
     /// Workers are at work or about to be.
     Running,
+    /// The run was stopped, and its workers finish what they have in flight.
+    Stopping,
     /// Nothing runs.
     Stopped,
 }
@@ -70,6 +81,35 @@ pub enum Outcome {
     Damaged,
     /// Chunks were given up and nothing else is left: a start tries them again.
     Failed,
+}
+
+/// What is waited for, by all workers that wait for the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// The wait that began first.
+    #[serde(flatten)]
+    pub wait: Wait,
+    /// How many workers wait.
+    pub workers: u32,
+    /// A sentence for people.
+    pub text: String,
+}
+
+impl Waiting {
+    /// Puts waits for the same together.
+    fn all(waits: &[Wait], now: Millis) -> Vec<Waiting> {
+        let mut all: BTreeMap<WaitCause, (&Wait, u32)> = BTreeMap::new();
+        for wait in waits {
+            let (first, workers) = all.entry(wait.cause).or_insert((wait, 0));
+            if wait.since < first.since {
+                *first = wait;
+            }
+            *workers += 1;
+        }
+        all.into_values()
+            .map(|(wait, workers)| Waiting { wait: wait.clone(), workers, text: wait.sentence(now) })
+            .collect()
+    }
 }
 
 /// How fast it goes.
@@ -134,6 +174,8 @@ pub struct StatusReport {
     pub documents_damaged: u64,
     /// Where the failed documents are kept.
     pub failed_documents_location: String,
+    /// What is waited for. While all workers wait there is neither a rate nor a time until the end.
+    pub waiting: Vec<Waiting>,
     /// How fast.
     pub rate: Rate,
     /// Milliseconds until the end at this rate.
@@ -163,7 +205,15 @@ impl StatusReport {
         let counters = &summary.counters;
         let incomplete = summary.shards.total.saturating_sub(summary.shards.completed);
         let documents_total = summary.live_docs.saturating_sub(counters.nested);
-        let rate = rate(&summary.samples, finished, now);
+        let mut waiting = if finished { Vec::new() } else { Waiting::all(&summary.waits, now) };
+        waiting.retain(|w| fleet.present || w.wait.cause == WaitCause::ShardsUnreadable);
+        let at_work = |cause| !matches!(cause, WaitCause::ShardsUnreadable | WaitCause::WorkersStarting);
+        let idle =
+            waiting.iter().filter(|w| at_work(w.wait.cause)).map(|w| u64::from(w.workers)).sum::<u64>();
+        let rate = match idle > 0 && idle >= summary.chunks_leased {
+            true => Rate::default(),
+            false => rate(&summary.samples, finished, now),
+        };
         let bytes_left = summary.stored_bytes.saturating_sub(counters.stored_bytes);
         let eta_ms = (!finished && rate.stored_bytes > 0.0)
             .then(|| (bytes_left as f64 / rate.stored_bytes * 1000.0) as Millis);
@@ -174,10 +224,10 @@ impl StatusReport {
             damage.extend(summary.damaged_shards.iter().map(|(shard, why)| format!("{shard}: {why}")));
         }
         StatusReport {
-            status: if fleet.active && run.state == RunState::Running {
-                BackfillStatus::Running
-            } else {
-                BackfillStatus::Stopped
+            status: match run.state {
+                RunState::Running if fleet.active => BackfillStatus::Running,
+                RunState::Stopped if fleet.running > 0 => BackfillStatus::Stopping,
+                _ => BackfillStatus::Stopped,
             },
             outcome: match run.state {
                 RunState::Damaged => Outcome::Damaged,
@@ -208,6 +258,7 @@ impl StatusReport {
             documents_failed: counters.failed,
             documents_damaged: counters.damaged,
             failed_documents_location,
+            waiting,
             rate,
             eta_ms,
             missing_shards: run
@@ -242,6 +293,9 @@ impl StatusReport {
             Outcome::Damaged => format!(
                 "Finished, but the snapshot is damaged: not everything was migrated as it was.{missing}"
             ),
+            Outcome::Failed if self.chunks_failed == 0 => format!(
+                "Not everything has been migrated: shards could not be read; `backfill start` tries them again.{missing}"
+            ),
             Outcome::Failed => format!(
                 "Not everything has been migrated: {} of {} chunks were given up, with about {} documents; \
                  `backfill start` tries them again.{missing}",
@@ -253,6 +307,7 @@ impl StatusReport {
                 let left = self.documents_total.saturating_sub(self.documents_done);
                 let how = match self.status {
                     BackfillStatus::Running => "",
+                    BackfillStatus::Stopping => " Workers finish what they have in flight.",
                     _ => " Nothing runs now; `backfill start` continues.",
                 };
                 format!("Not everything has been migrated yet: about {left} documents are left.{how}")

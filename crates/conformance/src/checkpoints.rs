@@ -4,7 +4,7 @@ use super::{BYTES, DOCS, create, error, granted, plan, progress, refused, store_
 use backfill::model::chunk::{ClaimRefused, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
     AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Millis, Progress, Reason, Run,
-    RunId, RunState, Settled, Shard, ShardId,
+    RunId, RunState, Settled, Shard, ShardId, Wait, WaitCause,
 };
 use backfill::ports::{Checkpoints, RetryLease, Sample, ShardCounts, StoreError};
 
@@ -22,7 +22,36 @@ pub async fn checkpoints(store: &dyn Checkpoints) {
     shards_with_damage_do_not_complete(store).await;
     failed_documents_are_settled_once(store).await;
     one_retries_at_a_time(store).await;
+    what_is_waited_for_is_seen_until_it_is_over(store).await;
     a_deleted_run_is_gone(store).await;
+}
+
+async fn what_is_waited_for_is_seen_until_it_is_over(store: &dyn Checkpoints) {
+    let ((run, _), (other, _)) = (create(store, "waiting").await, create(store, "not-waiting").await);
+    let before = store.run(&run).await.unwrap();
+    let wait = |reason: &str| Wait {
+        cause: WaitCause::TargetUnreachable,
+        reason: reason.to_owned(),
+        since: 10,
+        until: Some(600),
+    };
+    let seen = async |run: &RunId, now| {
+        let mut waits = store.summary(run, now).await.unwrap().waits;
+        waits.sort_by(|a, b| a.reason.cmp(&b.reason));
+        waits
+    };
+    store.note_wait(&run, "a", Some(&wait("x")), 0, 100).await.unwrap();
+    store.note_wait(&run, "b", Some(&wait("y")), 0, 60).await.unwrap();
+    assert_eq!(seen(&run, 59).await, [wait("x"), wait("y")]);
+    assert_eq!(seen(&run, 60).await, [wait("x")], "the other one has died");
+    assert_eq!(seen(&other, 0).await, []);
+    store.note_wait(&run, "a", Some(&wait("z")), 90, 160).await.unwrap();
+    assert_eq!(seen(&run, 120).await, [wait("z")], "it is renewed");
+    for _ in 0..2 {
+        store.note_wait(&run, "a", None, 120, 180).await.unwrap();
+        assert_eq!(seen(&run, 120).await, []);
+    }
+    assert_eq!(store.run(&run).await.unwrap(), before);
 }
 
 async fn one_retries_at_a_time(store: &dyn Checkpoints) {

@@ -95,8 +95,11 @@ pub enum RunnerEvent<'a, E> {
         /// Why.
         failure: &'a WorkerFailure<E>,
     },
-    /// All workers were told to stop.
-    Stopping,
+    /// All workers were told to stop, and finish what they have in flight.
+    Stopping {
+        /// How many of them are still at work.
+        workers: usize,
+    },
     /// A point of progress was recorded.
     Sampled(Sample),
 }
@@ -162,7 +165,14 @@ where
         let mut fleet = Fleet::new(self.worker.clone());
         let supervised = self.supervise(run, &mut fleet, &interrupt, &mut on_event).await;
         if fleet.running() > 0 {
-            on_event(RunnerEvent::Stopping);
+            on_event(RunnerEvent::Stopping { workers: fleet.running() });
+            if matches!(supervised, Ok(RunnerEnd::Interrupted)) {
+                // Whoever looks meanwhile sees that it stops. What cannot be recorded is recorded by the caller.
+                let stopped = self.store.set_state(run, RunState::Stopped, self.clock.now(), &[]).await;
+                if let Err(error) = stopped {
+                    tracing::info!(%error, "the stop could not be recorded yet");
+                }
+            }
             fleet.stop_all();
             while let Some(end) = fleet.next_end().await {
                 fleet::tell(&end, &mut on_event);

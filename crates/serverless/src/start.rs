@@ -11,22 +11,24 @@ use crate::{Environment, Error};
 use aws::api::{FunctionError, StartAnswer, StartRequest};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
+use backfill::model::differences::{differences, refusal_of_another_job};
 use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState, Selection};
+use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, send_messages};
-use backfill::ports::{Checkpoints, Clock, Creation, Fleet, Queue, SystemClock, Target, TargetError};
+use backfill::ports::{Checkpoints, Clock, Creation, Fleet, Queue, SystemClock, Target};
 use backfill::source::{OpenedSnapshot, Repository};
+use backfill::waits::Waits;
 use serde_json::Value;
+use std::sync::Arc;
 use std::time::Duration;
 use target::OpenSearchTarget;
 use tokio_util::sync::CancellationToken;
 
 /// How long before the deadline planning breaks off: what was begun is waited for, and the answer sent.
 const MARGIN: Duration = Duration::from_secs(30);
-/// How often a target that does not answer is asked.
-const TRIES: u32 = 5;
-/// How long is waited between two of these.
-const PAUSE: Duration = Duration::from_secs(2);
+/// How long a target or a snapshot that is out of reach is waited for: as long as a worker waits.
+const PATIENCE: Duration = Duration::from_secs(240);
 /// Snapshot and indices that are meant unless a request says otherwise.
 const LATEST: &str = "latest";
 const ALL: &str = "*";
@@ -128,31 +130,41 @@ impl StartFunction {
     ) -> Result<StartAnswer, Refusal> {
         let under_way = newest.as_ref().filter(|run| !request.new && !run.state.is_finished());
         let request = &under_way.map_or_else(|| request.clone(), |run| request.as_in_run(&run.spec));
-        let (repository, opened) = self.open(request, None).await?;
         let target = self.environment.target().await?;
-        let spec = self.spec(request, &repository, &opened, &target);
+        if let Some(run) = under_way {
+            // Before anything is opened: another repository may lack the snapshot, which is not what is wrong then.
+            let named = request.snapshot.as_deref().filter(|name| *name != LATEST);
+            let repository = request.repository.clone().unwrap_or_else(|| run.spec.repository.clone());
+            let asked = self.spec(
+                request,
+                repository,
+                named.unwrap_or(&run.spec.snapshot),
+                &run.spec.snapshot_uuid,
+                &target,
+            );
+            refusal_of_another_job(run, &asked).map_or(Ok(()), |refusal| Err(Refusal::usage(refusal)))?;
+        }
+        let (repository, opened) = self.open(request, None, invocation).await?;
+        let (name, uuid) = (&opened.info.name, &opened.info.uuid);
+        let spec = self.spec(request, repository.blobs.location(), name, uuid, &target);
         let new = request.new && !newest.as_ref().is_some_and(|run| under_planning(run, &spec));
         if let Some(run) = newest.as_ref().filter(|_| !new) {
-            let same = same_job(&run.spec, &spec);
+            let same = differences(&run.spec, &spec).is_empty();
             if same && run.state.is_finished() {
                 let message = format!("run {} has ended already; --new starts another one", run.id);
                 return Ok(answer(run, false, message));
             }
-            if !same && !run.state.is_finished() {
-                return Err(Refusal::usage(format!(
-                    "run {} of snapshot {} into {} is not through, and is another job: continue that one, or give it \
-                     up with --new",
-                    run.id, run.spec.snapshot, run.spec.target
-                )));
+            if let Some(refusal) = refusal_of_another_job(run, &spec).filter(|_| !run.state.is_finished()) {
+                return Err(Refusal::usage(refusal));
             }
             if same {
-                reachable(&target).await?;
+                ask_target(&Waits::default(), patience(invocation), || target.check()).await?;
                 return self.resume(run.clone(), request, &repository, &opened, invocation).await;
             }
         }
-        reachable(&target).await?;
+        ask_target(&Waits::default(), patience(invocation), || target.check()).await?;
         let outline = outline(&repository, &opened, &spec.selection, &handling(&spec)).await?;
-        let warnings = check(&outline, &target, request.create_missing_indices).await?;
+        let warnings = check(&outline, &target, request.create_missing_indices, patience(invocation)).await?;
         // Before anything is stored: what is stored is planned, and so begun, whatever is answered here.
         let wanted = request.workers.unwrap_or(self.environment.settings.workers);
         self.environment.fleet()?.check(wanted).await?;
@@ -211,7 +223,7 @@ impl StartFunction {
         }
         run.planning = match run.planning {
             Planning::Shards => {
-                let (repository, opened) = self.open(request, Some(&run)).await?;
+                let (repository, opened) = self.open(request, Some(&run), invocation).await?;
                 let outline =
                     outline(&repository, &opened, &run.spec.selection, &handling(&run.spec)).await?;
                 self.plan(&run, &repository, &opened, &outline, invocation).await?
@@ -243,6 +255,7 @@ impl StartFunction {
         &self,
         request: &StartRequest,
         run: Option<&Run>,
+        invocation: &Invocation,
     ) -> Result<(Repository, OpenedSnapshot), Refusal> {
         let named = run.map(|run| run.spec.repository.as_str()).or(request.repository.as_deref());
         let location = named.or(self.environment.settings.repository.as_deref()).ok_or_else(|| {
@@ -258,6 +271,7 @@ impl StartFunction {
             )));
         }
         let blobs = self.environment.blobs(location, request.s3_region.as_deref()).await?;
+        let blobs = Arc::new(PatientBlobs::new(blobs, patience(invocation), Waits::default()));
         let repository = Repository::open(blobs).await?;
         let name =
             run.map(|run| run.spec.snapshot.as_str()).or(request.snapshot.as_deref()).unwrap_or(LATEST);
@@ -272,17 +286,19 @@ impl StartFunction {
         Ok((repository, opened))
     }
 
+    /// What is asked for, of this snapshot.
     fn spec(
         &self,
         request: &StartRequest,
-        repository: &Repository,
-        opened: &OpenedSnapshot,
+        repository: String,
+        snapshot: &str,
+        uuid: &str,
         target: &OpenSearchTarget,
     ) -> RunSpec {
         RunSpec {
-            repository: repository.blobs.location(),
-            snapshot: opened.info.name.clone(),
-            snapshot_uuid: opened.info.uuid.clone(),
+            repository,
+            snapshot: snapshot.to_owned(),
+            snapshot_uuid: uuid.to_owned(),
             selection: Selection {
                 patterns: request.index.clone().unwrap_or_else(|| ALL.to_owned()),
                 include_hidden: request.include_hidden,
@@ -343,14 +359,16 @@ fn deadline(invocation: &Invocation) -> CancellationToken {
     stop
 }
 
-/// The size of chunks is that of the run, whatever is said now.
-fn same_job(run: &RunSpec, asked: &RunSpec) -> bool {
-    RunSpec { chunk_bytes: asked.chunk_bytes, ..run.clone() } == *asked
+/// How long something is waited for: no longer than half of what is left of the function's time.
+fn patience(invocation: &Invocation) -> Duration {
+    PATIENCE.min(invocation.time_left(MARGIN) / 2)
 }
 
 /// Whether the run is the one that the same request began to plan a moment ago.
 fn under_planning(run: &Run, spec: &RunSpec) -> bool {
-    run.state == RunState::Running && run.planning != Planning::Complete && same_job(&run.spec, spec)
+    run.state == RunState::Running
+        && run.planning != Planning::Complete
+        && differences(&run.spec, spec).is_empty()
 }
 
 fn handling(spec: &RunSpec) -> Handling {
@@ -361,23 +379,13 @@ fn handling(spec: &RunSpec) -> Handling {
     }
 }
 
-async fn reachable(target: &dyn Target) -> Result<(), Refusal> {
-    let mut tries = 0;
-    loop {
-        tries += 1;
-        match target.check().await {
-            Ok(()) => return Ok(()),
-            Err(error @ (TargetError::Denied { .. } | TargetError::Unexpected { .. })) => {
-                return Err(error.into());
-            }
-            Err(error) if tries == TRIES => return Err(error.into()),
-            Err(_) => tokio::time::sleep(PAUSE).await,
-        }
-    }
-}
-
 /// What should be known before anything is written, or why nothing should be.
-async fn check(outline: &Outline, target: &dyn Target, create_missing: bool) -> Result<Vec<String>, Refusal> {
+async fn check(
+    outline: &Outline,
+    target: &dyn Target,
+    create_missing: bool,
+    patience: Duration,
+) -> Result<Vec<String>, Refusal> {
     if outline.indices.is_empty() && outline.refused.is_empty() {
         return Err(Refusal::usage(format!(
             "no index of snapshot {} is selected; see `console snapshot describe`, --index and --include-hidden",
@@ -393,7 +401,7 @@ async fn check(outline: &Outline, target: &dyn Target, create_missing: bool) -> 
         let names = outline.indices.iter().flat_map(IndexPlan::destinations);
         let mut names: Vec<String> = names.map(str::to_owned).collect();
         names.dedup();
-        let lacking = target.missing(&names).await?;
+        let lacking = ask_target(&Waits::default(), patience, || target.missing(&names)).await?;
         if !lacking.is_empty() {
             return Err(Refusal::target(format!(
                 "the target {} lacks {}: create them with their mappings first, or let the target guess mappings with \

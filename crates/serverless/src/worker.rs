@@ -12,9 +12,11 @@ use aws::{Delivery, EventQueue, message};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use backfill::buffers::Buffers;
 use backfill::model::{ChunkId, Millis, Run, RunId, RunState, clipped};
+use backfill::patient::PatientBlobs;
 use backfill::ports::{
     Blobs, Checkpoints, Clock, Message, Queue, StoreError, SystemClock, Target, TargetError,
 };
+use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{ChunkEnd, Step, Worker, WorkerError, WorkerOptions};
 use std::sync::{Arc, Mutex};
@@ -58,6 +60,7 @@ struct Warm {
     target: Option<Arc<dyn Target>>,
     flow: Option<(Instant, Arc<Mutex<Flow>>)>,
     buffers: Buffers,
+    waits: Waits,
 }
 
 impl WorkerFunction {
@@ -165,6 +168,7 @@ impl WorkerFunction {
         if warm.run.as_ref().is_none_or(|known| known.id != *run) {
             warm.run = Some(self.environment.checkpoints.run(run).await?);
             warm.blobs = None;
+            warm.waits = Waits::default();
         }
         let worker = self.worker(&mut warm, queue, invocation).await?;
         let stop = CancellationToken::new();
@@ -217,7 +221,8 @@ impl WorkerFunction {
             Some((location, blobs)) if *location == run.spec.repository => blobs.clone(),
             _ => {
                 let opened = self.environment.blobs(&run.spec.repository, None).await?;
-                let blobs: Arc<dyn Blobs> = Arc::new(KeptBlobs::new(opened, self.tally.clone()));
+                let patient = Arc::new(PatientBlobs::new(opened, PATIENCE, warm.waits.clone()));
+                let blobs: Arc<dyn Blobs> = Arc::new(KeptBlobs::new(patient, self.tally.clone()));
                 warm.blobs = Some((run.spec.repository.clone(), blobs.clone()));
                 blobs
             }
@@ -260,6 +265,7 @@ impl WorkerFunction {
             options: self.options.clone(),
             flow,
             buffers: warm.buffers.clone(),
+            waits: warm.waits.clone(),
         })
     }
 

@@ -7,7 +7,7 @@ mod chaos;
 mod cloud;
 mod kills;
 mod lost;
-mod proxy;
+pub(crate) mod proxy;
 mod slices;
 mod story;
 mod template;

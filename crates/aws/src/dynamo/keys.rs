@@ -66,6 +66,12 @@ pub(super) fn run_part(run: &RunId, part: usize) -> Key {
     Key::new(run_partition(run), format!("{RUN_PART}{part:04}"))
 }
 
+/// What one of the workers waits for.
+pub(super) fn wait(run: &RunId, owner: &str) -> Key {
+    Key::new(run_partition(run), format!("{WAIT}{owner}"))
+}
+
+pub(super) const WAIT: &str = "WAIT#";
 pub(super) const CONTROL: &str = "CTL";
 pub(super) const DAMAGE: &str = "DMG";
 pub(super) const SAMPLES: &str = "SMP";

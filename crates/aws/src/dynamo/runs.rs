@@ -6,7 +6,7 @@ use super::table::{TRIES, Table, Written, defect, key_of, pause};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
-use backfill::model::{Millis, Planning, Run, RunId, RunState, clipped};
+use backfill::model::{Millis, Planning, Run, RunId, RunState, Wait, clipped};
 use backfill::ports::{Creation, RetryLease, RunControl, Sample, StoreError};
 
 /// Bytes of a part of a run's record.
@@ -25,6 +25,8 @@ const SAMPLES: usize = 120;
 pub(super) struct StoredRun {
     pub(super) run: Run,
     pub(super) samples: Vec<Sample>,
+    /// What is waited for, each with the end of its record's validity.
+    pub(super) waits: Vec<(Wait, Millis)>,
 }
 
 pub(super) fn no_run(id: &RunId, table: &Table) -> StoreError {
@@ -194,7 +196,10 @@ pub(super) async fn read(table: &Table, id: &RunId) -> Result<StoredRun, StoreEr
         Some(item) => read_samples(&item)?,
         None => Vec::new(),
     };
-    Ok(StoredRun { run, samples })
+    let waits = items.iter().filter(|item| key_of(item).is_some_and(|key| key.sk.starts_with(keys::WAIT)));
+    let waits = waits.map(|item| read_wait(&Reader::new(item, &table.name)?));
+    let waits = waits.collect::<Result<_, _>>()?;
+    Ok(StoredRun { run, samples, waits })
 }
 
 /// What the operator wants, from the control item.
@@ -393,6 +398,34 @@ fn read_samples(item: &Reader<'_>) -> Result<Vec<Sample>, StoreError> {
     let mut samples: Vec<Sample> = points.iter().skip(surplus).map(parse).collect::<Result<_, _>>()?;
     samples.sort_by_key(|sample| sample.at);
     Ok(samples)
+}
+
+/// How long after its end the record of a wait may be deleted, in seconds.
+const WAIT_KEPT: u64 = 3600;
+
+pub(super) async fn note_wait(
+    table: &Table,
+    id: &RunId,
+    owner: &str,
+    wait: Option<&Wait>,
+    until: Millis,
+) -> Result<(), StoreError> {
+    let key = keys::wait(id, owner);
+    let Some(wait) = wait else { return table.delete(&key).await };
+    let record = serde_json::to_string(wait).map_err(|e| StoreError::Invalid {
+        what: "a record of what is waited for".to_owned(),
+        reason: e.to_string(),
+    })?;
+    let mut item = new_item(&key, until / 1000 + WAIT_KEPT);
+    item.insert("record".to_owned(), text(record));
+    item.insert("until".to_owned(), number(until));
+    table.put(item).await
+}
+
+fn read_wait(item: &Reader<'_>) -> Result<(Wait, Millis), StoreError> {
+    let wait = serde_json::from_str(item.text("record")?)
+        .map_err(|e| item.invalid(&format!("what is waited for cannot be understood: {e}")))?;
+    Ok((wait, item.number("until")?))
 }
 
 fn read_planning(item: &Reader<'_>) -> Result<Planning, StoreError> {

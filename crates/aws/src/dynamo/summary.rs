@@ -98,6 +98,7 @@ pub(super) async fn summary(table: &Table, id: &RunId, now: Millis) -> Result<Su
         last_errors,
         given_up,
         samples: stored.samples,
+        waits: stored.waits.into_iter().filter(|(_, until)| *until > now).map(|(wait, _)| wait).collect(),
         ..Summary::of(stored.run, shards)
     })
 }

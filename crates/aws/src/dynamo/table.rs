@@ -197,6 +197,18 @@ impl Table {
         Err(self.busy())
     }
 
+    /// Writes an item, whatever is there.
+    pub(super) async fn put(&self, item: Item) -> Result<(), StoreError> {
+        let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
+        request.send().await.map(drop).map_err(|e| self.write_error(&e))
+    }
+
+    /// Deletes the item with this key, if it is there.
+    pub(super) async fn delete(&self, key: &Key) -> Result<(), StoreError> {
+        let request = self.client.delete_item().table_name(&self.name).set_key(Some(key.attributes()));
+        request.send().await.map(drop).map_err(|e| self.write_error(&e))
+    }
+
     /// Writes an item if there is none with its key; whether it did.
     pub(super) async fn put_new(&self, item: Item) -> Result<bool, StoreError> {
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));

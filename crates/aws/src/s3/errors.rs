@@ -37,7 +37,8 @@ where
             unavailable(format!("{bucket} cannot be the name of a bucket; check the address"))
         }
         ("InvalidObjectState", _) => {
-            unavailable("it is archived; restore it to a storage class that can be read at once".to_owned())
+            let reason = "it is archived; restore it to a storage class that can be read at once".to_owned();
+            BlobError::Unreadable { path, reason }
         }
         ("PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed", _)
         | (_, 301 | 307 | 308) => {

@@ -8,6 +8,7 @@ use crate::ports::{
     Acknowledge, Batch, Checkpoints, ChunkWriter, Clock, FailedDocument, FailedDocuments, RetryLease,
     StoreError, StoredPart, Target, TargetError,
 };
+use crate::waits::Waits;
 use crate::worker::acks::Delivered;
 use crate::worker::deliver::Delivery;
 use crate::worker::flow::Flow;
@@ -330,6 +331,7 @@ impl Sender<'_> {
             patience: retry.patience,
             clock: retry.clock.clone(),
             target: retry.target.clone(),
+            waits: Waits::default(),
         };
         let mut sent = Sent::default();
         let mut in_flight = InFlight {

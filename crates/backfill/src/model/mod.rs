@@ -6,10 +6,12 @@
 pub mod chunk;
 pub mod counters;
 pub mod crc;
+pub mod differences;
 pub mod document;
 pub mod run;
 pub mod settled;
 pub mod shard;
+pub mod wait;
 
 pub use chunk::{
     AttemptError, Cause, Chunk, ChunkId, ChunkState, HandedBack, Lease, Position, Progress, Reason,
@@ -23,6 +25,7 @@ pub use document::{
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use settled::Settled;
 pub use shard::{IndexPlan, Shard, ShardId, clipped};
+pub use wait::{Wait, WaitCause};
 
 /// Milliseconds since the Unix epoch. Passed in by the caller: the model has no clock.
 pub type Millis = u64;

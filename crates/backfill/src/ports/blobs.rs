@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::ops::Range;
+use std::time::Duration;
 
 /// Bytes of a blob that is read whole, at most. Only metadata is, and none is as large as that.
 pub const MAX_WHOLE: u64 = 1 << 30;
@@ -49,7 +50,25 @@ pub enum BlobError {
         /// What the store said.
         reason: String,
     },
-    /// The store cannot be reached or does not answer properly, retries included.
+    /// The store refuses to give this blob until somebody changes that, as one in an archive.
+    #[error("{path}: cannot be read: {reason}")]
+    Unreadable {
+        /// Full name of the blob.
+        path: String,
+        /// What the store said.
+        reason: String,
+    },
+    /// The store was waited for in vain.
+    #[error("{location}: cannot be read for {} seconds: {reason}", waited.as_secs())]
+    OutOfReach {
+        /// The repository.
+        location: String,
+        /// What went wrong last.
+        reason: String,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// The store cannot be reached or does not answer properly, retries included; may pass.
     #[error("{path}: cannot be read: {reason}")]
     Unavailable {
         /// Full name of the blob or of the repository.

@@ -3,7 +3,7 @@
 use crate::model::chunk::{ClaimRefused, WriteRefused};
 use crate::model::{
     AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Planning, Progress, Reason, Run, RunId,
-    RunState, Settled, Shard, ShardId,
+    RunState, Settled, Shard, ShardId, Wait,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,8 @@ pub struct Summary {
     pub given_up: Vec<(ChunkId, AttemptError)>,
     /// Recent progress, oldest first.
     pub samples: Vec<Sample>,
+    /// What is waited for, by whom ever it is recorded; records that have expired are left out.
+    pub waits: Vec<Wait>,
 }
 
 /// A shard with the sums of its chunks, as stores keep them.
@@ -199,7 +201,7 @@ impl AddAssign<&ShardCounts> for ShardCounts {
 }
 
 impl Summary {
-    /// Aggregates the shards of a run. What they do not tell is left empty: leases, errors, and samples.
+    /// Aggregates the shards of a run. What they do not tell is left empty: leases, errors, samples, and waits.
     pub fn of(run: Run, shards: impl IntoIterator<Item = ShardSums>) -> Summary {
         let indices = run.indices.iter().map(|plan| IndexSummary {
             index: plan.name.clone(),
@@ -222,6 +224,7 @@ impl Summary {
             last_errors: Vec::new(),
             given_up: Vec::new(),
             samples: Vec::new(),
+            waits: Vec::new(),
             run,
         };
         let names = summary.run.indices.iter().map(|plan| plan.name.as_str());
@@ -370,6 +373,17 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
 
     /// Adds a point of progress; old ones may be dropped.
     async fn add_sample(&self, run: &RunId, sample: &Sample) -> Result<(), StoreError>;
+
+    /// Records what `owner` waits for, which is valid until `until` and replaces what it recorded before; `None` removes
+    /// that. Nothing of it is part of the run's own record.
+    async fn note_wait(
+        &self,
+        run: &RunId,
+        owner: &str,
+        wait: Option<&Wait>,
+        now: Millis,
+        until: Millis,
+    ) -> Result<(), StoreError>;
 
     /// Aggregates the run at `now`.
     async fn summary(&self, run: &RunId, now: Millis) -> Result<Summary, StoreError>;

@@ -3,10 +3,11 @@
 use super::acks::Delivered;
 use super::flow::{Flow, Tally, backoff};
 use crate::encode::{Encoding, names};
-use crate::model::{Chunk, Millis, Position};
+use crate::model::{Chunk, Millis, Position, WaitCause};
 use crate::ports::{
-    Batch, BatchEntry, ChunkWriter, Clock, FailedDocument, ItemOutcome, Refusal, Target, TargetError,
+    Batch, BatchEntry, ChunkWriter, Clock, FailedDocument, ItemOutcome, Refusal, Reply, Target, TargetError,
 };
+use crate::waits::Waits;
 use base64::Engine;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
@@ -21,6 +22,8 @@ const FAULT_SHARE: u32 = 5;
 const FEW: u64 = 10;
 /// How much longer than a pause one waits for each time it was refused, so that others come first.
 const AFTER_OTHERS: Duration = Duration::from_millis(20);
+/// How long a target may be silent before that is noted as a wait.
+const SILENCE: Duration = Duration::from_secs(10);
 /// How long a delivery that waits for its turn sleeps at most before it looks again.
 const TURN: Duration = Duration::from_secs(1);
 
@@ -43,6 +46,8 @@ pub struct Delivery {
     pub clock: Arc<dyn Clock>,
     /// The target itself, to see whether it is there when an answer makes no sense.
     pub target: Arc<dyn Target>,
+    /// Where it is noted that the target is waited for.
+    pub waits: Waits,
 }
 
 /// A part of a batch that is delivered by itself.
@@ -137,7 +142,7 @@ impl Delivery {
         let turn = self.turn(attempt).await;
         let sent = tokio::time::Instant::now();
         done.counters.requests += 1;
-        let answer = self.writer.send(&batch).await;
+        let answer = self.answer(&batch, begun).await;
         drop(turn);
         let mut whole = true;
         let error = match answer {
@@ -151,6 +156,9 @@ impl Delivery {
                 let taken = reply.items.iter().any(|item| !matches!(item, ItemOutcome::Refused(_)));
                 let refused = self.sort(&batch, reply.items, &mut faults, done)?;
                 let now = self.clock.now();
+                if taken {
+                    self.waits.target_took();
+                }
                 let Some((indices, error)) = refused else {
                     if taken {
                         self.flow().succeeded(now, written, took);
@@ -208,6 +216,27 @@ impl Delivery {
         Ok(vec![Part { batch, attempt, faults, refusals }])
     }
 
+    /// Sends a batch and waits for the answer. A target that is silent for long is noted before the request times out.
+    async fn answer(&self, batch: &Batch, begun: Millis) -> Result<Reply, TargetError> {
+        let mut answer = self.writer.send(batch);
+        loop {
+            if let Ok(answer) = tokio::time::timeout(SILENCE, &mut answer).await {
+                return answer;
+            }
+            let idle = self.idle(begun);
+            if idle >= SILENCE {
+                let reason = "it has not answered a request yet";
+                self.waits.note(WaitCause::TargetUnreachable, reason, idle, self.patience);
+            }
+        }
+    }
+
+    /// How long the target has taken nothing, counted from `begun` at most.
+    fn idle(&self, begun: Millis) -> Duration {
+        let last = self.flow().last_success().max(begun);
+        Duration::from_millis(self.clock.now().saturating_sub(last))
+    }
+
     /// Waits until a request may be sent: no pause lasts, and no more are under way than the target can take now.
     async fn turn(&self, attempt: u32) -> Turn<'_> {
         loop {
@@ -231,8 +260,7 @@ impl Delivery {
     /// Sets the shared pause after a refusal, or gives up when patience is at its end.
     fn wait_after(&self, error: TargetError, attempt: u32, begun: Millis) -> Result<(), TargetError> {
         let now = self.clock.now();
-        let mut flow = self.flow();
-        let idle = Duration::from_millis(now.saturating_sub(flow.last_success().max(begun)));
+        let idle = self.idle(begun);
         if idle >= self.patience {
             return Err(error);
         }
@@ -240,8 +268,9 @@ impl Delivery {
             TargetError::Overloaded { retry_after, .. } => *retry_after,
             _ => None,
         };
+        self.waits.note_target(&error, idle, self.patience);
         let delay = backoff(attempt, retry_after, fastrand::f64());
-        flow.overloaded(now, delay.min(self.patience), attempt == 0);
+        self.flow().overloaded(now, delay.min(self.patience), attempt == 0);
         Ok(())
     }
 

@@ -109,6 +109,11 @@ impl Flow {
         may
     }
 
+    /// Requests under way.
+    pub fn in_flight(&self) -> usize {
+        self.sending
+    }
+
     /// A request has ended, with whatever answer or none.
     pub fn end(&mut self) {
         self.sending = self.sending.saturating_sub(1);

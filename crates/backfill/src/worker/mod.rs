@@ -20,6 +20,7 @@ use crate::ports::{
     BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Message, Queue, StoreError, Target,
     TargetError,
 };
+use crate::waits::Waits;
 use flow::{Flow, FlowLimits};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -110,6 +111,7 @@ impl WorkerError {
     /// Whether others may go well where this chunk does not. What patience was lost over is the whole target's.
     pub fn is_of_the_chunk(&self) -> bool {
         match self {
+            WorkerError::Blob(BlobError::OutOfReach { .. }) => false,
             WorkerError::Reader(_) | WorkerError::Blob(_) | WorkerError::SnapshotChanged(_) => true,
             WorkerError::Target(error) => {
                 matches!(error, TargetError::Denied { .. } | TargetError::Unexpected { .. })
@@ -159,6 +161,8 @@ pub struct Worker {
     pub flow: Arc<Mutex<Flow>>,
     /// Memory of batches; kept from chunk to chunk.
     pub buffers: Buffers,
+    /// What it waits for; kept from chunk to chunk.
+    pub waits: Waits,
 }
 
 impl Worker {
@@ -202,7 +206,14 @@ impl Worker {
                 return Err(error);
             }
         };
-        task.run(stop).await.map(Step::Worked)
+        let ended = task.run(stop).await;
+        self.record_waits().await;
+        ended.map(Step::Worked)
+    }
+
+    /// Records what is waited for where others see it, if that is due.
+    async fn record_waits(&self) {
+        self.waits.record(self.checkpoints.as_ref(), &self.run.id, self.clock.now()).await;
     }
 
     /// Gives a claimed chunk back, and its message: for later if something is wrong with it.

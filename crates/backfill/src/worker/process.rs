@@ -99,6 +99,7 @@ impl<'a> ChunkTask<'a> {
             patience: worker.options.patience,
             clock: worker.clock.clone(),
             target: worker.target.clone(),
+            waits: worker.waits.clone(),
         };
         Ok(ChunkTask {
             worker,
@@ -292,6 +293,7 @@ impl<'a> ChunkTask<'a> {
     }
 
     async fn checkpoint(&mut self) -> Result<RunState, WorkerError> {
+        self.worker.record_waits().await;
         if self.acknowledge == Acknowledge::OnReply {
             self.record_failed().await?;
         }

@@ -6,7 +6,7 @@ use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
 use backfill::model::{
     Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Settled, Shard,
-    ShardId,
+    ShardId, Wait,
 };
 use backfill::ports::{
     Checkpoints, ClaimOutcome, Creation, RetryLease, RunControl, Sample, StoreError, Summary,
@@ -246,7 +246,7 @@ impl Checkpoints for SqliteStore {
                 return Ok(());
             };
             // What refers to others first.
-            for table in ["messages", "samples", "chunks", "shards"] {
+            for table in ["messages", "samples", "waits", "chunks", "shards"] {
                 tx.execute(&format!("DELETE FROM {table} WHERE run = ?1"), [run])?;
             }
             tx.execute("DELETE FROM runs WHERE seq = ?1", [run])?;
@@ -287,6 +287,29 @@ impl Checkpoints for SqliteStore {
                  (SELECT at FROM samples WHERE run = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2)",
             )?
             .execute(params![run, SAMPLES])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn note_wait(
+        &self,
+        run: &RunId,
+        owner: &str,
+        wait: Option<&Wait>,
+        now: Millis,
+        until: Millis,
+    ) -> Result<(), StoreError> {
+        let (run, owner, wait) = (run.clone(), owner.to_owned(), wait.cloned());
+        self.write(move |tx| {
+            let run = records::run_seq(tx, &run)?;
+            // Those of others that died are removed by the way.
+            let sql = "DELETE FROM waits WHERE run = ?1 AND (owner = ?2 OR expires <= ?3)";
+            tx.prepare_cached(sql)?.execute(params![run, owner, int(now)])?;
+            if let Some(wait) = wait {
+                let sql = "INSERT INTO waits (run, owner, record, expires) VALUES (?1, ?2, ?3, ?4)";
+                tx.prepare_cached(sql)?.execute(params![run, owner, to_json(&wait)?, int(until)])?;
+            }
             Ok(())
         })
         .await

@@ -89,6 +89,25 @@ CREATE TABLE samples (
 ) WITHOUT ROWID;
 ";
 
+/// Tables that were added since [`VERSION`] was raised last. An earlier version of this program ignores them, and a file
+/// of one gets them when it is opened to be written.
+const ADDED: &str = "
+CREATE TABLE IF NOT EXISTS waits (
+    run INTEGER NOT NULL,
+    owner TEXT NOT NULL,
+    record TEXT NOT NULL,
+    expires INTEGER NOT NULL,
+    PRIMARY KEY (run, owner)
+) WITHOUT ROWID;
+";
+
+/// Whether the file has the table of what is waited for: one that an earlier version wrote has not, until it is opened
+/// to be written.
+pub(super) fn has_waits(connection: &Connection) -> Result<bool, Fault> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'waits')";
+    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
 /// Sets the connection up, and makes or checks the tables.
 pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> Result<(), Fault> {
     let empty = is_empty(connection)?;
@@ -115,6 +134,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> R
         }
         transaction.commit()?;
         check(connection)?;
+    }
+    if mode != Mode::ReadOnlyExisting && !has_waits(connection)? {
+        connection.execute_batch(ADDED)?;
     }
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! What status says, from the sums that the shards carry.
 
-use super::Fault;
 use super::columns::{from_json, int, nat};
 use super::records::{self, COUNTER_COLUMNS, FAILED};
-use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, ShardId};
+use super::{Fault, schema};
+use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, ShardId, Wait};
 use backfill::ports::{Sample, ShardSums, Summary};
 use rusqlite::{Connection, params};
 
@@ -18,6 +18,7 @@ pub(super) fn summary(tx: &Connection, id: &RunId, now: Millis) -> Result<Summar
         last_errors: errors(tx, seq, false)?,
         given_up: errors(tx, seq, true)?,
         samples: samples(tx, seq)?,
+        waits: waits(tx, seq, now)?,
         ..Summary::of(records::read_run(tx, seq)?, shards(tx, seq)?)
     })
 }
@@ -78,6 +79,17 @@ fn errors(tx: &Connection, run: i64, given_up: bool) -> Result<Vec<(ChunkId, Att
         Ok((chunk, error))
     })
     .collect()
+}
+
+/// What is waited for, by the records that have not expired.
+fn waits(tx: &Connection, run: i64, now: Millis) -> Result<Vec<Wait>, Fault> {
+    if !schema::has_waits(tx)? {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT record FROM waits WHERE run = ?1 AND expires > ?2 ORDER BY owner";
+    let mut statement = tx.prepare_cached(sql)?;
+    let records = statement.query_map(params![run, int(now)], |row| row.get::<_, String>(0))?;
+    records.map(|record| from_json("what is waited for", &record?)).collect()
 }
 
 fn samples(tx: &Connection, run: i64) -> Result<Vec<Sample>, Fault> {

@@ -158,6 +158,7 @@ fn delivery(rule: Rule) -> (Delivery, Arc<Rule>) {
         patience: PATIENCE,
         clock: Arc::new(clock),
         target: Arc::new(target.clone()),
+        waits: Waits::default(),
     };
     (delivery, target.0)
 }

@@ -1,0 +1,142 @@
+//! What is waited for is told everywhere and bounded, and so is the end of a run that is stopped. The target is an HTTP
+//! server that answers as the test wants.
+
+use crate::aws::proxy::{Fate, Proxy};
+use crate::support::{Desk, Ended, fixture, repo, wait_until};
+use serde_json::Value;
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+const JSON: &str = "application/json";
+
+/// A target that lets a run begin, and answers bulk requests like this.
+fn target(bulk: impl Fn() -> Fate + Send + Sync + 'static) -> Proxy {
+    Proxy::start("http://127.0.0.1:1", move |head| match head.path.contains("_bulk") {
+        true => bulk(),
+        false => itself(),
+    })
+}
+
+/// An answer of a target that is well.
+fn itself() -> Fate {
+    Fate::Answer(200, JSON, r#"{"version":{"number":"2.19.5","distribution":"opensearch"}}"#.to_owned())
+}
+
+fn start<'a>(repo: &'a str, url: &'a str, wait: &'a str) -> Vec<&'a str> {
+    let given = ["start", "--local", "--repo", repo, "--target", url, "--target-wait", wait];
+    [&given[..], &["--max-in-flight", "1"]].concat()
+}
+
+fn status(desk: &Desk) -> Value {
+    let ended = desk.backfill(&["status", "--json"]);
+    if ended.code == 0 { ended.json() } else { Value::Null }
+}
+
+fn signal(name: &str, child: &std::process::Child) {
+    let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn an_outage_of_the_target_is_told_everywhere_until_it_is_given_up() {
+    let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
+    let target = target(|| Fate::Drop);
+    let url = target.url();
+    let child = desk.spawn(&start(&repo, &url, "13s"));
+    wait_until("the wait is recorded", || status(&desk)["waiting"].as_array().is_some_and(|w| !w.is_empty()));
+    let report = status(&desk);
+    assert_eq!(
+        (&report["status"], &report["waiting"][0]["cause"]),
+        (&"RUNNING".into(), &"target_unreachable".into())
+    );
+    assert_eq!((&report["eta_ms"], &report["rate"]["window_ms"]), (&Value::Null, &0.into()));
+    for args in [&["status"][..], &["status", "--deep-check"], &["describe"]] {
+        let told = desk.backfill(args).expect(0).stdout;
+        assert!(
+            told.contains("Target unreachable for ") && told.contains("; gives up at 13s"),
+            "{args:?}: {told}"
+        );
+    }
+    let ended = Ended::from(child.wait_with_output().unwrap()).expect(6);
+    assert!(ended.stderr.contains("; Target unreachable for "), "{}", ended.stderr);
+}
+
+#[test]
+fn the_first_questions_are_repeated_when_something_on_the_way_answers_badly() {
+    let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
+    let asked = AtomicUsize::new(0);
+    let target = Proxy::start("http://127.0.0.1:1", move |head| {
+        let number = asked.fetch_add(1, Ordering::Relaxed);
+        match (head.path.contains("_bulk"), number % 5) {
+            // The run has come as far as its first document.
+            (true, _) => Fate::Answer(401, JSON, r#"{"error":"no"}"#.to_owned()),
+            (false, 0) => Fate::Answer(502, "text/html", "<html>Bad gateway</html>".to_owned()),
+            (false, 1) => Fate::Answer(200, "text/html", "<html>Please log in</html>".to_owned()),
+            (false, 2) => Fate::Drop,
+            (false, 3) => Fate::Answer(503, JSON, "{}".to_owned()),
+            (false, _) => itself(),
+        }
+    });
+    let ended = desk.backfill(&start(&repo, &target.url(), "60s")).expect(6);
+    assert!(ended.stderr.contains("denies access"), "{}", ended.stderr);
+    assert!(target.faults() > 8);
+}
+
+#[test]
+fn a_run_that_is_stopped_shows_who_is_still_at_work() {
+    let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
+    let target = target(|| {
+        std::thread::sleep(Duration::from_secs(3));
+        Fate::Answer(503, JSON, "{}".to_owned())
+    });
+    let url = target.url();
+    let running = |desk: &Desk| status(desk)["fleet"]["running"] == 1;
+    for how in ["-INT", "-TERM", "-HUP", "stop"] {
+        let child = desk.spawn(&start(&repo, &url, "60s"));
+        wait_until("a worker is at work", || running(&desk) && status(&desk)["status"] == "RUNNING");
+        // Its first request is under way.
+        std::thread::sleep(Duration::from_millis(300));
+        let stop = match how {
+            "stop" => Some(desk.spawn(&["stop"])),
+            signal_name => {
+                signal(signal_name, &child);
+                None
+            }
+        };
+        wait_until("it stops", || status(&desk)["status"] == "STOPPING");
+        assert!(running(&desk), "{how}");
+        let ended = Ended::from(child.wait_with_output().unwrap()).expect(130);
+        let end = if how == "stop" { "; Ctrl-C ends at once." } else { "; Ctrl-C again ends at once." };
+        assert!(ended.stderr.contains("Stopping: 1 worker finishes 1 request"), "{how}: {}", ended.stderr);
+        assert!(ended.stderr.contains(end), "{how}: {}", ended.stderr);
+        if let Some(stop) = stop {
+            let ended = Ended::from(stop.wait_with_output().unwrap()).expect(0);
+            assert!(
+                ended.stderr.contains("Stopping: 1 worker finishes what is in flight."),
+                "{}",
+                ended.stderr
+            );
+        }
+        let report = status(&desk);
+        assert_eq!((&report["status"], &report["fleet"]["running"]), (&"STOPPED".into(), &0.into()), "{how}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
+    let target = target(|| {
+        std::thread::sleep(Duration::from_secs(15));
+        Fate::Drop
+    });
+    let url = target.url();
+    let child = desk.spawn(&start(&repo, &url, "60s"));
+    wait_until("a worker is at work", || status(&desk)["fleet"]["running"] == 1);
+    signal("-INT", &child);
+    wait_until("it stops", || status(&desk)["status"] == "STOPPING");
+    let begun = Instant::now();
+    signal("-INT", &child);
+    Ended::from(child.wait_with_output().unwrap()).expect(130);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
