@@ -67,7 +67,7 @@ impl S3Blobs {
     ) -> Result<Result<Blob, Fault>, BlobError> {
         let name = || self.address.name(path);
         let request = self.client.get_object().bucket(&self.address.bucket).key(self.address.key(path));
-        let request = request.set_if_match(etag.map(str::to_owned));
+        let request = request.set_if_match(etag.and_then(address::strong).map(str::to_owned));
         // Both ends of a range are included in HTTP.
         let header = range.map(|r| format!("bytes={}-{}", r.start, r.end.saturating_sub(1)));
         let output = match request.set_range(header).send().await {
@@ -80,7 +80,7 @@ impl S3Blobs {
         let unavailable = |reason: &str| BlobError::Unavailable { path: name(), reason: reason.to_owned() };
         let found =
             output.e_tag().ok_or_else(|| unavailable("the store gives it no ETag; use another store"))?;
-        if etag.is_some_and(|etag| etag != found) {
+        if etag.is_some_and(|etag| !address::same_version(etag, found)) {
             return Err(BlobError::Changed { path: name() });
         }
         let found = found.to_owned();
@@ -149,11 +149,14 @@ impl S3Blobs {
     async fn head(&self, path: &str, etag: Option<&str>) -> Result<(u64, String), BlobError> {
         let name = || self.address.name(path);
         let request = self.client.head_object().bucket(&self.address.bucket).key(self.address.key(path));
-        let output = request.set_if_match(etag.map(str::to_owned)).send().await;
+        let if_match = etag.and_then(address::strong).map(str::to_owned);
+        let output = request.set_if_match(if_match).send().await;
         let output = output.map_err(|e| explain(&e, name(), &self.address.bucket))?;
         let length = output.content_length().and_then(|l| u64::try_from(l).ok());
         match (length, output.e_tag()) {
-            (_, Some(found)) if etag.is_some_and(|e| e != found) => Err(BlobError::Changed { path: name() }),
+            (_, Some(found)) if etag.is_some_and(|etag| !address::same_version(etag, found)) => {
+                Err(BlobError::Changed { path: name() })
+            }
             (Some(length), Some(found)) => Ok((length, found.to_owned())),
             _ => Err(BlobError::Unavailable {
                 path: name(),

@@ -49,6 +49,19 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
         ));
     }
     let mut warnings = Vec::new();
+    if index.data_stream.is_none()
+        && let Some(why) = impossible_name(&index.entry.name)
+    {
+        let name = &index.entry.name;
+        let advice = format!(
+            "OpenSearch has no index of this name, since it {why}; leave it out: --index '*,-{name}'"
+        );
+        match handling.encoding {
+            Some(Encoding::Bulk) => return Err(advice),
+            Some(Encoding::Export) => {}
+            None => warnings.push(advice),
+        }
+    }
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);
     if !mappings.routing_stored {
@@ -74,6 +87,16 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
         },
         warnings,
     })
+}
+
+/// Why OpenSearch refuses to create an index of this name, if it does. Elasticsearch allowed some of these names up to
+/// version 6.
+fn impossible_name(name: &str) -> Option<String> {
+    if let Some(first) = name.chars().next().filter(|c| "-_+".contains(*c)) {
+        return Some(format!("begins with {first:?}"));
+    }
+    let illegal = name.chars().find(|c| c.is_uppercase() || ":#,*?\"<>|\\/ ".contains(*c))?;
+    Some(format!("contains {illegal:?}"))
 }
 
 fn plan_types(

@@ -2,7 +2,8 @@
 //!
 //! The rules are those of multi-target syntax in OpenSearch: patterns apply from left to right, `*` stands for any
 //! text, `_all` for everything, a `-` in front takes away from what was chosen before. A list that begins with an
-//! exclusion begins with everything. What is hidden or begins with a dot is chosen only by its exact name, by a
+//! exclusion begins with everything. Up to version 6 Elasticsearch allowed names that begin with `-` or contain `:` or
+//! `#`, so a part that is the name of an index is always taken as that name. What is hidden or begins with a dot is chosen only by its exact name, by a
 //! pattern that begins with a dot, or when hidden indices were asked for. The name of a data stream chooses its
 //! backing indices, that of an alias the indices behind it.
 
@@ -47,6 +48,28 @@ impl Pattern {
     fn is_exact(&self) -> bool {
         !self.text.contains('*')
     }
+
+    /// The pattern as it is meant in this repository: an exclusion whose text, with its `-`, is the name of an index
+    /// chooses that index.
+    fn meant<'a>(&self, available: impl IntoIterator<Item = &'a IndexSummary>) -> Pattern {
+        let literal = format!("-{}", self.text);
+        match self.exclude && available.into_iter().any(|index| index.name == literal) {
+            true => Pattern { exclude: false, text: literal },
+            false => self.clone(),
+        }
+    }
+
+    /// Why no index can have this name, or match this pattern, if none can.
+    fn impossible(&self) -> Option<String> {
+        if self.text.contains(':') {
+            return Some(
+                "a snapshot contains no indices of other clusters; leave out the part before the colon"
+                    .to_owned(),
+            );
+        }
+        let illegal = self.text.chars().find(|c| "|#".contains(*c))?;
+        Some(format!("no index of this snapshot has {illegal:?} in its name"))
+    }
 }
 
 /// A list of patterns.
@@ -77,7 +100,7 @@ impl IndexPatterns {
     /// Whether the choice can be made without knowing of hidden indices and aliases: every pattern is the exact name
     /// of an index or a data stream.
     pub fn names_only(&self, available: &[IndexSummary]) -> bool {
-        self.patterns.iter().all(|pattern| {
+        self.patterns.iter().map(|pattern| pattern.meant(available)).all(|pattern| {
             let named = |index| names(index).any(|name| name == pattern.text);
             pattern.is_exact() && !pattern.exclude && available.iter().any(named)
         })
@@ -85,16 +108,23 @@ impl IndexPatterns {
 
     /// The aliases with a filter by whose exact names indices are chosen: of these, all documents are meant.
     pub fn filtered_aliases<'a>(&self, chosen: &'a IndexSummary) -> Vec<&'a str> {
-        let named = |alias: &&Alias| self.patterns.iter().any(|p| !p.exclude && p.text == alias.name);
+        let named = |alias: &&Alias| {
+            let mut meant = self.patterns.iter().map(|pattern| pattern.meant([chosen]));
+            meant.any(|pattern| !pattern.exclude && pattern.text == alias.name)
+        };
         chosen.aliases.iter().filter(|a| a.filtered).filter(named).map(|a| a.name.as_str()).collect()
     }
 
-    /// The chosen indices, in the order of `available`; an exact name that does not exist is an error.
+    /// Returns the chosen indices, in the order of `available`.
+    ///
+    /// # Errors
+    /// When an exact name does not exist, or a pattern that matches nothing cannot match any name.
     pub fn select<'a>(&self, available: &'a [IndexSummary]) -> Result<Vec<&'a IndexSummary>> {
-        let begins_with_all = self.patterns.first().is_some_and(|p| p.exclude);
+        let patterns: Vec<Pattern> = self.patterns.iter().map(|pattern| pattern.meant(available)).collect();
+        let begins_with_all = patterns.first().is_some_and(|pattern| pattern.exclude);
         let mut chosen: Vec<bool> =
             available.iter().map(|index| begins_with_all && self.matches("*", index)).collect();
-        for pattern in &self.patterns {
+        for pattern in &patterns {
             let mut found = false;
             for (index, chosen) in available.iter().zip(&mut chosen) {
                 let matches = match (pattern.is_exact(), pattern.exclude) {
@@ -107,8 +137,14 @@ impl IndexPatterns {
                     *chosen = !pattern.exclude;
                 }
             }
-            // A name with a slip that takes nothing away is as bad as one that chooses nothing.
-            if !found && pattern.is_exact() {
+            if found {
+                continue;
+            }
+            if let Some(detail) = pattern.impossible() {
+                return Err(Error::InvalidPattern { pattern: pattern.text.clone(), detail });
+            }
+            // A misspelt name in an exclusion is as bad as one that should choose something.
+            if pattern.is_exact() {
                 return Err(unknown(&pattern.text, available));
             }
         }
@@ -149,10 +185,7 @@ fn parse_one(all: &str, part: &str) -> Result<Pattern> {
     if text.starts_with('<') {
         return bad("names with dates in them are not supported; write the name out, or use a wildcard");
     }
-    if text.contains(':') {
-        return bad("a snapshot holds no indices of other clusters: leave out what is before the colon");
-    }
-    if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "\\/?\"<>|#".contains(*c)) {
+    if let Some(c) = text.chars().find(|c| c.is_whitespace() || c.is_control() || "\\/?\"<>".contains(*c)) {
         return bad(&format!("names of indices cannot hold {c:?}"));
     }
     Ok(Pattern { exclude, text: text.to_owned() })
@@ -344,9 +377,32 @@ mod tests {
 
     #[test]
     fn what_no_name_can_be_is_refused() {
-        for bad in ["", ",", "a,,b", "a,", "-", "<logs-{now/d}>", "other:logs", "a b", "a/b", "a?"] {
+        for bad in ["", ",", "a,,b", "a,", "-", "<logs-{now/d}>", "a b", "a/b", "a?"] {
             assert!(matches!(IndexPatterns::parse(bad), Err(Error::InvalidPattern { .. })), "{bad:?}");
         }
+        for bad in ["other:logs", "other:*", "books,-other:logs", "a#b"] {
+            assert!(matches!(select(bad, false), Err(Error::InvalidPattern { .. })), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_only_old_versions_allowed_are_taken_as_they_are() {
+        let mut all = available();
+        for (index, name) in all.iter_mut().zip(["-books", "logs:a", "logs#b"]) {
+            index.name = name.to_owned();
+        }
+        for (patterns, expected) in [
+            ("-books", "-books"),
+            ("logs:a,logs#b", "logs:a logs#b"),
+            ("logs:*", "logs:a"),
+            ("*,--books,-logs-app", "logs:a logs#b"),
+            ("-books,logs*,-logs:a,-logs-app", "-books logs#b"),
+        ] {
+            let chosen = IndexPatterns::parse(patterns).unwrap().select(&all).unwrap();
+            let names: Vec<&str> = chosen.iter().map(|index| index.name.as_str()).collect();
+            assert_eq!(names.join(" "), expected, "{patterns}");
+        }
+        assert!(IndexPatterns::parse("-books,logs:a").unwrap().names_only(&all));
     }
 
     proptest! {

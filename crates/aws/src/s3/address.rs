@@ -1,6 +1,9 @@
-//! Addresses: of repositories in S3, and of bytes in HTTP.
+//! Addresses: of repositories in S3, and of bytes in HTTP, with the ETags that name versions of them.
 
 use std::ops::Range;
+
+/// What a weak ETag begins with.
+const WEAK: &str = "W/";
 
 /// Why a repository on S3 cannot even be tried.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +82,20 @@ pub(super) fn unsatisfied(header: &str) -> Option<u64> {
     header.strip_prefix("bytes */")?.parse().ok()
 }
 
+/// The ETag, if it may stand in `If-Match`: a weak one (`W/"…"`) never matches there (RFC 9110, section 13.1.1).
+pub(super) fn strong(etag: &str) -> Option<&str> {
+    (!etag.starts_with(WEAK)).then_some(etag)
+}
+
+/// Whether two ETags name the same version by the weak comparison of RFC 9110, section 8.8.3.2. Some stores that speak
+/// S3's protocol, or proxies that compress before them, give weak ETags.
+pub(super) fn same_version(a: &str, b: &str) -> bool {
+    fn opaque(etag: &str) -> &str {
+        etag.strip_prefix(WEAK).unwrap_or(etag)
+    }
+    opaque(a) == opaque(b)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +118,21 @@ mod tests {
         for url in ["", "b/p", "s3://", "s3:///p", "https://b.s3.amazonaws.com/p", "s3://b?x/p"] {
             assert!(Address::parse(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    fn weak_etags_are_compared_and_never_sent() {
+        for (a, b, same) in [
+            ("\"1\"", "\"1\"", true),
+            ("W/\"1\"", "\"1\"", true),
+            ("\"1\"", "W/\"1\"", true),
+            ("W/\"1\"", "W/\"1\"", true),
+            ("W/\"1\"", "W/\"2\"", false),
+            ("\"1\"", "\"2\"", false),
+        ] {
+            assert_eq!(same_version(a, b), same, "{a} {b}");
+        }
+        assert_eq!((strong("\"1\""), strong("W/\"1\"")), (Some("\"1\""), None));
     }
 
     #[test]

@@ -70,12 +70,20 @@ pub(super) async fn build(
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(FIRST_BYTE).build())
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALLED).build());
     if let Some(endpoint) = options.endpoint {
-        config = config.endpoint_url(endpoint);
+        config = config.endpoint_url(with_slash(endpoint));
     }
     if let Some(role) = options.role_arn {
         config = config.credentials_provider(assume(&shared, role).await);
     }
     Ok(Client::from_conf(config.build()))
+}
+
+/// The SDK appends the bucket to the endpoint's path without a slash between them.
+fn with_slash(mut endpoint: String) -> String {
+    if !endpoint.ends_with('/') {
+        endpoint.push('/');
+    }
+    endpoint
 }
 
 async fn assume(shared: &SdkConfig, role: String) -> AssumeRoleProvider {

@@ -12,8 +12,13 @@ const STALL: &str = "…";
 
 /// A store that gives these answers, one a connection, and then tells the requests that it had.
 async fn store(answers: Vec<String>) -> (S3Blobs, JoinHandle<Vec<String>>) {
+    store_below("", answers).await
+}
+
+/// The same behind a gateway that has it at this path.
+async fn store_below(path: &str, answers: Vec<String>) -> (S3Blobs, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let endpoint = format!("http://{}{path}", listener.local_addr().unwrap());
     let server = tokio::spawn(async move {
         let (mut requests, mut held) = (Vec::new(), Vec::new());
         for answer in answers {
@@ -104,6 +109,28 @@ async fn a_store_that_answers_with_something_else_is_an_error() {
         let BlobError::Unavailable { path, reason } = &error else { panic!("{error:?}") };
         assert_eq!(path, "s3://bucket/base/a b%20");
         assert!(reason.contains("use another store"), "{reason}");
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_may_have_a_path_with_or_without_a_slash() {
+    for path in ["/gw/s3", "/gw/s3/"] {
+        let (blobs, server) = store_below(path, vec![part("0-1/2", "\"e\"", "ab")]).await;
+        blobs.get_range("x", 0..2, None).await.unwrap();
+        let request = server.await.unwrap().remove(0);
+        assert!(request.starts_with("GET /gw/s3/bucket/base/x?"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_with_weak_etags_is_read_without_conditions() {
+    let (blobs, server) = store(vec![part("0-1/2", "W/\"e\"", "ab"), part("0-1/2", "W/\"f\"", "ab")]).await;
+    let blob = blobs.get_range("x", 0..2, Some("W/\"e\"")).await.unwrap();
+    assert_eq!(blob.etag, "W/\"e\"");
+    let error = blobs.get_range("x", 0..2, Some("W/\"e\"")).await.unwrap_err();
+    assert!(matches!(error, BlobError::Changed { .. }), "{error:?}");
+    for request in server.await.unwrap() {
+        assert!(!request.to_lowercase().contains("if-match"), "{request}");
     }
 }
 

@@ -47,6 +47,22 @@ fn one_type_is_dropped_whatever_was_chosen() {
 }
 
 #[test]
+fn names_that_opensearch_refuses_are_left_out_unless_they_are_exported() {
+    for name in ["-books", "_books", "logs:a", "logs#b"] {
+        let of = |encoding| plan_indices(&[index(name, json!([]))], &handling(None, encoding));
+        let (plans, refused) = of(Some(Encoding::Bulk));
+        assert!(plans.is_empty() && refused[0].1.contains(&format!("'*,-{name}'")), "{refused:?}");
+        let (plans, refused) = of(Some(Encoding::Export));
+        assert!(plans[0].warnings.is_empty() && refused.is_empty());
+        let (plans, refused) = of(None);
+        assert!(plans[0].warnings[0].contains("leave it out") && refused.is_empty());
+    }
+    let (plans, refused) =
+        plan_indices(&[index(".büch-er_1", json!([]))], &handling(None, Some(Encoding::Bulk)));
+    assert_eq!((plans.len(), refused), (1, vec![]));
+}
+
+#[test]
 fn several_types_need_a_choice_unless_they_are_exported() {
     use crate::model::WriteMode::{Distinct, Index};
     let bulk = Some(Encoding::Bulk);
