@@ -53,6 +53,12 @@ impl Error {
     ) -> Self {
         Self::new(ErrorKind::Corrupt, file, offset, format!("expected {expected}, found {found}"))
     }
+
+    /// Returns the error that occurred later in the file, for bytes that were read by two layouts and fit neither. The layout
+    /// that got further is probably the right one, and the error of the other one says nothing about what is wrong.
+    pub(crate) fn furthest(first: Self, second: Self) -> Self {
+        if second.offset > first.offset { second } else { first }
+    }
 }
 
 impl fmt::Display for Error {

@@ -20,6 +20,7 @@ pub mod compound;
 pub mod doc_values;
 mod error;
 pub mod field_infos;
+pub mod file_names;
 pub mod input;
 pub mod live_docs;
 mod packed;

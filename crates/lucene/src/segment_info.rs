@@ -9,6 +9,7 @@
 mod old;
 
 use crate::codec::{self, Known};
+use crate::file_names;
 use crate::input::Input;
 use crate::segments::{SegmentCommit, Version};
 use crate::{Error, ErrorKind, Result};
@@ -40,7 +41,8 @@ pub struct SegmentInfo {
     pub doc_count: u32,
     /// Whether its files are in a compound file.
     pub compound: bool,
-    /// Its files as first written: without those of later generations.
+    /// Its files as first written, without those of later generations. The names begin with the current name of the segment,
+    /// even if the segment had another name when the list was written.
     pub files: BTreeSet<String>,
     /// What its codec noted, such as the mode of the stored fields.
     pub attributes: BTreeMap<String, String>,
@@ -76,7 +78,7 @@ impl SegmentInfo {
         let plain = Rest::read(input.clone(), commit);
         let rest = if header.codec == "Lucene90SegmentInfo" {
             let with_blocks = yes_or_no(&mut input).and_then(|_| Rest::read(input, commit));
-            with_blocks.or(plain)?
+            with_blocks.or_else(|error| plain.map_err(|other| Error::furthest(error, other)))?
         } else {
             plain?
         };
@@ -100,17 +102,6 @@ fn doc_count(input: &mut Input<'_>, commit: &SegmentCommit) -> Result<u32> {
     Ok(count)
 }
 
-/// Checks that the files are those of the segment; `at` is where they were read.
-fn check_files(input: &Input<'_>, at: u64, files: &BTreeSet<String>, commit: &SegmentCommit) -> Result<()> {
-    match files.iter().find(|f| !f.starts_with(&commit.name)) {
-        Some(other) => {
-            let expected = format_args!("files of segment {}", commit.name);
-            Err(Error::corrupt(input.file(), at, expected, other))
-        }
-        None => Ok(()),
-    }
-}
-
 fn yes_or_no(input: &mut Input<'_>) -> Result<bool> {
     match input.u8()? {
         YES => Ok(true),
@@ -130,8 +121,8 @@ impl Rest {
         input.string_map()?; // diagnostics
         let at = input.offset();
         let files = input.string_set()?;
+        let files = file_names::of_segment(&input, at, files, &commit.name)?;
         let attributes = input.string_map()?;
-        check_files(&input, at, &files, commit)?;
         // The sort order: none, or names of kinds of sort fields, each followed by what that kind wrote.
         if input.vint()? == 0 {
             input.end()?;

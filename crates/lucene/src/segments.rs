@@ -4,6 +4,7 @@ mod old;
 
 use crate::codec::{self, Known};
 use crate::field_infos::FieldInfo;
+use crate::file_names;
 use crate::input::Input;
 use crate::{Error, Result, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -113,6 +114,27 @@ fn version(input: &mut Input<'_>) -> Result<Version> {
     Ok(Version { major: input.vint()?, minor: input.vint()?, bugfix: input.vint()? })
 }
 
+/// The files of doc values by field number.
+type FilesByField = BTreeMap<u32, BTreeSet<String>>;
+
+/// Reads the names of the files that belong to later generations: those of the field infos, and those of doc values by field
+/// number.
+fn generations<'a>(
+    input: &mut Input<'a>,
+    segment: &str,
+    set: fn(&mut Input<'a>) -> Result<BTreeSet<String>>,
+) -> Result<(BTreeSet<String>, FilesByField)> {
+    let files = |input: &mut Input<'a>| {
+        let at = input.offset();
+        let listed = set(input)?;
+        file_names::of_segment(input, at, listed, segment)
+    };
+    let field_infos = files(input)?;
+    let count = input.counted32("a number of fields", 5)?;
+    let doc_values = (0..count).map(|_| Ok((input.count32("a field number")?, files(input)?)));
+    Ok((field_infos, doc_values.collect::<Result<_>>()?))
+}
+
 impl SegmentCommit {
     fn read(input: &mut Input<'_>, format: u32) -> Result<Self> {
         let name = input.string()?.to_owned();
@@ -135,13 +157,7 @@ impl SegmentCommit {
                 other => return Err(input.corrupt("0 or 1 for whether an id follows", other)),
             }
         }
-        let field_infos_files = input.string_set()?;
-        let fields = input.counted32("a number of fields", 5)?;
-        let mut doc_values_files = BTreeMap::new();
-        for _ in 0..fields {
-            let number = input.count32("a field number")?;
-            doc_values_files.insert(number, input.string_set()?);
-        }
+        let (field_infos_files, doc_values_files) = generations(input, &name, Input::string_set)?;
         Ok(Self {
             name,
             id: Some(id),

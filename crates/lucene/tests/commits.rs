@@ -95,13 +95,20 @@ fn a_number_of_segments_is_not_believed() {
 
 /// A little-endian `.si`, with or without the byte that Lucene 9.9 put in without saying so.
 fn segment_info(with_blocks: &[u8], sort: &[u8]) -> Vec<u8> {
+    segment_info_listing("_a.si", with_blocks, sort)
+}
+
+fn segment_info_listing(listed: &str, with_blocks: &[u8], sort: &[u8]) -> Vec<u8> {
     let mut body: Vec<u8> = [9, 4, 2].iter().flat_map(|n: &i32| n.to_le_bytes()).collect();
     body.push(1);
     body.extend([9, 0, 0].iter().flat_map(|n: &i32| n.to_le_bytes()));
     body.extend(100i32.to_le_bytes());
     body.push(1);
     body.extend(with_blocks);
-    body.extend(b"\x01\x01d\x01e\x01\x05_a.si\x01\x01k\x01v");
+    body.extend(b"\x01\x01d\x01e\x01");
+    body.push(listed.len() as u8);
+    body.extend(listed.as_bytes());
+    body.extend(b"\x01\x01k\x01v");
     body.extend(sort);
     file("Lucene90SegmentInfo", 0, "", &body)
 }
@@ -128,6 +135,48 @@ fn both_layouts_of_segment_infos_are_told_apart() {
     let too_many = lucene::segments::SegmentCommit { del_count: 99, soft_del_count: 2, ..commit };
     let error = SegmentInfo::parse("_a.si", &segment_info(&[], &[0]), &too_many).unwrap_err();
     assert!(error.message.contains("at least the 101 deleted documents"), "{error}");
+}
+
+#[test]
+fn files_of_a_copied_segment_bear_its_present_name() {
+    let commit = SegmentInfos::parse("segments_a", &segments(10)).unwrap().segments.remove(0);
+    for (listed, expected) in [
+        ("_2.fdm", "_a.fdm"),
+        ("_a1.fdt", "_a.fdt"),
+        ("_10_Lucene90_0.dvd", "_a_Lucene90_0.dvd"),
+        ("_zz_11_Obj.vec.faiss", "_a_11_Obj.vec.faiss"),
+    ] {
+        for with_blocks in [&[][..], &[1]] {
+            let bytes = segment_info_listing(listed, with_blocks, &[0]);
+            let info = SegmentInfo::parse("_a.si", &bytes, &commit).unwrap();
+            assert_eq!(info.files, [expected.to_owned()].into(), "{listed}");
+        }
+    }
+    // So in the commit, although Lucene writes it with the present names.
+    let good = segments(10);
+    let mut body = good[5 + 8 + 4 + 16 + 2..good.len() - 16].to_vec();
+    let at = body.windows(8).position(|name| name == b"_a_1.dvd").unwrap();
+    body[at + 1] = b'7';
+    let infos = SegmentInfos::parse("segments_a", &file("segments", 10, "a", &body)).unwrap();
+    assert_eq!(infos.segments[0].doc_values_files[&5], ["_a_1.dvd".to_owned()].into());
+}
+
+/// What fits neither layout is told of the one that it is in.
+#[test]
+fn the_error_is_that_of_the_layout_that_fits_longer() {
+    let commit = SegmentInfos::parse("segments_a", &segments(10)).unwrap().segments.remove(0);
+    for with_blocks in [&[][..], &[1], &[0xff]] {
+        for (listed, sort, expected) in [
+            ("a.si", &[0][..], "expected files of a segment, such as _a.fdt, found \"a.si\""),
+            ("_a", &[0], "expected files of a segment, such as _a.fdt, found \"_a\""),
+            ("_a.si", &[0, 7, 7], "expected the end, found 2 more bytes"),
+            ("_a.si", &[1, 0], "expected the name of a kind of sort field, found nothing"),
+        ] {
+            let bytes = segment_info_listing(listed, with_blocks, sort);
+            let error = SegmentInfo::parse("_a.si", &bytes, &commit).unwrap_err();
+            assert_eq!(error.message, expected, "{with_blocks:?}");
+        }
+    }
 }
 
 #[test]

@@ -159,12 +159,13 @@ fn segment_infos_of_every_old_version_are_read() {
             body.push(0);
         }
         let bytes = file(codec, version, with_id.then_some(""), &body, with_id || version > 0);
-        let commit = SegmentCommit { id: with_id.then_some(ID), ..commit_of("_0") };
+        // Under another name: a copy is not written anew.
+        let commit = SegmentCommit { id: with_id.then_some(ID), ..commit_of("_b") };
         let info =
-            SegmentInfo::parse("_0.si", &bytes, &commit).unwrap_or_else(|e| panic!("{codec} {version}: {e}"));
+            SegmentInfo::parse("_b.si", &bytes, &commit).unwrap_or_else(|e| panic!("{codec} {version}: {e}"));
         assert_eq!((info.doc_count, info.compound), (100, false));
         assert!(info.lucene_version.to_string().starts_with(text));
-        assert_eq!((info.files.len(), info.attributes.len()), (1, usize::from(with_id)));
+        assert_eq!((info.files, info.attributes.len()), (["_b.si".to_owned()].into(), usize::from(with_id)));
         let too_many = SegmentCommit { del_count: 101, ..commit };
         assert!(SegmentInfo::parse("_0.si", &bytes, &too_many).unwrap_err().message.contains("101 deleted"));
         assert!(SegmentInfo::parse("_0.si", &bytes[..bytes.len() - 1], &commit_of("_0")).is_err());

@@ -9,6 +9,7 @@ use lucene::codec::{CheckedPart, FOOTER_LEN, is_without_footer, parse_footer};
 use lucene::compound::CompoundEntries;
 use lucene::doc_values::{DocsWithField, docs_with_field};
 use lucene::field_infos::{FieldInfo, FieldInfos};
+use lucene::file_names;
 use lucene::live_docs;
 use lucene::segment_info::SegmentInfo;
 use lucene::segments::SegmentCommit;
@@ -355,7 +356,7 @@ impl SegmentFiles {
         let in_compound = self
             .compound
             .as_ref()
-            .zip(file.strip_prefix(self.commit.name.as_str()))
+            .zip(file_names::suffix(file))
             .and_then(|(compound, suffix)| Some((compound, compound.entries.get(suffix)?)));
         if let Some((compound, (offset, length))) = in_compound {
             // CompoundEntries::parse has checked that this lies within the file.

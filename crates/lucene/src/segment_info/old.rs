@@ -1,7 +1,8 @@
 //! `.si` of Lucene 4 and 5: Lucene's `Lucene40SegmentInfoFormat`, `Lucene46…` and `Lucene50…`. They know no sort order.
 
-use super::{LUCENE40, LUCENE50, SegmentInfo, check_files, doc_count, yes_or_no};
+use super::{LUCENE40, LUCENE50, SegmentInfo, doc_count, yes_or_no};
 use crate::codec::IndexHeader;
+use crate::file_names;
 use crate::input::Input;
 use crate::segments::{SegmentCommit, Version};
 use crate::{Error, Result};
@@ -27,7 +28,7 @@ pub(super) fn read(
     }
     let at = input.offset();
     let files = if safe { input.string_set()? } else { input.old_string_set()? };
-    check_files(&input, at, &files, commit)?;
+    let files = file_names::of_segment(&input, at, files, &commit.name)?;
     let attributes = if header.codec == LUCENE50 { map(&mut input)? } else { Default::default() };
     input.end()?;
     Ok(SegmentInfo { doc_count, compound, files, attributes, lucene_version })

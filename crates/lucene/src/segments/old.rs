@@ -1,6 +1,6 @@
 //! `segments_N` before Lucene 7: formats 0 to 6.
 
-use super::{SegmentCommit, SegmentInfos, version};
+use super::{SegmentCommit, SegmentInfos, generations, version};
 use crate::codec::{IndexHeader, is_without_footer};
 use crate::input::Input;
 use crate::{Error, ErrorKind, Result};
@@ -97,14 +97,8 @@ fn segment(input: &mut Input<'_>, format: u32) -> Result<SegmentCommit> {
     }
     let (mut field_infos_files, mut doc_values_files) = (BTreeSet::new(), BTreeMap::new());
     if format >= V49_FILES_BY_FIELD {
-        let files = |input: &mut Input<'_>| {
-            if format >= V51_SAFE_MAPS { input.string_set() } else { input.old_string_set() }
-        };
-        field_infos_files = files(input)?;
-        for _ in 0..input.counted32("a number of fields", 5)? {
-            let number = input.count32("a field number")?;
-            doc_values_files.insert(number, files(input)?);
-        }
+        let set = if format >= V51_SAFE_MAPS { Input::string_set } else { Input::old_string_set };
+        (field_infos_files, doc_values_files) = generations(input, &name, set)?;
     } else if format >= V46_FIELD_INFOS {
         // The files by generation, of which later formats know that they were recorded wrongly.
         for _ in 0..input.counted32("a number of generations", 12)? {
