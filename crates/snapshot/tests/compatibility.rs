@@ -154,6 +154,7 @@ fn of_index(facts: &mut Facts, index: &IndexMetadata, entry: &IndexEntry, stream
         (setting("index.mode") == Some("logsdb"), "logsdb"),
         (setting("index.mode") == Some("time_series"), "time series"),
         (setting("index.knn") == Some("true"), "k-NN"),
+        (setting("index.sort.field").is_some(), "sorted"),
         (index.name == "moving", "written to meanwhile"),
     ];
     for (_, kind) in kinds.iter().filter(|(is, _)| *is) {
@@ -174,7 +175,12 @@ fn of_shard(facts: &mut Facts, repo: &Repository, index: &IndexEntry, shard: u32
     let commits = SegmentInfos::parse(commit_file, &shard.file(commit_file)).unwrap();
     for commit in &commits.segments {
         let name = commit.segment_info_file();
-        let info = SegmentInfo::parse(&name, &shard.file(&name), commit).unwrap();
+        let bytes = shard.file(&name);
+        let info = SegmentInfo::parse(&name, &bytes, commit).unwrap();
+        // From Lucene 5 on, the file lists itself. A copy under another name lists the file that it was copied from.
+        if commit.id.is_some() && !bytes.windows(name.len()).any(|part| part == name.as_bytes()) {
+            facts.add("layout", "copies under other names");
+        }
         let version = info.lucene_version;
         facts.add("Lucene", format!("{}.{}", version.major, version.minor));
         let data = commit.file(".fdt");
