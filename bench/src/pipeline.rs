@@ -151,6 +151,7 @@ impl Job {
                 outline: &outline,
                 checkpoints: &store,
                 queue: &store,
+                resend: true,
             };
             planner.run(&run, &CancellationToken::new()).await?;
             let shards = store.shards(&run.id).await?;

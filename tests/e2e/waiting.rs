@@ -2,7 +2,7 @@
 //! server that answers as the test wants.
 
 use crate::aws::proxy::{Fate, Proxy};
-use crate::support::{Desk, Ended, fixture, repo, wait_until};
+use crate::support::{Desk, Documents, Ended, fixture, repo, wait_until};
 use serde_json::Value;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -139,4 +139,54 @@ fn a_second_signal_ends_it_at_once() {
     signal("-INT", &child);
     Ended::from(child.wait_with_output().unwrap()).expect(130);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_shard_that_cannot_be_read_for_now_does_not_keep_the_others_back() {
+    let (desk, fixture) = (Desk::new(), fixture("es-7.10.2"));
+    let repository = desk.path("repo");
+    let copied = Command::new("cp").arg("-r").arg(&fixture.repo).arg(&repository).status().unwrap();
+    assert!(copied.success());
+    let root = std::fs::read_dir(&repository).unwrap().map(|entry| entry.unwrap().path());
+    let root =
+        root.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("index-")).max().unwrap();
+    let root: Value = serde_json::from_slice(&std::fs::read(root).unwrap()).unwrap();
+    let shard = repository.join("indices").join(root["indices"]["basic"]["id"].as_str().unwrap()).join("0");
+    // Links to themselves cannot be opened, as files on a bad sector, but they are there.
+    let hidden = desk.path("hidden");
+    std::fs::rename(&shard, &hidden).unwrap();
+    std::fs::create_dir(&shard).unwrap();
+    for file in std::fs::read_dir(&hidden).unwrap() {
+        let name = file.unwrap().file_name();
+        std::os::unix::fs::symlink(&name, shard.join(&name)).unwrap();
+    }
+    let repo = repository.to_str().unwrap().to_owned();
+    let start = || {
+        desk.backfill(&[
+            "start",
+            "--local",
+            "--repo",
+            &repo,
+            "--target",
+            "ndjson:out",
+            "--index",
+            "basic,nested",
+        ])
+    };
+    let told = "1 shard cannot be read for now and will be tried again by the next start: [basic][0]: ";
+    let ended = start().expect(5);
+    assert!(ended.stdout.contains(told), "{}", ended.stdout);
+    assert!(ended.stdout.contains("`backfill start` tries them again"), "{}", ended.stdout);
+    assert!(!desk.exported("out").0.is_empty(), "the other index was exported");
+    let shown = desk.backfill(&["status", "--deep-check"]).expect(0).stdout;
+    assert!(shown.starts_with("BackfillStatus.STOPPED") && shown.contains(told), "{shown}");
+    assert_eq!(status(&desk)["outcome"], "failed");
+    start().expect(5);
+    std::fs::remove_dir_all(&shard).unwrap();
+    std::fs::rename(&hidden, &shard).unwrap();
+    start().expect(0);
+    assert!(!desk.backfill(&["status"]).expect(0).stdout.contains("cannot be read"));
+    let mut expected = Documents::expected(&fixture);
+    expected.0.retain(|key, _| ["basic", "nested"].contains(&key.index.as_str()));
+    desk.exported("out").assert_same(&expected);
 }

@@ -55,7 +55,14 @@ pub(crate) async fn planned(
     let store = SqliteStore::open(&dir.join("state"), Mode::ReadWriteCreate).map_err(|e| text(&e))?;
     store.create_run(&run, None).await.map_err(|e| text(&e))?;
     let (checkpoints, queue) = (&store, &store);
-    let planner = Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
+    let planner = Planner {
+        repository: &repository,
+        opened: &opened,
+        outline: &outline,
+        checkpoints,
+        queue,
+        resend: true,
+    };
     planner.run(&run, &CancellationToken::new()).await.map_err(|e| text(&e))?;
     Ok((store, run))
 }
@@ -72,7 +79,14 @@ async fn planning_does_not_go_on_without_an_index_that_was_there() {
     let again = Run { id: RunId("again".to_owned()), planning: Planning::Shards, ..run.clone() };
     store.create_run(&again, Some(&run.id)).await.unwrap();
     let (checkpoints, queue) = (&store, &store);
-    let planner = Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
+    let planner = Planner {
+        repository: &repository,
+        opened: &opened,
+        outline: &outline,
+        checkpoints,
+        queue,
+        resend: true,
+    };
     let error = planner.run(&again, &CancellationToken::new()).await.unwrap_err().to_string();
     assert!(error.contains("basic"), "{error}");
     assert_eq!(store.run(&again.id).await.unwrap().planning, Planning::Shards);

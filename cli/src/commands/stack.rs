@@ -144,6 +144,9 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
             say(&format!("warning: {warning}"));
         }
         created |= answer.created;
+        if !answer.unreadable.is_empty() {
+            break StartAnswer { created, ..answer };
+        }
         match answer.planning {
             // Its time was up: it goes on from there.
             Planning::Shards if answer.state == RunState::Running => say("Planning: shards are read."),
@@ -156,6 +159,9 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
     if context.json {
         print_json(&answer)?;
     } else {
+        for shard in &answer.unreadable {
+            say(&format!("cannot be read for now: {shard}"));
+        }
         print_line(&sentence(&answer.message));
         match answer.state {
             RunState::Stopped => print_line("Meanwhile it was stopped; `backfill start` lets it go on."),
@@ -165,7 +171,11 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
             _ => {}
         }
     }
-    Ok(if answer.state == RunState::Stopped { Exit::Interrupted } else { Exit::Done })
+    Ok(match answer.state {
+        RunState::Stopped => Exit::Interrupted,
+        _ if !answer.unreadable.is_empty() => Exit::Snapshot,
+        _ => Exit::Done,
+    })
 }
 
 /// A text that begins with a capital letter and ends with a full stop.

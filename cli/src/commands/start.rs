@@ -17,21 +17,53 @@ use backfill::model::differences::{differences, refusal_of_another_job};
 use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState};
 use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
-use backfill::planning::Planner;
+use backfill::planning::{Planner, note_unreadable};
 use backfill::ports::{Blobs, Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target};
 use backfill::status::StatusReport;
 use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
-use backfill::worker::{Step, Worker, WorkerOptions};
+use backfill::worker::{Step, StepError, Worker, WorkerOptions};
 use local::runner::{Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture};
 use local::{FsFailedDocuments, Mode, RunnerLock, SqliteStore};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// Chunks in a row that fail before it counts as the worker's failure.
+/// Chunks in a row that must fail before that counts as the worker's failure.
 const MAX_FAILURES: u32 = 10;
+/// Indices that such chunks must be of, unless the run has fewer: what is wrong with a few indices must not keep the
+/// others from being migrated.
+const MAX_FAILING_INDICES: usize = 10;
+
+/// The chunks that failed in a row, for reasons that may be their own.
+struct Failures {
+    /// Indices of the run.
+    indices: usize,
+    in_a_row: u32,
+    of: BTreeSet<String>,
+}
+
+impl Failures {
+    fn new(indices: usize) -> Failures {
+        Failures { indices, in_a_row: 0, of: BTreeSet::new() }
+    }
+
+    fn none(&mut self) {
+        self.in_a_row = 0;
+        self.of.clear();
+    }
+
+    /// One more chunk of this index has failed. Whether it is still worth while to try others.
+    fn go_on_after(&mut self, index: &str) -> bool {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if !self.of.contains(index) {
+            self.of.insert(index.to_owned());
+        }
+        self.in_a_row <= MAX_FAILURES || self.of.len() < self.indices.min(MAX_FAILING_INDICES)
+    }
+}
 
 pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exit> {
     if let Some(setting) = settings::stack(&args.state, context.config) {
@@ -136,9 +168,22 @@ impl Job<'_> {
             None => outline(&repository, &opened, &run.spec.selection, &handling).await?,
         };
         let (checkpoints, queue) = (&self.state.store, &self.state.store);
-        let planner =
-            Planner { repository: &repository, opened: &opened, outline: &outline, checkpoints, queue };
-        planner.run(&run, &CancellationToken::new()).await?;
+        let planner = Planner {
+            repository: &repository,
+            opened: &opened,
+            outline: &outline,
+            checkpoints,
+            queue,
+            resend: true,
+        };
+        let ended = planner.run(&run, &CancellationToken::new()).await?;
+        note_unreadable(checkpoints, &run.id, &ended.unreadable, SystemClock.now()).await?;
+        if !ended.unreadable.is_empty() {
+            self.say(&format!(
+                "{} shards cannot be read for now; the others are migrated.",
+                ended.unreadable.len()
+            ));
+        }
         Ok(self.state.store.run(&run.id).await?)
     }
 
@@ -299,7 +344,12 @@ impl Job<'_> {
         match ended? {
             RunnerEnd::Finished => {
                 let run = self.state.store.run(&run.id).await?;
-                finish(&self.state.store, &SystemClock, &run).await?;
+                if run.planning == Planning::Complete {
+                    finish(&self.state.store, &SystemClock, &run).await?;
+                } else {
+                    // Some shards could not be read; another start tries them again.
+                    self.state.store.set_state(&run.id, RunState::Failed, SystemClock.now(), &[]).await?;
+                }
             }
             RunnerEnd::Stopped(_) => {}
             RunnerEnd::Interrupted => {
@@ -351,6 +401,9 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     print_line(table(&columns, &rows).trim_end());
     for damage in &report.damage {
         print_line(&format!("damaged: {damage}"));
+    }
+    for waiting in &report.waiting {
+        print_line(&waiting.text);
     }
     for error in &report.given_up {
         print_line(&format!("given up: {error}"));
@@ -429,18 +482,19 @@ impl Recipe {
             buffers: Buffers::default(),
             waits,
         };
-        let mut failures = 0;
+        let mut failures = Failures::new(self.run.indices.len());
         while !context.stop.is_cancelled() {
             match worker.step(&context.stop).await {
-                Ok(Step::Worked(_)) => failures = 0,
+                Ok(Step::Worked(_)) => failures.none(),
                 Ok(Step::Skipped) => {}
                 Ok(Step::Idle) => return Ok(()),
                 // One chunk must not keep the others from being done: it is tried again later.
-                Err(error) if error.is_of_the_chunk() && failures < MAX_FAILURES => {
-                    failures += 1;
-                    tracing::warn!(%error, "a chunk is put off");
+                Err(StepError { chunk: Some(chunk), error })
+                    if error.is_of_the_chunk() && failures.go_on_after(&chunk.shard.index) =>
+                {
+                    tracing::warn!(%chunk, %error, "a chunk is put off");
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error.error.into()),
             }
         }
         Ok(())
@@ -515,4 +569,31 @@ fn is_hangup_ignored() -> bool {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_ends_only_when_whatever_it_tries_fails() {
+        let after = |indices, failing: &[&str]| {
+            let mut failures = Failures::new(indices);
+            (0..100).take_while(|n| failures.go_on_after(failing[n % failing.len()])).count()
+        };
+        assert_eq!(after(1, &["a"]), 10, "there is no other index");
+        assert_eq!(after(2, &["a"]), 100, "the other one may go well");
+        assert_eq!(after(2, &["a", "b"]), 10);
+        assert_eq!(after(1000, &["a", "b", "c"]), 100);
+        let many: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(after(1000, &many), 10);
+        let mut failures = Failures::new(1);
+        for n in 0..100 {
+            assert!(failures.go_on_after("a"));
+            if n % 7 == 0 {
+                failures.none();
+            }
+        }
+    }
 }

@@ -75,6 +75,10 @@ pub struct StartAnswer {
     /// What the operator should know before anything runs.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// Shards that cannot be read for now, each with the reason. All others are planned, and a schedule tries these again
+    /// as long as the run goes on.
+    #[serde(default)]
+    pub unreadable: Vec<String>,
 }
 
 /// What a function answers that does not do what it was asked.

@@ -4,8 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use aws::{DynamoCheckpoints, Sdk, SdkOptions, SqsQueue};
-use backfill::model::{ChunkState, Counters, RunId, RunState};
-use backfill::ports::{Checkpoints, ClaimOutcome, Queue, Sample, StoreError};
+use backfill::model::{ChunkState, Counters, Run, RunId, RunState};
+use backfill::ports::{Checkpoints, ClaimOutcome, Creation, Queue, Sample, StoreError};
 use proptest::prelude::ProptestConfig;
 
 async fn sdk(variable: &str) -> Sdk {
@@ -204,4 +204,20 @@ async fn all_items_of_a_run_expire_together() {
     for item in &items {
         assert_eq!(item["ttl"].as_n(), Ok(&expiry), "{:?}", item["sk"]);
     }
+}
+
+/// DynamoDB deletes what has expired one by one and within days, so parts of a run may be gone and others not.
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn a_run_whose_records_have_expired_is_as_good_as_gone() {
+    let store = store().await;
+    let run = |name, created| Run { created, ..conformance::plan(name, 1, 1).0 };
+    let long_ago = run("expired", 1_000);
+    assert_eq!(store.create_run(&long_ago, None).await.unwrap(), Creation::Created);
+    assert_eq!(store.latest_run().await.unwrap(), None);
+    let next = run("next", 4_102_444_800_000);
+    assert_eq!(store.create_run(&next, None).await.unwrap(), Creation::Created);
+    assert_eq!(store.latest_run().await.unwrap().map(|run| run.id), Some(next.id.clone()));
+    let late = run("late", 4_102_444_800_000);
+    assert_eq!(store.create_run(&late, None).await.unwrap(), Creation::Superseded(next.id));
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How often a request is repeated while the store answers others.
-const TRIES: u32 = 8;
+const TRIES: u32 = 6;
 /// The longest pause between two tries.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 

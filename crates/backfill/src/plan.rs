@@ -40,6 +40,15 @@ pub struct Plan {
     pub refused: Vec<(String, String)>,
 }
 
+/// What became of the planning of one shard.
+#[derive(Debug)]
+pub enum Planned {
+    /// It is planned, perhaps as damaged.
+    Shard(Shard, Vec<Chunk>),
+    /// It cannot be read for now, although others can. It may be planned later.
+    Unreadable(ShardId, SourceError),
+}
+
 /// What is known of a run before any of its shards is read.
 #[derive(Debug)]
 pub struct Outline {
@@ -104,7 +113,7 @@ impl Outline {
         opened: &'a OpenedSnapshot,
         chunk_bytes: u64,
         known: &HashSet<ShardId>,
-    ) -> impl Stream<Item = Result<(Shard, Vec<Chunk>), SourceError>> + use<'a> {
+    ) -> impl Stream<Item = Result<Planned, SourceError>> + use<'a> {
         let missing: HashSet<(&str, u32)> =
             self.missing_shards.iter().map(|m| (m.index.as_str(), m.shard)).collect();
         let wanted: Vec<(&IndexSource, u32)> = self
@@ -118,7 +127,15 @@ impl Outline {
             })
             .collect();
         futures::stream::iter(wanted)
-            .map(move |(index, shard)| plan_shard(repository, opened, index, shard, chunk_bytes))
+            .map(move |(index, shard)| async move {
+                match plan_shard(repository, opened, index, shard, chunk_bytes).await {
+                    Ok((shard, chunks)) => Ok(Planned::Shard(shard, chunks)),
+                    Err(error) if error.is_of_one_blob() => {
+                        Ok(Planned::Unreadable(ShardId { index: index.entry.name.clone(), shard }, error))
+                    }
+                    Err(error) => Err(error),
+                }
+            })
             .buffer_unordered(CONCURRENCY)
     }
 }
@@ -133,6 +150,10 @@ pub async fn plan(
 ) -> Result<Plan, SourceError> {
     let outline = outline(repository, opened, selection, handling).await?;
     let planned = outline.shards(repository, opened, chunk_bytes, &HashSet::new());
+    let planned = planned.and_then(async |planned| match planned {
+        Planned::Shard(shard, chunks) => Ok((shard, chunks)),
+        Planned::Unreadable(_, error) => Err(error),
+    });
     let mut planned: Vec<(Shard, Vec<Chunk>)> = planned.try_collect().await?;
     planned.sort_unstable_by(|(a, _), (b, _)| a.id.cmp(&b.id));
     let (shards, chunks): (Vec<Shard>, Vec<Vec<Chunk>>) = planned.into_iter().unzip();

@@ -6,11 +6,17 @@
 //! A shard is stored whole or not at all, and what is stored is not read again. Messages are sent in the order of the
 //! queue, which follows from the shards alone; how many were sent is recorded after each page. Whoever is broken off
 //! between a page and its record sends that page again: workers recognise the second message of a chunk.
+//!
+//! A shard that cannot be read for now (no permission for one object, an archived object, a bad sector) must not keep
+//! the others back. It is put off to the end and tried once more; if it still cannot be read, the chunks of all other
+//! shards are enqueued and planning stays where it is. The run cannot end as done then, and the next start plans what
+//! is left.
 
 use crate::chunking::queue_order;
-use crate::model::{ChunkId, Planning, Run, RunId, RunState, ShardId};
-use crate::plan::Outline;
+use crate::model::{ChunkId, Millis, Planning, Run, RunId, RunState, ShardId, Wait, WaitCause, clipped};
+use crate::plan::{Outline, Planned};
 use crate::ports::{Checkpoints, Queue, StoreError};
+use crate::reconcile::enqueue_open;
 use crate::source::{OpenedSnapshot, Repository, SourceError};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::HashSet;
@@ -24,6 +30,33 @@ const LOOK: usize = 64;
 
 /// Shards stored at once.
 const CONCURRENCY: usize = 16;
+
+/// Shards that are named where some cannot be read.
+const EXAMPLES: usize = 5;
+
+/// For how long it is remembered which shards could not be read: as long as any record of a run is kept.
+const REMEMBERED: Millis = 400 * 86_400_000;
+
+/// Who records which shards could not be read.
+const PLANNER: &str = "planner";
+
+/// How far a call to plan has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanningEnd {
+    /// Where planning stands.
+    pub planning: Planning,
+    /// Shards that cannot be read for now, each with the reason. All others are planned and enqueued.
+    pub unreadable: Vec<(ShardId, String)>,
+}
+
+/// Whether the shards are stored.
+enum Stored {
+    All,
+    /// All but these. How many were stored by this call is told, too.
+    AllBut(Vec<(ShardId, String)>, usize),
+    /// It was broken off.
+    Some,
+}
 
 /// Why planning broke off.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +82,9 @@ pub struct Planner<'a> {
     pub checkpoints: &'a dyn Checkpoints,
     /// Where messages go.
     pub queue: &'a dyn Queue,
+    /// Whether, if some shards cannot be read, messages are sent for those that were stored before, too: an earlier call
+    /// may have been killed before it sent them. Not for somebody who calls this again and again.
+    pub resend: bool,
 }
 
 impl Planner<'_> {
@@ -57,15 +93,24 @@ impl Planner<'_> {
     ///
     /// # Errors
     /// When the snapshot cannot be read, or checkpoints or queue do not work. What is stored stays.
-    pub async fn run(&self, run: &Run, stop: &CancellationToken) -> Result<Planning, PlanningError> {
+    pub async fn run(&self, run: &Run, stop: &CancellationToken) -> Result<PlanningEnd, PlanningError> {
         let mut planning = self.checkpoints.run(&run.id).await?.planning;
+        let ended = |planning| Ok(PlanningEnd { planning, unreadable: Vec::new() });
         if planning == Planning::Shards {
-            if !self.store_shards(run, stop).await? {
-                return Ok(planning);
+            note_unreadable(self.checkpoints, &run.id, &[], 0).await?;
+            match self.store_shards(run, stop).await? {
+                Stored::Some => return ended(planning),
+                Stored::All => {}
+                Stored::AllBut(unreadable, stored) => {
+                    if stored > 0 || self.resend {
+                        enqueue_open(self.checkpoints, self.queue, &run.id).await?;
+                    }
+                    return Ok(PlanningEnd { planning, unreadable });
+                }
             }
             planning = self.checkpoints.advance_planning(&run.id, planning, Planning::Messages(0)).await?;
         }
-        Ok(send_messages(self.checkpoints, self.queue, &run.id, planning, stop).await?)
+        ended(send_messages(self.checkpoints, self.queue, &run.id, planning, stop).await?)
     }
 
     /// What the snapshot holds was looked at anew by whoever goes on with a planning: an index that can no longer be read
@@ -86,31 +131,87 @@ impl Planner<'_> {
         })
     }
 
-    /// Stores the shards that are not yet there; whether all are there now.
-    async fn store_shards(&self, run: &Run, stop: &CancellationToken) -> Result<bool, PlanningError> {
+    /// Stores the shards that are not yet there. Those that cannot be read are tried again when all others are stored.
+    async fn store_shards(&self, run: &Run, stop: &CancellationToken) -> Result<Stored, PlanningError> {
         self.still_the_same(run)?;
-        let known: HashSet<ShardId> =
-            self.checkpoints.shards(&run.id).await?.into_iter().map(|shard| shard.id).collect();
-        let planned = self.outline.shards(self.repository, self.opened, run.spec.chunk_bytes, &known);
-        let stored = planned
-            .take_until(stop.cancelled())
-            .map_err(PlanningError::Source)
-            .map_ok(|(shard, chunks)| async move {
-                self.checkpoints.add_shard(&run.id, &shard, &chunks).await.map_err(PlanningError::Store)
-            })
-            .try_buffer_unordered(CONCURRENCY);
-        let mut stored = std::pin::pin!(stored);
         let mut count = 0usize;
-        while stored.try_next().await?.is_some() {
-            count += 1;
-            if count.is_multiple_of(LOOK)
-                && self.checkpoints.control(&run.id).await?.state != RunState::Running
-            {
-                return Ok(false);
+        let mut unreadable = Vec::new();
+        for _ in 0..2 {
+            unreadable.clear();
+            let known: HashSet<ShardId> =
+                self.checkpoints.shards(&run.id).await?.into_iter().map(|shard| shard.id).collect();
+            let planned = self.outline.shards(self.repository, self.opened, run.spec.chunk_bytes, &known);
+            let stored = planned
+                .take_until(stop.cancelled())
+                .map_err(PlanningError::Source)
+                .map_ok(|planned| async move {
+                    match planned {
+                        Planned::Shard(shard, chunks) => {
+                            self.checkpoints.add_shard(&run.id, &shard, &chunks).await?;
+                            Ok(None)
+                        }
+                        Planned::Unreadable(shard, error) => Ok(Some((shard, clipped(&error.to_string())))),
+                    }
+                })
+                .try_buffer_unordered(CONCURRENCY);
+            let mut stored = std::pin::pin!(stored);
+            while let Some(put_off) = stored.try_next().await? {
+                if let Some(put_off) = put_off {
+                    unreadable.push(put_off);
+                    continue;
+                }
+                count += 1;
+                if count.is_multiple_of(LOOK)
+                    && self.checkpoints.control(&run.id).await?.state != RunState::Running
+                {
+                    return Ok(Stored::Some);
+                }
+            }
+            if stop.is_cancelled() {
+                return Ok(Stored::Some);
+            }
+            if unreadable.is_empty() {
+                return Ok(Stored::All);
             }
         }
-        Ok(!stop.is_cancelled())
+        unreadable.sort_unstable();
+        Ok(Stored::AllBut(unreadable, count))
     }
+}
+
+/// Records which shards cannot be read, where status sees it; none removes that.
+///
+/// # Errors
+/// When the checkpoints do not work.
+pub async fn note_unreadable(
+    checkpoints: &dyn Checkpoints,
+    run: &RunId,
+    unreadable: &[(ShardId, String)],
+    now: Millis,
+) -> Result<(), StoreError> {
+    let wait = (!unreadable.is_empty()).then(|| Wait {
+        cause: WaitCause::ShardsUnreadable,
+        reason: unreadable_shards(unreadable),
+        since: now,
+        until: None,
+    });
+    checkpoints.note_wait(run, PLANNER, wait.as_ref(), now, now.saturating_add(REMEMBERED)).await
+}
+
+/// Names the shards that cannot be read, in a sentence.
+fn unreadable_shards(unreadable: &[(ShardId, String)]) -> String {
+    let named: Vec<String> =
+        unreadable.iter().take(EXAMPLES).map(|(shard, why)| format!("{shard}: {why}")).collect();
+    let more = match unreadable.len().saturating_sub(EXAMPLES) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    let shards =
+        if unreadable.len() == 1 { "1 shard".to_owned() } else { format!("{} shards", unreadable.len()) };
+    format!(
+        "{shards} cannot be read for now and will be tried again by the next start: {}{more}",
+        named.join("; ")
+    )
 }
 
 /// Sends the messages of a run whose shards are all stored. Needs nothing of the snapshot.

@@ -64,7 +64,7 @@ pub async fn look(
 }
 
 /// Enqueues all open chunks of a run; how many those are.
-async fn enqueue_open(
+pub(crate) async fn enqueue_open(
     checkpoints: &dyn Checkpoints,
     queue: &dyn Queue,
     run: &RunId,

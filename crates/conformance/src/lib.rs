@@ -66,7 +66,8 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         state: RunState::Running,
         planning: Planning::Complete,
         desired_workers: 2,
-        created: 1_000,
+        // Far ahead, so that no store takes its records for expired.
+        created: 4_102_444_800_000,
         finished: None,
         indices: vec![index("b"), index("a")],
         missing_shards: Vec::new(),

@@ -7,6 +7,7 @@
 
 use crate::refusal::Refusal;
 use crate::runtime::Invocation;
+use crate::status::note_starting;
 use crate::{Environment, Error};
 use aws::api::{FunctionError, StartAnswer, StartRequest};
 use backfill::encode::Encoding;
@@ -15,7 +16,7 @@ use backfill::model::differences::{differences, refusal_of_another_job};
 use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState, Selection};
 use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
-use backfill::planning::{Planner, send_messages};
+use backfill::planning::{Planner, PlanningEnd, note_unreadable, send_messages};
 use backfill::ports::{Checkpoints, Clock, Creation, Fleet, Queue, SystemClock, Target};
 use backfill::source::{OpenedSnapshot, Repository};
 use backfill::waits::Waits;
@@ -170,10 +171,10 @@ impl StartFunction {
         self.environment.fleet()?.check(wanted).await?;
         let run = self.create(request, spec, &outline, newest.as_ref()).await?;
         self.environment.fleet()?.scale(run.desired_workers).await?;
-        let planning = self.plan(&run, &repository, &opened, &outline, invocation).await?;
-        let run = self.unless_stopped(Run { planning, ..run }).await?;
+        let ended = self.plan(&run, &repository, &opened, &outline, invocation, true).await?;
+        let run = self.unless_stopped(Run { planning: ended.planning, ..run }).await?;
         let message = format!("run {} was started with {}", run.id, workers(run.desired_workers));
-        Ok(StartAnswer { warnings, ..answer(&run, true, message) })
+        Ok(StartAnswer { warnings, unreadable: named(ended), ..answer(&run, true, message) })
     }
 
     /// Makes the run go on: chunks that were given up are tried again, workers come back, planning is completed.
@@ -186,18 +187,23 @@ impl StartFunction {
         invocation: &Invocation,
     ) -> Result<StartAnswer, Refusal> {
         let Environment { checkpoints, queue, .. } = &self.environment;
-        let before = run.state;
+        let (before, mut unreadable) = (run.state, Vec::new());
         let workers_wanted = request.workers.unwrap_or(run.desired_workers);
         self.environment.fleet()?.check(workers_wanted).await?;
         let again = checkpoints.retry_failed(&run.id).await?;
         queue.enqueue(&run.id, &again).await?;
         checkpoints.set_desired_workers(&run.id, workers_wanted).await?;
+        // Should this be killed before the workers are let loose, the status function does that.
+        note_starting(checkpoints, &run.id, true).await?;
         checkpoints.set_state(&run.id, RunState::Running, SystemClock.now(), &[]).await?;
         self.environment.fleet()?.scale(workers_wanted).await?;
+        note_starting(checkpoints, &run.id, false).await?;
         let mut run = checkpoints.run(&run.id).await?;
         if run.planning != Planning::Complete {
             let outline = outline(repository, opened, &run.spec.selection, &handling(&run.spec)).await?;
-            run.planning = self.plan(&run, repository, opened, &outline, invocation).await?;
+            let ended = self.plan(&run, repository, opened, &outline, invocation, true).await?;
+            run.planning = ended.planning;
+            unreadable = named(ended);
         }
         let run = self.unless_stopped(run).await?;
         let how = match before {
@@ -205,7 +211,7 @@ impl StartFunction {
             _ => "was resumed",
         };
         let message = format!("run {} {how} with {}", run.id, workers(workers_wanted));
-        Ok(answer(&run, false, message))
+        Ok(StartAnswer { unreadable, ..answer(&run, false, message) })
     }
 
     /// Goes on with the planning of a run, and with nothing else.
@@ -226,7 +232,7 @@ impl StartFunction {
                 let (repository, opened) = self.open(request, Some(&run), invocation).await?;
                 let outline =
                     outline(&repository, &opened, &run.spec.selection, &handling(&run.spec)).await?;
-                self.plan(&run, &repository, &opened, &outline, invocation).await?
+                self.plan(&run, &repository, &opened, &outline, invocation, false).await?.planning
             }
             planning => {
                 let stop = deadline(invocation);
@@ -341,10 +347,15 @@ impl StartFunction {
         opened: &OpenedSnapshot,
         outline: &Outline,
         invocation: &Invocation,
-    ) -> Result<Planning, Refusal> {
+        resend: bool,
+    ) -> Result<PlanningEnd, Refusal> {
         let Environment { checkpoints, queue, .. } = &self.environment;
-        let planner = Planner { repository, opened, outline, checkpoints, queue };
-        Ok(planner.run(run, &deadline(invocation)).await?)
+        let planner = Planner { repository, opened, outline, checkpoints, queue, resend };
+        let ended = planner.run(run, &deadline(invocation)).await?;
+        if !ended.unreadable.is_empty() {
+            note_unreadable(checkpoints, &run.id, &ended.unreadable, SystemClock.now()).await?;
+        }
+        Ok(ended)
     }
 }
 
@@ -422,7 +433,13 @@ fn answer(run: &Run, created: bool, message: String) -> StartAnswer {
         created,
         message,
         warnings: Vec::new(),
+        unreadable: Vec::new(),
     }
+}
+
+/// The shards that cannot be read, each with the reason.
+fn named(ended: PlanningEnd) -> Vec<String> {
+    ended.unreadable.into_iter().map(|(shard, why)| format!("{shard}: {why}")).collect()
 }
 
 fn nothing(message: &str) -> StartAnswer {
@@ -433,6 +450,7 @@ fn nothing(message: &str) -> StartAnswer {
         created: false,
         message: message.to_owned(),
         warnings: Vec::new(),
+        unreadable: Vec::new(),
     }
 }
 

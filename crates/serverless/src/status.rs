@@ -9,8 +9,8 @@ use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
 use backfill::finish::conclude;
-use backfill::model::{Millis, Planning, RunState};
-use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, Summary, SystemClock};
+use backfill::model::{Millis, Planning, RunId, RunState, Wait, WaitCause};
+use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, StoreError, Summary, SystemClock};
 use backfill::reconcile::{QUIET, look};
 use backfill::status::{FleetStatus, StatusReport};
 use serde_json::{Value, json};
@@ -60,6 +60,19 @@ impl StatusFunction {
             if scheduled {
                 reconciled = self.look(&summary, now).await?;
             }
+            if scheduled && is_start_broken_off(&summary, now) {
+                if summary.run.desired_workers > 0 && fleet.state().await?.stopped {
+                    fleet.scale(summary.run.desired_workers).await?;
+                    tracing::warn!(run = %run.id, "a start broke off before its workers were let loose; they are now");
+                }
+                note_starting(checkpoints, &run.id, false).await?;
+            }
+            if scheduled && is_through_but_for_unreadable_shards(&summary) {
+                fleet.stop().await?;
+                checkpoints.set_state(&run.id, RunState::Failed, now, &[]).await?;
+                tracing::warn!(run = %run.id, "all is done but shards that cannot be read");
+                summary = checkpoints.summary(&run.id, now).await?;
+            }
             if through(&summary) && (scheduled || summary.chunks_total <= QUICKLY_CONCLUDED) {
                 summary = self.conclude(summary, &fleet).await?;
             }
@@ -92,6 +105,35 @@ impl StatusFunction {
         }
         Ok(again)
     }
+}
+
+/// How long a start may take to let workers loose before it counts as killed.
+const STARTING: Millis = 60_000;
+/// For how long it is remembered that workers are being started.
+const REMEMBERED: Millis = 86_400_000;
+
+/// Records that workers are about to be let loose, or that they are.
+pub(crate) async fn note_starting(
+    checkpoints: &dyn Checkpoints,
+    run: &RunId,
+    starting: bool,
+) -> Result<(), StoreError> {
+    let now = SystemClock.now();
+    let wait = Wait { cause: WaitCause::WorkersStarting, reason: String::new(), since: now, until: None };
+    checkpoints.note_wait(run, "start", starting.then_some(&wait), now, now.saturating_add(REMEMBERED)).await
+}
+
+/// Whether a start has broken off while it let workers loose.
+fn is_start_broken_off(summary: &Summary, now: Millis) -> bool {
+    let starting = |wait: &Wait| wait.cause == WaitCause::WorkersStarting;
+    summary.waits.iter().any(|wait| starting(wait) && wait.since.saturating_add(STARTING) <= now)
+}
+
+/// Whether all chunks that there are have ended, and the rest of the shards cannot be read.
+fn is_through_but_for_unreadable_shards(summary: &Summary) -> bool {
+    summary.run.planning == Planning::Shards
+        && summary.chunks_done + summary.chunks_failed >= summary.chunks_total
+        && summary.waits.iter().any(|wait| wait.cause == WaitCause::ShardsUnreadable)
 }
 
 /// Whether nothing is left for workers to do.

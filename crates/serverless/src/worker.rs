@@ -18,7 +18,7 @@ use backfill::ports::{
 };
 use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
-use backfill::worker::{ChunkEnd, Step, Worker, WorkerError, WorkerOptions};
+use backfill::worker::{ChunkEnd, Step, StepError, Worker, WorkerError, WorkerOptions};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -188,7 +188,7 @@ impl WorkerFunction {
             Ok(Step::Worked(ChunkEnd::Done)) => Ok("done"),
             Ok(Step::Worked(ChunkEnd::HandedBack)) => Ok("handed_back"),
             Ok(Step::Worked(ChunkEnd::LeaseLost)) => Ok("lease_lost"),
-            Err(error) => {
+            Err(StepError { error, .. }) => {
                 if matches!(error, WorkerError::Target(TargetError::Denied { .. })) {
                     // Its secret has been changed, perhaps.
                     warm.target = None;

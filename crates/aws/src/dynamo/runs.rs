@@ -7,7 +7,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
 use backfill::model::{Millis, Planning, Run, RunId, RunState, Wait, clipped};
-use backfill::ports::{Creation, RetryLease, RunControl, Sample, StoreError};
+use backfill::ports::{Clock, Creation, RetryLease, RunControl, Sample, StoreError, SystemClock};
 
 /// Bytes of a part of a run's record.
 const PART: usize = 300 << 10;
@@ -42,6 +42,8 @@ pub(super) fn expiry(created: Millis) -> u64 {
 struct Newest {
     id: RunId,
     place: u64,
+    /// Whether its records have expired: DynamoDB deletes them one by one, within days.
+    expired: bool,
 }
 
 pub(super) async fn create(table: &Table, run: &Run, newest: Option<&RunId>) -> Result<Creation, StoreError> {
@@ -50,7 +52,8 @@ pub(super) async fn create(table: &Table, run: &Run, newest: Option<&RunId>) -> 
         let found = find_newest(table).await?;
         match &found {
             Some(found) if found.id == run.id => return Ok(Creation::Created),
-            Some(found) if newest != Some(&found.id) => {
+            // One that has expired is as good as gone, whatever of it is still there.
+            Some(found) if !found.expired && newest != Some(&found.id) => {
                 // The parts that were written for nothing.
                 table.delete_all((0..parts).map(|part| keys::run_part(&run.id, part)).collect()).await?;
                 return Ok(Creation::Superseded(found.id.clone()));
@@ -142,12 +145,13 @@ async fn find_newest(table: &Table) -> Result<Option<Newest>, StoreError> {
     let item = Reader::new(&item, &table.name)?;
     let place = item.sort_key()?.rsplit('#').next().and_then(|place| place.parse().ok());
     let place = place.ok_or_else(|| item.invalid("its key has no place in the list"))?;
-    Ok(Some(Newest { id: RunId(item.text("run")?.to_owned()), place }))
+    let expired = item.number::<u64>("ttl")? <= SystemClock.now() / 1000;
+    Ok(Some(Newest { id: RunId(item.text("run")?.to_owned()), place, expired }))
 }
 
 /// The name of the newest run.
 pub(super) async fn latest(table: &Table) -> Result<Option<RunId>, StoreError> {
-    Ok(find_newest(table).await?.map(|newest| newest.id))
+    Ok(find_newest(table).await?.filter(|newest| !newest.expired).map(|newest| newest.id))
 }
 
 /// Makes a run be gone for everyone; its other items are still there.

@@ -332,6 +332,7 @@ impl Sender<'_> {
             clock: retry.clock.clone(),
             target: retry.target.clone(),
             waits: Waits::default(),
+            stopping: CancellationToken::new(),
         };
         let mut sent = Sent::default();
         let mut in_flight = InFlight {

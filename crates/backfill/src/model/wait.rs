@@ -45,13 +45,16 @@ pub struct Wait {
 impl Wait {
     /// Returns the sentence for people: `Target unreachable for 42s: connection refused; gives up at 10m`.
     pub fn sentence(&self, now: Millis) -> String {
+        if self.cause == WaitCause::ShardsUnreadable {
+            return self.reason.clone();
+        }
         let lasted = duration(now.saturating_sub(self.since));
         let what = match self.cause {
             WaitCause::TargetUnreachable => format!("Target unreachable for {lasted}"),
             WaitCause::TargetBlocked => format!("Target has accepted no writes for {lasted}"),
             WaitCause::TargetOverloaded => format!("Target overloaded for {lasted}"),
             WaitCause::SnapshotUnreachable => format!("Snapshot store unreachable for {lasted}"),
-            WaitCause::ShardsUnreadable => format!("Shards cannot be read for {lasted}"),
+            WaitCause::ShardsUnreadable => String::new(),
             WaitCause::WorkersStarting => format!("Workers have been starting for {lasted}"),
         };
         let reason = match self.reason.as_str() {

@@ -69,6 +69,16 @@ pub enum SourceError {
 }
 
 impl SourceError {
+    /// Whether one blob cannot be read for now, although its store answers: what does not need it goes on.
+    pub fn is_of_one_blob(&self) -> bool {
+        matches!(
+            self,
+            SourceError::Blob(
+                BlobError::Denied { .. } | BlobError::Unavailable { .. } | BlobError::Unreadable { .. }
+            )
+        )
+    }
+
     /// Whether the cause lies in the snapshot's bytes, so that trying again is pointless but other parts may be fine.
     pub fn is_damage(&self) -> bool {
         match self {

@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Faults of one document in a row after which it may count as failed.
 const MAX_FAULTS: u32 = 8;
@@ -48,6 +49,8 @@ pub struct Delivery {
     pub target: Arc<dyn Target>,
     /// Where it is noted that the target is waited for.
     pub waits: Waits,
+    /// Cancelled when no more requests are to be sent: those in flight end as they do, and nothing is repeated.
+    pub stopping: CancellationToken,
 }
 
 /// A part of a batch that is delivered by itself.
@@ -139,7 +142,14 @@ impl Delivery {
     /// Sends a part once; returns what of it is to be sent again, split if it must be.
     async fn send(&self, part: Part, begun: Millis, done: &mut Delivered) -> Result<Vec<Part>, TargetError> {
         let Part { mut batch, mut attempt, mut faults, mut refusals } = part;
-        let turn = self.turn(attempt).await;
+        let turn = tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => {
+                let reason = "the work was stopped".to_owned();
+                return Err(TargetError::Unreachable { target: self.target.location(), reason });
+            }
+            turn = self.turn(attempt) => turn,
+        };
         let sent = tokio::time::Instant::now();
         done.counters.requests += 1;
         let answer = self.answer(&batch, begun).await;

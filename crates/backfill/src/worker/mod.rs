@@ -15,7 +15,7 @@ pub use process::ChunkEnd;
 
 use crate::buffers::Buffers;
 use crate::model::chunk::ClaimRefused;
-use crate::model::{AttemptError, Cause, Chunk, HandedBack, Millis, Progress, Reason, Run};
+use crate::model::{AttemptError, Cause, Chunk, ChunkId, HandedBack, Millis, Progress, Reason, Run};
 use crate::ports::{
     BlobError, Blobs, Checkpoints, ClaimOutcome, Clock, FailedDocuments, Message, Queue, StoreError, Target,
     TargetError,
@@ -125,6 +125,22 @@ impl WorkerError {
     }
 }
 
+/// Why a look into the queue came to nothing.
+#[derive(Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct StepError {
+    /// The chunk that was being worked on, if there was one.
+    pub chunk: Option<ChunkId>,
+    /// What went wrong.
+    pub error: WorkerError,
+}
+
+impl<E: Into<WorkerError>> From<E> for StepError {
+    fn from(error: E) -> StepError {
+        StepError { chunk: None, error: error.into() }
+    }
+}
+
 /// What came of one look into the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -171,7 +187,7 @@ impl Worker {
     /// # Errors
     /// When the snapshot, the target or the store make going on pointless. The chunk has been handed back then,
     /// if at all possible; otherwise its lease ends by itself.
-    pub async fn step(&self, stop: &CancellationToken) -> Result<Step, WorkerError> {
+    pub async fn step(&self, stop: &CancellationToken) -> Result<Step, StepError> {
         let now = self.clock.now();
         let Some(message) = self.queue.receive(now, self.lease_end()).await? else {
             return Ok(Step::Idle);
@@ -203,12 +219,12 @@ impl Worker {
             Ok(task) => task,
             Err(error) => {
                 self.hand_back(&message, &claimed, &progress, &Reason::Error(error.as_attempt())).await?;
-                return Err(error);
+                return Err(StepError { chunk: Some(claimed.id), error });
             }
         };
         let ended = task.run(stop).await;
         self.record_waits().await;
-        ended.map(Step::Worked)
+        ended.map(Step::Worked).map_err(|error| StepError { chunk: Some(claimed.id), error })
     }
 
     /// Records what is waited for where others see it, if that is due.

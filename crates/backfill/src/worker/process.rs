@@ -100,6 +100,7 @@ impl<'a> ChunkTask<'a> {
             clock: worker.clock.clone(),
             target: worker.target.clone(),
             waits: worker.waits.clone(),
+            stopping: CancellationToken::new(),
         };
         Ok(ChunkTask {
             worker,
@@ -244,6 +245,7 @@ impl<'a> ChunkTask<'a> {
     /// by whoever goes on.
     async fn drain(&mut self) {
         let limit = Instant::now() + self.worker.options.drain;
+        self.delivery.stopping.cancel();
         while let Ok(Some(ended)) = timeout_at(limit, self.deliveries.join_next()).await {
             // Errors here change nothing: the cursor stays before what was not acknowledged.
             let _ = self.delivered(ended);

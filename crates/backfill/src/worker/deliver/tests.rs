@@ -159,8 +159,25 @@ fn delivery(rule: Rule) -> (Delivery, Arc<Rule>) {
         clock: Arc::new(clock),
         target: Arc::new(target.clone()),
         waits: Waits::default(),
+        stopping: CancellationToken::new(),
     };
     (delivery, target.0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_is_stopped_nothing_is_repeated() {
+    let (delivery, rule) = delivery(target(|_, _, _| Err(overloaded(0))));
+    let stopping = delivery.stopping.clone();
+    let begun = Instant::now();
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let requests = rule.seen.lock().unwrap().requests.len();
+        stopping.cancel();
+        requests
+    };
+    let (ended, requests) = tokio::join!(delivery.deliver(batch(ids(0..1))), stop);
+    assert!(ended.is_err() && begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(rule.seen.lock().unwrap().requests.len() <= requests + 1);
 }
 
 fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
