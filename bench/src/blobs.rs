@@ -114,6 +114,12 @@ impl Blobs for Counting {
         self.inner.list(dir).await
     }
 
+    async fn size(&self, path: &str) -> std::result::Result<(u64, String), BlobError> {
+        self.counts.requests.fetch_add(1, Relaxed);
+        self.counts.pace.wait(0).await;
+        self.inner.size(path).await
+    }
+
     async fn get(&self, path: &str) -> std::result::Result<Blob, BlobError> {
         self.count(self.inner.get(path).await).await
     }

@@ -47,6 +47,11 @@ impl Blobs for Memory {
         Ok(self.files.keys().filter(|name| !name.contains('/')).cloned().collect())
     }
 
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+        let file = self.files.get(path).ok_or_else(|| BlobError::NotFound { path: path.to_owned() })?;
+        Ok((file.len() as u64, String::new()))
+    }
+
     async fn get(&self, path: &str) -> Result<Blob, BlobError> {
         let len = self.files.get(path).map_or(0, Vec::len) as u64;
         self.get_range(path, 0..len, None).await

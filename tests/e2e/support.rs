@@ -86,6 +86,11 @@ impl Desk {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    pub(crate) fn spawn_console(&self, args: &[&str]) -> Child {
+        let mut command = self.command(env!("CARGO_BIN_EXE_console"), args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// The documents that an export left, by index, id and routing.
     pub(crate) fn exported(&self, dir: &str) -> Documents {
         let mut documents = Documents::default();

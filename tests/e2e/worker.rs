@@ -122,6 +122,11 @@ impl Blobs for Vanishing {
         self.inner.list(dir).await
     }
 
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+        self.request(path)?;
+        self.inner.size(path).await
+    }
+
     async fn get(&self, path: &str) -> Result<Blob, BlobError> {
         self.request(path)?;
         self.inner.get(path).await

@@ -8,7 +8,9 @@ use crate::settings::{selection, snapshot_name};
 use backfill::indices::Handling;
 use backfill::plan::{Plan, plan};
 use backfill::source::Repository;
+use futures::TryStreamExt;
 use serde::Serialize;
+use snapshot::snapshot_info::SnapshotInfo;
 
 #[derive(Serialize)]
 struct Listed {
@@ -26,22 +28,19 @@ struct Listed {
 pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> Result<Exit> {
     let blobs = stack::repository(context, repository).await?.open().await?;
     let repository = Repository::open(blobs).await?;
-    let mut infos = repository.snapshot_infos().await?;
-    infos.sort_by_key(|info| info.start_millis);
-    let listed: Vec<Listed> = infos
-        .into_iter()
-        .map(|info| Listed {
-            name: info.name,
-            uuid: info.uuid,
-            state: info.state.to_string(),
-            started_ms: info.start_millis,
-            finished_ms: info.end_millis,
-            indices: info.indices.len(),
-            shards_total: info.total_shards,
-            shards_missing: info.failures.len(),
-            version: info.version.map(|v| v.to_string()),
-        })
-        .collect();
+    let listed = |info: SnapshotInfo| Listed {
+        name: info.name,
+        uuid: info.uuid,
+        state: info.state.to_string(),
+        started_ms: info.start_millis,
+        finished_ms: info.end_millis,
+        indices: info.indices.len(),
+        shards_total: info.total_shards,
+        shards_missing: info.failures.len(),
+        version: info.version.map(|v| v.to_string()),
+    };
+    let mut listed: Vec<Listed> = repository.snapshot_infos().map_ok(listed).try_collect().await?;
+    listed.sort_by_key(|snapshot| snapshot.started_ms);
     if context.json {
         print_json(&listed)?;
         return Ok(Exit::Done);

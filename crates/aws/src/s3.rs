@@ -203,6 +203,10 @@ impl Blobs for S3Blobs {
         Ok(names)
     }
 
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+        self.head(path, None).await
+    }
+
     async fn get(&self, path: &str) -> Result<Blob, BlobError> {
         self.read(path, None, None).await
     }

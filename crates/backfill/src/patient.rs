@@ -198,6 +198,19 @@ impl Blobs for PatientBlobs {
         }
     }
 
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+        let mut attempts = Attempts::new();
+        loop {
+            match self.inner.size(path).await {
+                Ok(answer) => {
+                    self.succeeded(Some(path));
+                    return Ok(answer);
+                }
+                Err(error) => self.failed(&mut attempts, error).await?,
+            }
+        }
+    }
+
     async fn get(&self, path: &str) -> Result<Blob, BlobError> {
         let mut attempts = Attempts::new();
         loop {
@@ -286,6 +299,10 @@ mod tests {
 
         async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
             Ok(Vec::new())
+        }
+
+        async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+            self.get(path).await.map(|blob| (0, blob.etag))
         }
 
         async fn get(&self, path: &str) -> Result<Blob, BlobError> {

@@ -48,6 +48,13 @@ impl Blobs for FsBlobs {
         blocking(dir.clone(), move || list(&root, &dir)).await
     }
 
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+        let path = self.resolve(path)?;
+        let metadata = move || std::fs::metadata(&path).map_err(|e| failed(&path, e));
+        let metadata = blocking(self.root.clone(), metadata).await?;
+        Ok((metadata.len(), etag(&metadata)))
+    }
+
     async fn get(&self, path: &str) -> Result<Blob, BlobError> {
         let path = self.resolve(path)?;
         blocking(path.clone(), move || read(&path, None, None)).await
@@ -184,6 +191,7 @@ mod tests {
         assert!(blobs.list("indices/y").await.unwrap().is_empty());
         let blob = blobs.get("index-0").await.unwrap();
         assert_eq!(&blob.bytes[..], b"0123456789");
+        assert_eq!(blobs.size("index-0").await.unwrap(), (10, blob.etag.clone()));
         let part = blobs.get_range("index-0", 3..7, Some(&blob.etag)).await.unwrap();
         assert_eq!((&part.bytes[..], &part.etag), (&b"3456"[..], &blob.etag));
         assert!(blobs.get_range("index-0", 10..10, None).await.unwrap().bytes.is_empty());

@@ -89,6 +89,11 @@ impl Blobs for KeptBlobs {
         self.inner.list(dir).await
     }
 
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
+        self.tally.read(0);
+        self.inner.size(path).await
+    }
+
     async fn get(&self, path: &str) -> Result<Blob, BlobError> {
         let key = (path.to_owned(), None);
         if let Some(blob) = self.kept(&key) {
@@ -133,6 +138,9 @@ mod tests {
         }
         async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
             Ok(Vec::new())
+        }
+        async fn size(&self, _: &str) -> Result<(u64, String), BlobError> {
+            Ok((1 << 20, "1".to_owned()))
         }
         async fn get(&self, path: &str) -> Result<Blob, BlobError> {
             if path == "missing" {

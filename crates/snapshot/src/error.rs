@@ -35,11 +35,11 @@ pub enum Error {
         what: String,
     },
     /// A blob would take more memory than it is allowed to.
-    #[error("{file}: more than {limit} bytes when decompressed")]
+    #[error("{file}: it takes more than {} of memory, which is all that one file may take here", Amount(*limit))]
     TooLarge {
         /// Path of the blob, relative to the repository root.
         file: String,
-        /// The limit that was set.
+        /// The limit that was set, in bytes.
         limit: u64,
     },
     /// There is no such snapshot.
@@ -117,6 +117,19 @@ impl fmt::Display for At {
         match self.0 {
             Some(offset) => write!(f, " at byte {offset}"),
             None => Ok(()),
+        }
+    }
+}
+
+/// A number of bytes.
+struct Amount(u64);
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MIB: u64 = 1 << 20;
+        match self.0 {
+            0..MIB => write!(f, "{} bytes", self.0),
+            bytes => write!(f, "{} MiB", bytes / MIB),
         }
     }
 }

@@ -70,7 +70,6 @@ fn facts(name: &str) -> Facts {
     facts
         .add("root", if snapshots == 1 { "1 snapshot".to_owned() } else { format!("{snapshots} snapshots") });
     for entry in &data.snapshots {
-        let info = common::info(&repository, entry);
         facts.add(
             "metadata",
             encoding(&repository.read(&entry.form.global_metadata(&entry.uuid)), entry.form),
@@ -78,13 +77,14 @@ fn facts(name: &str) -> Facts {
         let form = if entry.form == Form::Plain { "without `.dat`" } else { "`.dat`" };
         facts.add("names of blobs", form);
         let streams = common::global(&repository, entry).data_streams;
-        for index in &data.indices_in(entry, &info).unwrap() {
+        let contents = common::contents(&repository, &data, entry);
+        for index in &contents.indices {
             // Some fixtures hold fewer indices than their root lists.
-            let blob = data.index_metadata_blob(entry, index).unwrap();
+            let blob = contents.metadata_blob(index).unwrap();
             if !repository.dir.join(entry.form.index_metadata(&index.id, blob)).exists() {
                 continue;
             }
-            let metadata = common::metadata(&repository, &data, entry, index);
+            let metadata = common::metadata(&repository, &contents, entry, index);
             lives.entry(metadata.name.clone()).or_default().insert(metadata.uuid.clone());
             of_index(&mut facts, &metadata, index, &streams.iter().flat_map(|s| s.indices.clone()).collect());
             for shard in 0..metadata.number_of_shards {

@@ -7,13 +7,13 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use common::{Repository, fixtures, global, info, metadata, open};
+use common::{Repository, contents, fixtures, global, info, metadata, open};
 use serde_json::Value;
 use snapshot::document::{DocumentReader, Interpreted, Scratch, Source};
 use snapshot::error::Error;
 use snapshot::index_metadata::{IndexMetadata, SourceHandling};
 use snapshot::paths::{self, Form};
-use snapshot::repository::{RepositoryData, SnapshotEntry, cross_check, cross_check_index};
+use snapshot::repository::{Contents, RepositoryData, SnapshotEntry, cross_check, cross_check_index};
 use snapshot::selection::{IndexPatterns, IndexSummary};
 use snapshot::shard_paths::{ShardPathType, ShardPaths, list_path};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
@@ -46,7 +46,8 @@ fn all_metadata_is_read_and_agrees() {
         }
         for entry in &data.snapshots {
             let info = info(&repository, entry);
-            cross_check(&data, entry, &info).unwrap();
+            let contents = contents(&repository, &data, entry);
+            cross_check(&contents, entry, &info).unwrap();
             assert_eq!(info.successful_shards == info.total_shards, info.failures.is_empty(), "{name}");
             assert_eq!(info.state == SnapshotState::Success, info.failures.is_empty(), "{name}");
             if let (Some(text), Some(version)) = (about["version"].as_str(), &entry.version) {
@@ -60,8 +61,8 @@ fn all_metadata_is_read_and_agrees() {
             for backing in streams.iter().flat_map(|s| &s.indices) {
                 assert!(info.indices.contains(backing), "{name}: {backing}");
             }
-            for index in &data.indices_in(entry, &info).unwrap() {
-                let metadata = metadata(&repository, &data, entry, index);
+            for index in &contents.indices {
+                let metadata = metadata(&repository, &contents, entry, index);
                 metadata.ensure_own_data().unwrap();
                 if index.shard_path_type != ShardPathType::Fixed {
                     let shards = u32::try_from(index.shards).unwrap();
@@ -97,8 +98,9 @@ fn all_documents_are_as_they_were_sent() {
         let mut found: BTreeMap<Key, Option<String>> = BTreeMap::new();
         let mut unsupported = BTreeSet::new();
         let mut nested = 0;
-        for index in &data.indices_in(entry, &info).unwrap() {
-            let metadata = metadata(&repository, &data, entry, index);
+        let contents = contents(&repository, &data, entry);
+        for index in &contents.indices {
+            let metadata = metadata(&repository, &contents, entry, index);
             let shown = global.data_stream_of(&index.name).map_or(index.name.as_str(), |s| s.name.as_str());
             for shard in 0..metadata.number_of_shards {
                 if info.failures.iter().any(|f| f.index == index.name && f.shard == shard) {
@@ -157,12 +159,12 @@ fn selections_choose_among_real_indices() {
         let (repository, data) = open(&dir);
         let entry = newest(&repository, &data);
         let global = global(&repository, entry);
-        let available: Vec<_> = data
-            .indices_in(entry, &info(&repository, entry))
-            .unwrap()
+        let contents = contents(&repository, &data, entry);
+        let available: Vec<_> = contents
+            .indices
             .iter()
             .map(|index| {
-                let metadata = metadata(&repository, &data, entry, index);
+                let metadata = metadata(&repository, &contents, entry, index);
                 IndexSummary {
                     name: metadata.name,
                     hidden: metadata.hidden,
@@ -201,6 +203,7 @@ fn damaged_metadata_is_noticed() {
             let error = SnapshotInfo::parse(&file, &bad).unwrap_err();
             assert_eq!(error.file(), Some(file.as_str()));
         }
+        let contents = contents(&repository, &data, entry);
         // The root: whatever still parses must name the same snapshot and indices, or contradict what they say.
         let root = repository.read(&data.file);
         for at in (0..root.len()).step_by(1 + root.len() / 3000) {
@@ -208,16 +211,17 @@ fn damaged_metadata_is_noticed() {
             bad[at] ^= 1 << (at % 7);
             let Ok(damaged) = RepositoryData::parse(&data.file, &bad) else { continue };
             let Ok(other) = damaged.snapshot(&entry.name) else { continue };
-            if cross_check(&damaged, other, &own).is_err() {
+            let Ok(held) = Contents::parse(&damaged, other, &bad, &own) else { continue };
+            if cross_check(&held, other, &own).is_err() {
                 continue;
             }
-            for index in damaged.indices_of(other) {
-                let Ok(blob) = damaged.index_metadata_blob(other, index) else { continue };
+            for index in &held.indices {
+                let Ok(blob) = held.metadata_blob(index) else { continue };
                 let path = paths::index_metadata(&index.id, blob);
                 let Ok(bytes) = std::fs::read(repository.dir.join(&path)) else { continue };
                 let metadata = IndexMetadata::parse(&path, &bytes).unwrap();
-                if cross_check_index(&damaged, index, true, &path, &metadata).is_ok() {
-                    let before = data.index(entry, &index.name).unwrap();
+                if cross_check_index(&held, index, true, &path, &metadata).is_ok() {
+                    let before = contents.index(&index.name).unwrap();
                     assert_eq!(index.id, before.id, "byte {at} of {}", data.file);
                 }
             }

@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::{Value, json};
 use snapshot::index_metadata::IndexMetadata;
-use snapshot::repository::RepositoryData;
+use snapshot::repository::{Contents, RepositoryData};
 use snapshot::snapshot_info::SnapshotInfo;
 
 fn index(name: &str, mappings: Value) -> IndexSource {
@@ -15,7 +15,7 @@ fn index_with(name: &str, mappings: Value, mut settings: Value) -> IndexSource {
     let info = SnapshotInfo::parse("snapshot-s", info.to_string().as_bytes()).unwrap();
     let metadata = json!({name: {"settings": settings, "mappings": mappings}});
     IndexSource {
-        entry: root.indices_in(&root.snapshots[0], &info).unwrap().remove(0),
+        entry: Contents::of_names(&root.snapshots[0], &info).unwrap().indices.remove(0),
         metadata: IndexMetadata::parse("snapshot-s", metadata.to_string().as_bytes()).unwrap(),
         data_stream: None,
         filtered_aliases: Vec::new(),

@@ -91,6 +91,9 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
     /// An absent directory is empty, except that an absent root is `NotFound`.
     async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError>;
 
+    /// Length and ETag of a blob.
+    async fn size(&self, path: &str) -> Result<(u64, String), BlobError>;
+
     /// The whole blob.
     async fn get(&self, path: &str) -> Result<Blob, BlobError>;
 

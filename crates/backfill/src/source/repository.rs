@@ -3,11 +3,12 @@
 use super::{SourceError, blob_is_damage};
 use crate::model::{MissingShard, Selection};
 use crate::ports::{BlobError, Blobs};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use snapshot::global_metadata::GlobalMetadata;
 use snapshot::index_metadata::IndexMetadata;
 use snapshot::repository::{
-    IndexEntry, RepositoryData, ShardDir, SnapshotEntry, cross_check, cross_check_index, parse_latest,
+    Contents, ContentsReader, DEFAULT_LIMIT, IndexEntry, RepositoryData, RootReader, ShardDir, SnapshotEntry,
+    cross_check, cross_check_index, parse_latest,
 };
 use snapshot::selection::{Alias, IndexPatterns, IndexSummary};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
@@ -17,21 +18,33 @@ use std::sync::Arc;
 
 /// Metadata blobs fetched at once.
 const CONCURRENCY: usize = 16;
+/// Bytes of a root that are read at once.
+const PIECE: u64 = 4 << 20;
+/// Pieces of a root that are read while one is parsed.
+const PIECES_AHEAD: usize = 3;
 /// Missing shards named in an error.
 const EXAMPLES: usize = 5;
 
 /// An index's metadata, and the directories of its shards, or why they cannot be read.
 type Loaded = (IndexMetadata, Result<Vec<String>, SourceError>);
 
-/// A repository whose root has been read.
+/// A repository whose list of snapshots has been read.
 #[derive(Debug)]
 pub struct Repository {
     /// Its blobs.
     pub blobs: Arc<dyn Blobs>,
-    /// Its root.
+    /// Its snapshots.
     pub root: RepositoryData,
-    /// The root's name.
-    file: String,
+    /// The blob that lists them.
+    file: RootFile,
+}
+
+/// The root's blob as it was when the snapshots were listed.
+#[derive(Debug)]
+struct RootFile {
+    name: String,
+    length: u64,
+    etag: String,
 }
 
 /// A snapshot whose own metadata has been read and compared with the root.
@@ -44,7 +57,7 @@ pub struct OpenedSnapshot {
     /// Data streams.
     pub global: GlobalMetadata,
     /// Its indices.
-    pub indices: Vec<IndexEntry>,
+    pub contents: Contents,
 }
 
 /// An index of a snapshot.
@@ -64,7 +77,7 @@ pub struct IndexSource {
 }
 
 impl Repository {
-    /// Reads the newest root of the repository.
+    /// Reads the list of snapshots in the newest root of the repository.
     pub async fn open(blobs: Arc<dyn Blobs>) -> Result<Repository, SourceError> {
         let not_a_repository =
             |why: &str| SourceError::NotARepository { location: blobs.location(), why: why.to_owned() };
@@ -89,10 +102,25 @@ impl Repository {
                 ));
             }
         };
-        let blob = blobs.get(&file).await?;
-        let mut root = RepositoryData::parse(&file, &blob.bytes).map_err(|e| located(blobs.as_ref(), e))?;
+        let (length, etag) = blobs.size(&file).await?;
+        let file = RootFile { name: file, length, etag };
+        let mut reader = RootReader::new(&file.name, DEFAULT_LIMIT);
+        file.stream(blobs.as_ref(), 0, |bytes| reader.feed(bytes)).await?;
+        let mut root = reader.finish().map_err(|e| located(blobs.as_ref(), e))?;
         root.learn_forms(names.iter().map(String::as_str));
         Ok(Repository { blobs, root, file })
+    }
+
+    /// What a snapshot holds: as the root lists it, or as the snapshot itself does where the root lists only names.
+    async fn contents(&self, entry: &SnapshotEntry, info: &SnapshotInfo) -> Result<Contents, SourceError> {
+        let Some(rest) = self.root.rest else {
+            return Contents::of_names(entry, info).map_err(|e| self.located(e));
+        };
+        let own = self.blobs.get_range(&self.file.name, entry.place.clone(), Some(&self.file.etag)).await?;
+        let reader = ContentsReader::new(&self.root, entry, &own.bytes, DEFAULT_LIMIT);
+        let mut reader = reader.map_err(|e| self.located(e))?;
+        self.file.stream(self.blobs.as_ref(), rest, |bytes| reader.feed(bytes).map(|()| false)).await?;
+        reader.finish().map_err(|e| self.located(e))
     }
 
     /// To be asked before something that is missing counts as damage: the whole repository may be out of reach.
@@ -101,19 +129,22 @@ impl Repository {
     /// When what is missing is not all that is.
     pub async fn is_there_beside(&self, error: &SourceError) -> Result<(), SourceError> {
         if matches!(error, SourceError::Blob(_)) {
-            self.blobs.get(&self.file).await?;
+            self.blobs.size(&self.file.name).await?;
         }
         Ok(())
     }
 
     /// What each snapshot says of itself, in the order of the root.
-    pub async fn snapshot_infos(&self) -> Result<Vec<SnapshotInfo>, SourceError> {
-        let files: Vec<String> = self.root.snapshots.iter().map(info_file).collect();
-        futures::stream::iter(files)
-            .map(|file| self.snapshot_info(file))
-            .buffered(CONCURRENCY)
-            .try_collect()
-            .await
+    pub fn snapshot_infos(&self) -> impl Stream<Item = Result<SnapshotInfo, SourceError>> {
+        self.infos_of(self.root.snapshots.iter())
+    }
+
+    fn infos_of<'a>(
+        &'a self,
+        entries: impl IntoIterator<Item = &'a SnapshotEntry>,
+    ) -> impl Stream<Item = Result<SnapshotInfo, SourceError>> {
+        let files: Vec<String> = entries.into_iter().map(info_file).collect();
+        futures::stream::iter(files).map(|file| self.snapshot_info(file)).buffered(CONCURRENCY)
     }
 
     async fn snapshot_info(&self, file: String) -> Result<SnapshotInfo, SourceError> {
@@ -126,17 +157,20 @@ impl Repository {
     pub async fn snapshot(&self, name: &str, allow_partial: bool) -> Result<OpenedSnapshot, SourceError> {
         let mut entry = self.root.snapshot(name).map_err(|e| self.located(e))?;
         if entry.name != name && !self.root.undated().is_empty() {
-            let undated = self.root.undated().into_iter().map(info_file);
-            let infos: Vec<SnapshotInfo> = futures::stream::iter(undated)
-                .map(|file| self.snapshot_info(file))
-                .buffered(CONCURRENCY)
-                .try_collect()
-                .await?;
+            // Of each snapshot, only when it was taken is kept.
+            let dates = |info| SnapshotInfo {
+                indices: Vec::new(),
+                data_streams: Vec::new(),
+                failures: Vec::new(),
+                ..info
+            };
+            let infos: Vec<SnapshotInfo> =
+                self.infos_of(self.root.undated()).map_ok(dates).try_collect().await?;
             entry = self.root.latest_by(&infos).map_err(|e| self.located(e))?;
         }
         let info = self.snapshot_info(info_file(entry)).await?;
-        cross_check(&self.root, entry, &info).map_err(|e| self.located(e))?;
-        let indices = self.root.indices_in(entry, &info).map_err(|e| self.located(e))?;
+        let contents = self.contents(entry, &info).await?;
+        cross_check(&contents, entry, &info).map_err(|e| self.located(e))?;
         let complete = info.state == SnapshotState::Success && info.failures.is_empty();
         if !complete && !allow_partial {
             let examples = info.failures.iter().take(EXAMPLES).map(|f| format!("[{}][{}]", f.index, f.shard));
@@ -154,7 +188,7 @@ impl Repository {
             Err(error) if blob_is_damage(&error) && info.data_streams.is_empty() => GlobalMetadata::default(),
             Err(error) => return Err(error.into()),
         };
-        Ok(OpenedSnapshot { entry: entry.clone(), info, global, indices })
+        Ok(OpenedSnapshot { entry: entry.clone(), info, global, contents })
     }
 
     /// The indices of a snapshot that are meant, in the order of their names. Indices whose metadata is damaged or that
@@ -173,7 +207,7 @@ impl Repository {
             data_stream: opened.global.data_stream_of(&entry.name).map(|s| s.name.clone()),
             aliases: Vec::new(),
         };
-        let mut all: Vec<IndexSummary> = opened.indices.iter().map(summary).collect();
+        let mut all: Vec<IndexSummary> = opened.contents.indices.iter().map(summary).collect();
         // Aliases, and whether an index is hidden, stand in its metadata, which is fetched only where it matters.
         let by_name = patterns.names_only(&all);
         let named: HashSet<String> = match by_name {
@@ -182,7 +216,7 @@ impl Repository {
             }
             false => HashSet::new(),
         };
-        let candidates = opened.indices.iter().filter(|e| !by_name || named.contains(&e.name));
+        let candidates = opened.contents.indices.iter().filter(|e| !by_name || named.contains(&e.name));
         let mut loaded: HashMap<&str, (&IndexEntry, Result<Loaded, SourceError>)> =
             futures::stream::iter(candidates)
                 .map(|entry| async move {
@@ -234,12 +268,12 @@ impl Repository {
         opened: &OpenedSnapshot,
         entry: &IndexEntry,
     ) -> Result<Loaded, SourceError> {
-        let blob_id = self.root.index_metadata_blob(&opened.entry, entry).map_err(|e| self.located(e))?;
+        let blob_id = opened.contents.metadata_blob(entry).map_err(|e| self.located(e))?;
         let file = opened.entry.form.index_metadata(&entry.id, blob_id);
         let blob = self.blobs.get(&file).await?;
         let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
         let whole = opened.info.state == SnapshotState::Success;
-        cross_check_index(&self.root, entry, whole, &file, &metadata).map_err(|e| self.located(e))?;
+        cross_check_index(&opened.contents, entry, whole, &file, &metadata).map_err(|e| self.located(e))?;
         let own = metadata.ensure_own_data().map_err(|e| self.located(e));
         let dirs = |()| (0..metadata.number_of_shards).map(|shard| self.shard_dir(entry, shard)).collect();
         let dirs = own.and_then(dirs);
@@ -284,6 +318,29 @@ fn info_file(entry: &SnapshotEntry) -> String {
 
 fn located(blobs: &dyn Blobs, error: Error) -> SourceError {
     SourceError::Snapshot { location: blobs.location(), error: Box::new(error) }
+}
+
+impl RootFile {
+    /// Gives the bytes from `start` on to `take`, in pieces, until that returns that it needs no more. A few pieces at a
+    /// time are in memory.
+    async fn stream(
+        &self,
+        blobs: &dyn Blobs,
+        start: u64,
+        mut take: impl FnMut(&[u8]) -> snapshot::Result<bool>,
+    ) -> Result<(), SourceError> {
+        let starts = (start..self.length).step_by(PIECE as usize);
+        let pieces = futures::stream::iter(starts)
+            .map(|at| blobs.get_range(&self.name, at..self.length.min(at + PIECE), Some(&self.etag)))
+            .buffered(PIECES_AHEAD);
+        let mut pieces = std::pin::pin!(pieces);
+        while let Some(piece) = pieces.try_next().await? {
+            if take(&piece.bytes).map_err(|e| located(blobs, e))? {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl IndexSource {

@@ -215,6 +215,10 @@ mod tests {
             Ok(Vec::new())
         }
 
+        async fn size(&self, _: &str) -> Result<(u64, String), BlobError> {
+            Ok((0, String::new()))
+        }
+
         async fn get(&self, path: &str) -> Result<Blob, BlobError> {
             self.get_range(path, 0..0, None).await
         }

@@ -2,17 +2,17 @@
 
 use std::collections::HashSet;
 
-use super::{IndexEntry, RepositoryData, SnapshotEntry};
+use super::{Contents, IndexEntry, SnapshotEntry};
 use crate::error::{Error, Result};
 use crate::index_metadata::IndexMetadata;
 use crate::snapshot_info::SnapshotInfo;
 
 /// Compares what the root says about a snapshot with what the snapshot says about itself.
-pub fn cross_check(data: &RepositoryData, entry: &SnapshotEntry, info: &SnapshotInfo) -> Result<()> {
+pub fn cross_check(contents: &Contents, entry: &SnapshotEntry, info: &SnapshotInfo) -> Result<()> {
     let differs = |what: &str, root: &str, own: &str| {
         Err(Error::mismatch(
             &info.file,
-            format!("its {what} is {own:?}, but {} says {root:?}: one of them is damaged", data.file),
+            format!("its {what} is {own:?}, but {} says {root:?}: one of them is damaged", contents.file),
         ))
     };
     if info.name != entry.name {
@@ -34,10 +34,7 @@ pub fn cross_check(data: &RepositoryData, entry: &SnapshotEntry, info: &Snapshot
             return differs(what, &root.to_string(), &own.to_string());
         }
     }
-    if !data.lists_indices {
-        return Ok(());
-    }
-    let listed: HashSet<_> = data.indices_of(entry).map(|i| i.name.as_str()).collect();
+    let listed: HashSet<_> = contents.indices.iter().map(|i| i.name.as_str()).collect();
     let own: HashSet<_> = info.indices.iter().map(String::as_str).collect();
     let mut different: Vec<_> = listed.symmetric_difference(&own).copied().collect();
     different.sort_unstable();
@@ -49,7 +46,7 @@ pub fn cross_check(data: &RepositoryData, entry: &SnapshotEntry, info: &Snapshot
                 "index {first:?} is {} the snapshot, but {} it in {}: one of them is damaged",
                 if own.contains(first) { "in" } else { "not in" },
                 if own.contains(first) { "the root does not list" } else { "the root lists" },
-                data.file
+                contents.file
             ),
         )),
     }
@@ -58,7 +55,7 @@ pub fn cross_check(data: &RepositoryData, entry: &SnapshotEntry, info: &Snapshot
 /// Compares what the root says about an index with the metadata of the index; `file` is the metadata's path. `whole`: whether the
 /// snapshot holds every shard.
 pub fn cross_check_index(
-    data: &RepositoryData,
+    contents: &Contents,
     entry: &IndexEntry,
     whole: bool,
     file: &str,
@@ -67,7 +64,7 @@ pub fn cross_check_index(
     if metadata.name != entry.name {
         let detail = format!(
             "it describes index {:?}, but {} names it for index {:?}: one of them is damaged",
-            metadata.name, data.file, entry.name
+            metadata.name, contents.file, entry.name
         );
         return Err(Error::mismatch(file, detail));
     }
@@ -75,7 +72,7 @@ pub fn cross_check_index(
     if whole && entry.shards > 0 && entry.shards < metadata.number_of_shards as usize {
         let detail = format!(
             "index {:?} has {} shards, but {} lists {}",
-            entry.name, metadata.number_of_shards, data.file, entry.shards
+            entry.name, metadata.number_of_shards, contents.file, entry.shards
         );
         return Err(Error::mismatch(file, detail));
     }
@@ -84,7 +81,7 @@ pub fn cross_check_index(
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{example, root};
+    use super::super::tests::{contents, example, root};
     use super::*;
     use serde_json::{Value, json};
 
@@ -98,8 +95,8 @@ mod tests {
 
     #[test]
     fn a_snapshot_that_lacks_shards_may_have_fewer_in_the_root() {
-        let data = root(&example()).unwrap();
-        let entry = data.indices_of(&data.snapshots[0]).find(|entry| entry.shards > 0).unwrap();
+        let contents = contents(&example(), 0).unwrap();
+        let entry = contents.indices.iter().find(|entry| entry.shards > 0).unwrap();
         let metadata = |shards: usize| {
             let value = json!({(entry.name.clone()): {"version": 1, "mappings": [],
                 "settings": {"index.number_of_shards": shards.to_string()}}});
@@ -108,7 +105,7 @@ mod tests {
         };
         for (more, whole, fits) in [(0, true, true), (1, true, false), (1, false, true)] {
             let checked =
-                cross_check_index(&data, entry, whole, "meta-B.dat", &metadata(entry.shards + more));
+                cross_check_index(&contents, entry, whole, "meta-B.dat", &metadata(entry.shards + more));
             assert_eq!(checked.is_ok(), fits, "{more} more, {whole}: {checked:?}");
         }
     }
@@ -116,8 +113,8 @@ mod tests {
     #[test]
     fn contradictions_are_noticed() {
         let data = root(&example()).unwrap();
-        let entry = &data.snapshots[0];
-        assert_eq!(cross_check(&data, entry, &info(|_| {})), Ok(()));
+        let (contents, entry) = (contents(&example(), 0).unwrap(), &data.snapshots[0]);
+        assert_eq!(cross_check(&contents, entry, &info(|_| {})), Ok(()));
         let edits: [fn(&mut Value); 5] = [
             |v| v["name"] = "b".into(),
             |v| v["uuid"] = "B".into(),
@@ -126,7 +123,7 @@ mod tests {
             |v| v["indices"] = json!(["one", "two", "three"]),
         ];
         for (i, edit) in edits.iter().enumerate() {
-            let error = cross_check(&data, entry, &info(edit)).unwrap_err();
+            let error = cross_check(&contents, entry, &info(edit)).unwrap_err();
             assert!(matches!(error, Error::Mismatch { .. }), "edit {i}");
             assert!(error.to_string().contains("index-3"), "{error}");
         }

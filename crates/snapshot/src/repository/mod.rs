@@ -1,25 +1,35 @@
 //! The root of a repository: `index-<N>`, plain JSON without a checksum, and `index.latest`; before Elasticsearch 5.0
 //! `index`, which only names the snapshots.
+//!
+//! A root may have hundreds of megabytes, because it lists each index once more for each snapshot that holds it. So it
+//! is read as a stream, and twice: [`RootReader`] takes the list of snapshots, which comes first, and
+//! [`ContentsReader`] takes what concerns one of them. What is kept depends on the number of snapshots and on what the
+//! chosen one holds.
 
 mod check;
+mod contents;
+mod members;
+mod root;
 mod select;
 
-use std::collections::{HashMap, HashSet};
-
-use serde::Deserialize;
+use std::collections::HashSet;
+use std::ops::Range;
 
 pub use check::{cross_check, cross_check_index};
+pub use contents::{Contents, ContentsReader};
+pub use root::RootReader;
 pub use select::LATEST;
 
 pub use crate::shard_paths::{ShardDir, ShardPathType};
 
-use crate::container;
 use crate::error::{Error, Result};
-use crate::pairs::{Pairs, or_default};
-use crate::paths::{self, Form};
+use crate::paths::Form;
 use crate::shard_paths;
-use crate::snapshot_info::{SnapshotInfo, SnapshotState};
-use crate::version::{Version, VersionId};
+use crate::snapshot_info::SnapshotState;
+use crate::version::Version;
+
+/// What a reader of a root may keep in memory unless the caller says otherwise, in bytes.
+pub const DEFAULT_LIMIT: usize = 64 << 20;
 
 /// A snapshot, as the root lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +49,8 @@ pub struct SnapshotEntry {
     pub start_millis: Option<i64>,
     /// When it ended, in milliseconds since 1970; not in every root.
     pub end_millis: Option<i64>,
-    /// Which metadata goes with each index: index id to identifier.
-    index_metadata: Option<HashMap<String, String>>,
+    /// Where in the root this entry stands; empty in a root that only names snapshots.
+    pub place: Range<u64>,
 }
 
 /// An index, as the root lists it.
@@ -50,8 +60,6 @@ pub struct IndexEntry {
     pub name: String,
     /// The name of its folder.
     pub id: String,
-    /// The unique ids of the snapshots that hold it.
-    pub snapshots: Vec<String>,
     /// How the folders of its shards are named.
     pub shard_path_type: ShardPathType,
     /// How many shards the root knows; 0 when it does not say.
@@ -82,136 +90,24 @@ impl IndexEntry {
     }
 }
 
-/// The root of a repository.
+/// The list of snapshots in the root of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryData {
     /// The blob that this was read from.
     pub file: String,
     /// Every snapshot, in the order of the file, which is not that of time.
     pub snapshots: Vec<SnapshotEntry>,
-    /// Every index of every snapshot, in the order of the file.
-    pub indices: Vec<IndexEntry>,
-    /// The unique id of the repository.
-    pub uuid: Option<String>,
-    /// The lowest version that may read the repository.
-    pub min_version: Option<Version>,
-    /// Whether it lists the indices; else [`Self::indices_in`] finds them.
-    lists_indices: bool,
-    /// Metadata identifier to the id of the blob that holds it.
-    metadata_blobs: HashMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct File {
-    snapshots: Vec<SnapshotItem>,
-    indices: Option<Pairs<RawIndex>>,
-    #[serde(default, deserialize_with = "or_default")]
-    index_metadata_identifiers: HashMap<String, String>,
-    uuid: Option<String>,
-    min_version: Option<Version>,
-}
-
-/// The first roots only name their snapshots.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SnapshotItem {
-    Name(String),
-    Entry(RawSnapshot),
-}
-
-#[derive(Deserialize)]
-struct RawSnapshot {
-    name: String,
-    uuid: String,
-    state: Option<SnapshotState>,
-    version: Option<Version>,
-    index_version: Option<VersionId>,
-    start_time_millis: Option<i64>,
-    end_time_millis: Option<i64>,
-    index_metadata_lookup: Option<HashMap<String, String>>,
-}
-
-#[derive(Deserialize)]
-struct RawIndex {
-    id: String,
-    #[serde(default, deserialize_with = "or_default")]
-    snapshots: Vec<SnapshotReference>,
-    #[serde(default, deserialize_with = "or_default")]
-    shard_generations: Vec<serde::de::IgnoredAny>,
-    shard_path_type: Option<u64>,
-}
-
-/// Early roots give a snapshot's name with its id.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum SnapshotReference {
-    Uuid(String),
-    Named { uuid: String },
+    /// Where in the file the rest begins, which [`ContentsReader`] reads; `None` in a root that lists no indices.
+    pub rest: Option<u64>,
 }
 
 impl RepositoryData {
-    /// Reads `index-<N>` or `index`; `file` is its path, for errors.
+    /// Reads the list of snapshots in `index-<N>` or `index` of which all bytes are in memory; `file` is its path, for
+    /// errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        let raw: File =
-            container::parse_body(file, bytes, container::DEFAULT_LIMIT).map_err(|e| match e {
-                Error::Corrupt { detail, offset, .. } => Error::Corrupt {
-                    file: file.to_owned(),
-                    offset,
-                    detail: format!("not the root of a snapshot repository: {detail}"),
-                },
-                other => other,
-            })?;
-        // The root whose name has no generation is the one that lists no indices; any other must.
-        let lists_indices = raw.indices.is_some();
-        let names_only = file.rsplit('/').next() == Some(paths::ROOT_OF_NAMES);
-        if lists_indices == names_only {
-            let detail =
-                if names_only { "it lists indices, which its kind does not" } else { "it lists no indices" };
-            return Err(Error::corrupt(file, format!("not the root of a snapshot repository: {detail}")));
-        }
-        let snapshots: Vec<_> = raw.snapshots.into_iter().map(SnapshotEntry::from).collect();
-        let indices: Vec<_> = raw.indices.unwrap_or_default().0.into_iter().map(IndexEntry::from).collect();
-        let data = Self {
-            file: file.to_owned(),
-            snapshots,
-            indices,
-            uuid: raw.uuid,
-            min_version: raw.min_version,
-            lists_indices,
-            metadata_blobs: raw.index_metadata_identifiers,
-        };
-        data.validate()?;
-        Ok(data)
-    }
-
-    /// Ids become parts of paths, so they must be single names; and every reference must lead somewhere.
-    fn validate(&self) -> Result<()> {
-        let mut uuids = HashSet::new();
-        let mut names = HashSet::new();
-        for s in &self.snapshots {
-            self.path_part("snapshot uuid", &s.uuid)?;
-            if !uuids.insert(s.uuid.as_str()) || !names.insert(s.name.as_str()) {
-                return Err(Error::mismatch(&self.file, format!("snapshot {:?} is listed twice", s.name)));
-            }
-        }
-        let mut names = HashSet::new();
-        let mut ids = HashSet::new();
-        for index in &self.indices {
-            self.path_part("index id", &index.id)?;
-            if !names.insert(index.name.as_str()) || !ids.insert(index.id.as_str()) {
-                return Err(Error::mismatch(&self.file, format!("index {:?} is listed twice", index.name)));
-            }
-            if let Some(unknown) = index.snapshots.iter().find(|u| !uuids.contains(u.as_str())) {
-                let detail =
-                    format!("index {:?} is in snapshot {unknown:?}, which is not listed", index.name);
-                return Err(Error::mismatch(&self.file, detail));
-            }
-        }
-        self.metadata_blobs.values().try_for_each(|blob| self.path_part("metadata blob", blob))
-    }
-
-    fn path_part(&self, what: &str, text: &str) -> Result<()> {
-        path_part(&self.file, what, text)
+        let mut reader = RootReader::new(file, DEFAULT_LIMIT);
+        reader.feed(bytes)?;
+        reader.finish()
     }
 
     /// Learns from the names of a listing of the repository's root how the blobs of each snapshot are named.
@@ -224,62 +120,9 @@ impl RepositoryData {
             }
         }
     }
-
-    /// The indices in a snapshot: as this lists them, or as the snapshot itself does where this lists none.
-    pub fn indices_in(&self, snapshot: &SnapshotEntry, info: &SnapshotInfo) -> Result<Vec<IndexEntry>> {
-        if self.lists_indices {
-            return Ok(self.indices_of(snapshot).cloned().collect());
-        }
-        let mut names = HashSet::new();
-        let index = |name: &String| {
-            path_part(&info.file, "index", name)?;
-            if !names.insert(name.clone()) {
-                return Err(Error::mismatch(&info.file, format!("index {name:?} is listed twice")));
-            }
-            Ok(IndexEntry {
-                name: name.clone(),
-                id: name.clone(),
-                snapshots: vec![snapshot.uuid.clone()],
-                shard_path_type: ShardPathType::Fixed,
-                shards: 0,
-            })
-        };
-        info.indices.iter().map(index).collect()
-    }
-
-    /// The indices that this lists in `snapshot`, in the order of the file.
-    pub fn indices_of<'a>(&'a self, snapshot: &'a SnapshotEntry) -> impl Iterator<Item = &'a IndexEntry> {
-        self.indices.iter().filter(|i| i.snapshots.contains(&snapshot.uuid))
-    }
-
-    /// The index of this name in `snapshot`.
-    pub fn index<'a>(&'a self, snapshot: &'a SnapshotEntry, name: &str) -> Result<&'a IndexEntry> {
-        self.indices_of(snapshot).find(|i| i.name == name).ok_or_else(|| Error::UnknownIndex {
-            name: name.to_owned(),
-            near: Vec::new(),
-            available: self.indices_of(snapshot).map(|i| i.name.clone()).collect(),
-        })
-    }
-
-    /// The id of the blob with the metadata of `index` in `snapshot`, for [`crate::paths::index_metadata`].
-    pub fn index_metadata_blob<'a>(
-        &'a self,
-        snapshot: &'a SnapshotEntry,
-        index: &IndexEntry,
-    ) -> Result<&'a str> {
-        // Before 7.9, and for indices last changed before, the blob is named after the snapshot.
-        let Some(identifier) = snapshot.index_metadata.as_ref().and_then(|lookup| lookup.get(&index.id))
-        else {
-            return Ok(&snapshot.uuid);
-        };
-        self.metadata_blobs.get(identifier).map(String::as_str).ok_or_else(|| {
-            let detail =
-                format!("no blob is listed for the metadata {identifier:?} of index {:?}", index.name);
-            Error::mismatch(&self.file, detail)
-        })
-    }
 }
 
+/// Refuses what cannot be one name in a path: ids become parts of paths.
 fn path_part(file: &str, what: &str, text: &str) -> Result<()> {
     if text.is_empty() || text == "." || text == ".." || text.contains(['/', '\\', '\0']) {
         return Err(Error::corrupt(file, format!("{what} {text:?} is no part of a path")));
@@ -287,51 +130,40 @@ fn path_part(file: &str, what: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-impl From<SnapshotItem> for SnapshotEntry {
-    fn from(item: SnapshotItem) -> Self {
-        match item {
-            SnapshotItem::Entry(raw) => raw.into(),
-            SnapshotItem::Name(name) => Self {
-                uuid: name.clone(),
-                name,
-                form: Form::default(),
-                state: None,
-                version: None,
-                start_millis: None,
-                end_millis: None,
-                index_metadata: None,
-            },
-        }
+/// An error in the root says what file was expected.
+fn of_root(error: Error) -> Error {
+    match error {
+        Error::Corrupt { file, offset, detail } => Error::Corrupt {
+            file,
+            offset,
+            detail: format!("not the root of a snapshot repository: {detail}"),
+        },
+        other => other,
     }
 }
 
-impl From<RawSnapshot> for SnapshotEntry {
-    fn from(raw: RawSnapshot) -> Self {
-        Self {
-            name: raw.name,
-            uuid: raw.uuid,
-            form: Form::default(),
-            state: raw.state,
-            version: raw.index_version.map(Version::Id).or(raw.version),
-            start_millis: raw.start_time_millis,
-            end_millis: raw.end_time_millis,
-            index_metadata: raw.index_metadata_lookup,
-        }
-    }
+/// Bytes that readers of a root have kept.
+#[derive(Debug)]
+struct Kept {
+    file: String,
+    bytes: usize,
+    limit: usize,
 }
 
-impl From<(String, RawIndex)> for IndexEntry {
-    fn from((name, raw): (String, RawIndex)) -> Self {
-        let uuid = |reference| match reference {
-            SnapshotReference::Uuid(uuid) | SnapshotReference::Named { uuid } => uuid,
-        };
-        Self {
-            name,
-            id: raw.id,
-            snapshots: raw.snapshots.into_iter().map(uuid).collect(),
-            shard_path_type: ShardPathType::of(raw.shard_path_type.unwrap_or(0)),
-            shards: raw.shard_generations.len(),
+impl Kept {
+    fn new(file: &str, limit: usize) -> Self {
+        Self { file: file.to_owned(), bytes: 0, limit }
+    }
+
+    /// Counts an entry with these texts.
+    fn add(&mut self, texts: &[&str]) -> Result<()> {
+        /// What an entry takes beside its texts: about the size of its structure.
+        const ENTRY: usize = 256;
+        self.bytes = self.bytes.saturating_add(ENTRY + texts.iter().map(|t| t.len()).sum::<usize>());
+        if self.bytes > self.limit {
+            return Err(Error::TooLarge { file: self.file.clone(), limit: self.limit as u64 });
         }
+        Ok(())
     }
 }
 
@@ -345,10 +177,20 @@ pub fn parse_latest(file: &str, bytes: &[u8]) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot_info::SnapshotInfo;
+    use crate::version::VersionId;
     use serde_json::{Value, json};
 
     pub(super) fn root(value: &Value) -> Result<RepositoryData> {
         RepositoryData::parse("index-3", value.to_string().as_bytes())
+    }
+
+    /// What the snapshot at this place of the list holds.
+    pub(super) fn contents(value: &Value, snapshot: usize) -> Result<Contents> {
+        let data = root(value)?;
+        let info = json!({"snapshot": {"name": "", "state": "SUCCESS"}}).to_string();
+        let info = SnapshotInfo::parse("snapshot-x", info.as_bytes())?;
+        Contents::parse(&data, &data.snapshots[snapshot], value.to_string().as_bytes(), &info)
     }
 
     pub(super) fn example() -> Value {
@@ -372,23 +214,65 @@ mod tests {
         assert_eq!((b.start_millis, b.end_millis), (Some(7), Some(9)));
         assert_eq!(a.version, Some(Version::Text("7.10.2".into())));
         assert_eq!(b.version, Some(Version::Id(VersionId(8_512_000))));
-        let names = |s| data.indices_of(s).map(|i| i.name.as_str()).collect::<Vec<_>>();
-        assert_eq!((names(a), names(b)), (vec!["one", "two"], vec!["one"]));
-        let [one, two] = data.indices.as_slice() else { panic!("two indices") };
-        assert_eq!(data.index_metadata_blob(a, one), Ok("blob1"));
-        assert_eq!(data.index_metadata_blob(a, two), Ok("A"));
-        assert_eq!(data.index_metadata_blob(b, one), Ok("B"));
+        let [of_a, of_b] = [0, 1].map(|snapshot| contents(&example(), snapshot).unwrap());
+        let names = |c: &Contents| c.indices.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
+        assert_eq!((names(&of_a), names(&of_b)), (vec!["one".into(), "two".into()], vec!["one".to_owned()]));
+        let [one, two] = of_a.indices.as_slice() else { panic!("two indices") };
+        assert_eq!(of_a.metadata_blob(one), Ok("blob1"));
+        assert_eq!(of_a.metadata_blob(two), Ok("A"));
+        assert_eq!(of_b.metadata_blob(one), Ok("B"));
         assert_eq!((one.shards, two.shards), (2, 0));
         assert!(one.ensure_fixed_paths().is_ok());
         assert_eq!(one.shard_dir(1, "base"), Ok(ShardDir::InRepository("indices/I1/1".into())));
         assert!(matches!(two.shard_dir(1, "base"), Ok(ShardDir::InStore(_))));
         assert!(two.ensure_fixed_paths().unwrap_err().to_string().contains("hashed_prefix"));
-        assert!(matches!(data.index(b, "two"), Err(Error::UnknownIndex { .. })));
+        assert!(matches!(of_b.index("two"), Err(Error::UnknownIndex { .. })));
+        // What comes after the snapshots says nothing about them, and is not read for them.
+        let text = example().to_string();
+        let end = text.find(",\"indices\"").unwrap();
+        for piece in [1, 10, text.len()] {
+            let mut reader = RootReader::new("index-3", DEFAULT_LIMIT);
+            let complete = text.as_bytes()[..end].chunks(piece).any(|piece| reader.feed(piece).unwrap());
+            assert!(complete || piece < text.len(), "in pieces of {piece}");
+            assert_eq!(reader.finish().unwrap(), data);
+        }
+    }
+
+    #[test]
+    fn the_order_of_the_members_does_not_matter() {
+        let mut value = example();
+        let snapshots = value.as_object_mut().unwrap().shift_remove("snapshots").unwrap();
+        value["snapshots"] = snapshots;
+        for (in_order, snapshot) in [(example(), 0), (example(), 1)] {
+            assert_eq!(contents(&value, snapshot), contents(&in_order, snapshot));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let entry = json!({"name": "n".repeat(30), "uuid": "u".repeat(30), "index_metadata_lookup": {"i": "x".repeat(2000)}});
+        let text =
+            json!({"snapshots": [entry], "indices": {"a": {"id": "A", "snapshots": ["u".repeat(30)]}}})
+                .to_string();
+        let read = |limit: usize| {
+            let mut reader = RootReader::new("index-3", limit);
+            reader.feed(text.as_bytes())?;
+            let data = reader.finish()?;
+            let place = data.snapshots[0].place.start as usize..data.snapshots[0].place.end as usize;
+            ContentsReader::new(&data, &data.snapshots[0], &text.as_bytes()[place], limit)?.finish()
+        };
+        for limit in [100, 2000, 2500] {
+            assert!(
+                matches!(read(limit), Err(Error::TooLarge { .. })) == (limit < 2500),
+                "{limit}: {:?}",
+                read(limit)
+            );
+        }
     }
 
     #[test]
     fn contradictions_and_paths_are_errors() {
-        let edits: [fn(&mut Value); 8] = [
+        let edits: [fn(&mut Value); 9] = [
             |v| v["snapshots"][1]["uuid"] = "A".into(),
             |v| v["snapshots"][1]["name"] = "a".into(),
             |v| v["snapshots"][0]["uuid"] = "../A".into(),
@@ -397,28 +281,21 @@ mod tests {
             |v| v["indices"]["two"]["snapshots"] = json!(["Z"]),
             |v| v["index_metadata_identifiers"]["m1"] = "".into(),
             |v| v["snapshots"] = Value::Null,
+            |v| v["indices"] = json!([]),
         ];
         for (i, edit) in edits.iter().enumerate() {
             let mut value = example();
             edit(&mut value);
-            assert!(root(&value).is_err(), "edit {i}");
+            assert!(contents(&value, 0).is_err(), "edit {i}");
         }
         let mut value = example();
         value["index_metadata_identifiers"] = json!({});
-        let data = root(&value).unwrap();
-        assert!(matches!(
-            data.index_metadata_blob(&data.snapshots[0], &data.indices[0]),
-            Err(Error::Mismatch { .. })
-        ));
-        for bytes in [
-            b"".as_slice(),
-            b"{}",
-            b"[]",
-            b"\xff",
-            b"{\"snapshots\":[],\"indices\":{\"a\":{\"id\":\"1\"},\"a\":{\"id\":\"2\"}}}",
-        ] {
+        let contents = contents(&value, 0).unwrap();
+        assert!(matches!(contents.metadata_blob(&contents.indices[0]), Err(Error::Mismatch { .. })));
+        for bytes in [b"".as_slice(), b"{}", b"[]", b"\xff", b"{\"snapshots\":[\"a\"],\"indices\":{}}"] {
             assert!(RepositoryData::parse("index-0", bytes).is_err());
         }
+        assert!(super::tests::contents(&json!({"snapshots": [{"name": "a", "uuid": "A"}]}), 0).is_err());
     }
 
     #[test]
@@ -434,17 +311,14 @@ mod tests {
             let value = json!({"snapshot": {"name": "first", "state": "SUCCESS", "indices": indices}});
             SnapshotInfo::parse("snapshot-first", value.to_string().as_bytes()).unwrap()
         };
-        assert_eq!(cross_check(&data, first, &info(&["a"])), Ok(()));
-        let indices = data.indices_in(first, &info(&["b", "naïve"])).unwrap();
-        assert_eq!(indices[1].shard_dir(2, ""), Ok(ShardDir::InRepository("indices/naïve/2".into())));
-        assert_eq!(data.index_metadata_blob(first, &indices[0]), Ok("first"));
-        assert!(data.indices_in(first, &info(&["a/b"])).is_err());
-        assert!(data.indices_in(first, &info(&["a", "a"])).is_err());
-        for (file, text) in
-            [("index", r#"{"snapshots":[],"indices":{}}"#), ("index-3", r#"{"snapshots":["a"]}"#)]
-        {
-            assert!(RepositoryData::parse(file, text.as_bytes()).is_err());
-        }
+        let contents = |indices: &[&str]| Contents::parse(&data, first, text, &info(indices));
+        let held = contents(&["b", "naïve"]).unwrap();
+        assert_eq!(cross_check(&held, first, &info(&["b", "naïve"])), Ok(()));
+        assert_eq!(held.indices[1].shard_dir(2, ""), Ok(ShardDir::InRepository("indices/naïve/2".into())));
+        assert_eq!(held.metadata_blob(&held.indices[0]), Ok("first"));
+        assert!(contents(&["a/b"]).is_err());
+        assert!(contents(&["a", "a"]).is_err());
+        assert!(RepositoryData::parse("index", br#"{"snapshots":[],"indices":{}}"#).is_err());
     }
 
     #[test]

@@ -22,7 +22,9 @@ use snapshot::files::ShardFiles;
 use snapshot::global_metadata::GlobalMetadata;
 use snapshot::index_metadata::IndexMetadata;
 use snapshot::paths;
-use snapshot::repository::{IndexEntry, RepositoryData, SnapshotEntry, cross_check_index, parse_latest};
+use snapshot::repository::{
+    Contents, IndexEntry, RepositoryData, SnapshotEntry, cross_check_index, parse_latest,
+};
 use snapshot::shard_manifest::ShardManifest;
 use snapshot::snapshot_info::SnapshotInfo;
 
@@ -200,6 +202,10 @@ pub(crate) fn open(dir: &Path) -> (Repository, RepositoryData) {
     (repository, data)
 }
 
+pub(crate) fn contents(repository: &Repository, data: &RepositoryData, entry: &SnapshotEntry) -> Contents {
+    Contents::parse(data, entry, &repository.read(&data.file), &info(repository, entry)).unwrap()
+}
+
 pub(crate) fn info(repository: &Repository, entry: &SnapshotEntry) -> SnapshotInfo {
     let file = entry.form.snapshot_info(&entry.uuid);
     SnapshotInfo::parse(&file, &repository.read(&file)).unwrap()
@@ -212,14 +218,14 @@ pub(crate) fn global(repository: &Repository, entry: &SnapshotEntry) -> GlobalMe
 
 pub(crate) fn metadata(
     repository: &Repository,
-    data: &RepositoryData,
+    contents: &Contents,
     entry: &SnapshotEntry,
     index: &IndexEntry,
 ) -> IndexMetadata {
-    let blob = data.index_metadata_blob(entry, index).unwrap();
+    let blob = contents.metadata_blob(index).unwrap();
     let file = entry.form.index_metadata(&index.id, blob);
     let metadata = IndexMetadata::parse(&file, &repository.read(&file)).unwrap();
-    cross_check_index(data, index, true, &file, &metadata).unwrap();
+    cross_check_index(contents, index, true, &file, &metadata).unwrap();
     metadata
 }
 
