@@ -192,6 +192,42 @@ impl Batch {
     }
 }
 
+/// The raw JSON strings that name a document in its action line, quotes included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Action<'a> {
+    /// `_id`.
+    pub id: &'a [u8],
+    /// `_index`, if the document does not go to the batch's destination.
+    pub index: Option<&'a [u8]>,
+}
+
+/// Returns how the action line of a bulk's entry names its document, without parsing it: the encoder wrote it.
+/// `None` if the line has another form.
+pub fn action<'a>(batch: &'a Batch, entry: &BatchEntry) -> Option<Action<'a>> {
+    const ID: &[u8] = b"{\"_id\":";
+    const INDEX: &[u8] = b",\"_index\":";
+    let line = batch.body.get(entry.bytes.start..entry.source.start)?;
+    let line = line.strip_prefix(b"{\"index\":").or_else(|| line.strip_prefix(b"{\"create\":"))?;
+    let (id, rest) = json_string(line.strip_prefix(ID)?)?;
+    let index = match rest.strip_prefix(INDEX) {
+        Some(rest) => Some(json_string(rest)?.0),
+        None => None,
+    };
+    Some(Action { id, index })
+}
+
+/// The JSON string that `text` begins with, quotes included, and what follows it.
+fn json_string(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return text.split_at_checked(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
 /// What names an encoded document, as far as it can be read back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
@@ -303,6 +339,8 @@ mod tests {
         let expected = "{\"create\":{\"_id\":\"a\\\"b\\u000a\",\"_index\":\"i-\\\"t\"}}\n{\"n\":1.10}\n";
         assert_eq!(std::str::from_utf8(&batch.body).unwrap(), expected);
         assert_eq!(names(Encoding::Bulk, &batch, &batch.entries[0]).index.as_deref(), Some("i-\"t"));
+        let named = action(&batch, &batch.entries[0]).unwrap();
+        assert_eq!((named.id, named.index), (br#""a\"b\u000a""#.as_slice(), Some(br#""i-\"t""#.as_slice())));
     }
 
     proptest! {

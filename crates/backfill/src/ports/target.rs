@@ -115,7 +115,16 @@ pub enum TargetError {
         /// Its words.
         reason: String,
     },
-    /// An answer that makes no sense, or the request as a whole is refused; will not pass by itself.
+    /// The answer does not fit the request: it is cut, has another form, or belongs to another request. It says nothing
+    /// about any document; may pass.
+    #[error("the target {target} gave an answer that does not fit the request: {reason}")]
+    Garbled {
+        /// The target.
+        target: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The request as a whole is refused, or what answers is no cluster; will not pass by itself.
     #[error("the target {target} gave an unexpected answer: {reason}")]
     Unexpected {
         /// The target.

@@ -19,6 +19,9 @@ use tokio_util::sync::CancellationToken;
 const MAX_FAULTS: u32 = 8;
 /// The share of the target's patience that they must have lasted, too: a shard may be on its way to another node.
 const FAULT_SHARE: u32 = 5;
+/// Refusals of a single document's request, in the target's own words or as too large, after which it counts as failed.
+/// Such an answer is definite, but something between the worker and the target may have given it once.
+const MAX_REFUSALS: u32 = 4;
 /// Others are hardly refused if one of so many is, at most.
 const FEW: u64 = 10;
 /// How much longer than a pause one waits for each time it was refused, so that others come first.
@@ -61,13 +64,15 @@ struct Part {
     attempt: u32,
     /// Faults of its documents.
     faults: Faults,
-    /// Refusals of the whole of it.
+    /// Refusals of the whole of it that may pass.
     refusals: Refusals,
+    /// Definite refusals of the whole of it.
+    definite: u32,
 }
 
 impl Part {
     fn new(batch: Batch, attempt: u32) -> Part {
-        Part { batch, attempt, faults: Faults::default(), refusals: Refusals::default() }
+        Part { batch, attempt, faults: Faults::default(), refusals: Refusals::default(), definite: 0 }
     }
 }
 
@@ -141,7 +146,7 @@ impl Delivery {
 
     /// Sends a part once; returns what of it is to be sent again, split if it must be.
     async fn send(&self, part: Part, begun: Millis, done: &mut Delivered) -> Result<Vec<Part>, TargetError> {
-        let Part { mut batch, mut attempt, mut faults, mut refusals } = part;
+        let Part { mut batch, mut attempt, mut faults, mut refusals, definite } = part;
         let turn = tokio::select! {
             biased;
             () = self.stopping.cancelled() => {
@@ -190,10 +195,10 @@ impl Delivery {
             }
             Err(TargetError::TooLarge { target, bytes }) => {
                 self.flow().too_large(bytes);
-                return self.split(batch, TargetError::TooLarge { target, bytes }, done);
+                return self.split(batch, TargetError::TooLarge { target, bytes }, definite, done).await;
             }
             Err(error @ TargetError::Unexpected { .. }) => match self.target.check().await {
-                Ok(()) => return self.split(batch, error, done),
+                Ok(()) => return self.split(batch, error, definite, done).await,
                 Err(denied @ TargetError::Denied { .. }) => return Err(denied),
                 // Whatever answers in the target's place now, such as a page about maintenance, says nothing about
                 // documents.
@@ -208,7 +213,10 @@ impl Delivery {
                 error
             }
         };
-        let overtaxed = matches!(error, TargetError::Overloaded { .. } | TargetError::Unreachable { .. });
+        let overtaxed = matches!(
+            error,
+            TargetError::Overloaded { .. } | TargetError::Unreachable { .. } | TargetError::Garbled { .. }
+        );
         let lone = batch.entries.len() == 1;
         let theirs = whole && overtaxed && refusals.are_of_the_part(self.flow().tally(), self.clock.now());
         if theirs && lone && refusals.lasted(self.clock.now()) >= self.patience / FAULT_SHARE {
@@ -223,7 +231,7 @@ impl Delivery {
         if overtaxed && !lone && (large || theirs) {
             return Ok(halves(&batch, if theirs { 0 } else { attempt }));
         }
-        Ok(vec![Part { batch, attempt, faults, refusals }])
+        Ok(vec![Part { batch, attempt, faults, refusals, definite }])
     }
 
     /// Sends a batch and waits for the answer. A target that is silent for long is noted before the request times out.
@@ -356,15 +364,22 @@ impl Delivery {
             && idle < self.patience / FAULT_SHARE
     }
 
-    /// Splits a batch that is refused as a whole; a single document that is refused so has failed.
-    fn split(
+    /// Splits a batch that is definitely refused as a whole. A single document that is refused so several times has failed.
+    async fn split(
         &self,
         batch: Batch,
         error: TargetError,
+        definite: u32,
         done: &mut Delivered,
     ) -> Result<Vec<Part>, TargetError> {
         if batch.entries.len() > 1 {
             return Ok(halves(&batch, 0));
+        }
+        if definite + 1 < MAX_REFUSALS {
+            done.counters.retries += 1;
+            // Only this document waits: the target has time for others.
+            tokio::time::sleep(backoff(definite, None, fastrand::f64())).await;
+            return Ok(vec![Part { definite: definite + 1, ..Part::new(batch, 0) }]);
         }
         let error_type = match &error {
             TargetError::TooLarge { .. } => "request_too_large",

@@ -432,6 +432,44 @@ async fn requests_that_are_too_large_are_split_and_a_document_that_is_fails() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_answer_that_does_not_fit_or_one_refusal_is_not_held_against_a_document() {
+    let garbled =
+        || TargetError::Garbled { target: "test".to_owned(), reason: "another request's".to_owned() };
+    let too_large = || TargetError::TooLarge { target: "test".to_owned(), bytes: 1 };
+    let errors: [&(dyn Fn() -> TargetError + Sync); 3] = [&garbled, &too_large, &unexpected];
+    for error in errors {
+        let (error, asked) = (error(), Mutex::new(0));
+        let (delivery, _) = delivery(target(move |ids, _, _| {
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            if *asked % 2 == 1 { Err(error.clone()) } else { all(ids) }
+        }));
+        for n in 0..3 {
+            let done = delivery.deliver(batch(ids(n..n + 1))).await.unwrap();
+            assert_eq!((done.counters.indexed, done.failed.len()), (1, 0));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_whose_answers_never_fit_fails_alone_while_others_do_not() {
+    let (delivery, rule) = delivery(target(|ids, _, _| {
+        let (target, reason) = ("test".to_owned(), "a web page".to_owned());
+        if ids.iter().any(|id| id == "3") { Err(TargetError::Garbled { target, reason }) } else { all(ids) }
+    }));
+    let others = async {
+        for n in 1..800 {
+            delivery.deliver(batch(ids(n * 10..n * 10 + 3))).await.unwrap();
+        }
+    };
+    let both = async { tokio::join!(delivery.deliver(batch(ids(0..10))), others) };
+    let done = tokio::time::timeout(PATIENCE * 3, both).await.expect("it ends").0.unwrap();
+    assert_eq!((done.counters.indexed, done.failed.len()), (9, 1));
+    assert_eq!(done.failed[0].id.as_deref(), Some("3"));
+    assert!(rule.begun.elapsed() >= PATIENCE / FAULT_SHARE);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_batch_that_the_target_never_answers_in_time_gets_smaller() {
     let (delivery, rule) = delivery(target(|ids, bytes, _| {
         let (target, reason) = ("test".to_owned(), "no answer within 60s".to_owned());
