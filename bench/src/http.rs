@@ -8,6 +8,8 @@ use std::io::BufRead;
 pub(crate) struct Head {
     /// Of an answer.
     pub(crate) status: u16,
+    /// The index that a bulk request is for.
+    pub(crate) index: String,
     /// Length of the body.
     pub(crate) length: u64,
     /// Whether the body is compressed.
@@ -28,6 +30,9 @@ pub(crate) fn head(stream: &mut impl BufRead) -> Result<Option<Head>> {
         }
         if let Some(rest) = text.strip_prefix("http/1.1 ") {
             head.status = rest.split(' ').next().unwrap_or_default().parse()?;
+        }
+        if let Some((index, _)) = text.strip_prefix("post /").and_then(|path| path.split_once("/_bulk")) {
+            index.clone_into(&mut head.index);
         }
         if let Some(value) = text.strip_prefix("content-length:") {
             head.length = value.trim().parse()?;

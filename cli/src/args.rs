@@ -4,6 +4,7 @@
 //! `services.yaml`; flags win, then the environment, then the file.
 
 use backfill::model::TypesChoice;
+use backfill::secrets::SecretString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -322,7 +323,7 @@ macro_rules! cluster_args {
             pub $user: Option<String>,
             /// Password for basic authentication; prefer the environment variable, which other users cannot see
             #[arg(long, value_name = "PASSWORD", hide_env_values = true, env = concat!("BACKFILL_", $env, "_PASSWORD"))]
-            pub $password: Option<String>,
+            pub $password: Option<SecretString>,
             /// Sign requests for this AWS region (SigV4)
             #[arg(long, value_name = "REGION", env = concat!("BACKFILL_", $env, "_REGION"))]
             pub $region: Option<String>,

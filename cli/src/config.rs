@@ -4,6 +4,7 @@
 //! within our sections an unknown key is an error, because a misspelt one must not be ignored.
 
 use crate::exit::{CommandError, Result};
+use backfill::secrets::SecretString;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -49,21 +50,15 @@ pub struct Cluster {
 }
 
 /// User and password.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BasicAuth {
     /// User name.
     pub username: Option<String>,
     /// Password.
-    pub password: Option<String>,
+    pub password: Option<SecretString>,
     /// ARN of a secret in Secrets Manager.
     pub user_from_secret_arn: Option<String>,
-}
-
-impl std::fmt::Debug for BasicAuth {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BasicAuth").field("username", &self.username).finish_non_exhaustive()
-    }
 }
 
 /// AWS signatures.
@@ -259,6 +254,17 @@ backfill:
         let no_auth = Config::parse("target_cluster: {endpoint: x, no_auth: }").unwrap();
         assert_eq!(no_auth.target_cluster.unwrap().endpoint, "x");
         assert!(Config::parse(" \n").unwrap().snapshot.is_none());
+    }
+
+    #[test]
+    fn no_mistake_repeats_a_password() {
+        for password in ["[hunter22]", "{hunter22: 1}", "hunter22, port: 1", "\"hunter22", "!!int hunter22"] {
+            let text = format!(
+                "target_cluster:\n  endpoint: x\n  basic_auth: {{username: u, password: {password}}}"
+            );
+            let message = Config::parse(&text).unwrap_err();
+            assert!(!message.contains("hunter22"), "{message}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use backfill::encode::Encoding;
 use backfill::indices::Handling;
 use backfill::model::{RunSpec, Selection};
 use backfill::ports::{Blobs, Target};
+use backfill::secrets::{SecretString, shown_address};
 use local::{Compression, ExportTarget, FsBlobs};
 use serde::Deserialize;
 use std::path::{Component, Path, PathBuf};
@@ -74,7 +75,7 @@ impl RepositorySetting {
         if let Some((scheme, _)) = self.location.split_once("://") {
             return Err(CommandError::usage(format!(
                 "{}: a repository is a directory or s3://bucket/prefix, not {scheme}://",
-                self.location
+                shown_address(&self.location)
             )));
         }
         Ok(Arc::new(FsBlobs::new(&self.location)))
@@ -368,7 +369,7 @@ pub fn source_cluster(args: &SourceClusterArgs, config: &Config) -> Result<Optio
 struct ClusterSettings {
     url: Option<String>,
     username: Option<String>,
-    password: Option<String>,
+    password: Option<SecretString>,
     region: Option<String>,
     service: Option<String>,
     ca: Option<PathBuf>,

@@ -2,22 +2,16 @@
 
 use crate::error::{AwsError, Fault, explain};
 use aws_sdk_secretsmanager::Client;
+use backfill::secrets::SecretString;
 use serde::Deserialize;
-use std::fmt;
 
 /// User name and password for basic authentication.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct TargetSecret {
     /// User name.
     pub username: String,
     /// Password.
-    pub password: String,
-}
-
-impl fmt::Debug for TargetSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TargetSecret").finish_non_exhaustive()
-    }
+    pub password: SecretString,
 }
 
 /// Reads a secret of the form `{"username": "…", "password": "…"}`.
@@ -42,14 +36,15 @@ fn parse(text: &str) -> Option<TargetSecret> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backfill::secrets::ExposeSecret;
 
     #[test]
     fn secrets_are_read_and_never_shown() {
         let secret = parse(r#"{"username":"u","password":"hidden","engine":"x"}"#).unwrap();
-        assert_eq!((secret.username.as_str(), secret.password.as_str()), ("u", "hidden"));
+        assert_eq!((secret.username.as_str(), secret.password.expose_secret()), ("u", "hidden"));
         assert!(!format!("{secret:?}").contains("hidden"));
         for bad in ["", "hidden", "{}", r#"{"username":"u"}"#, r#"{"username":1,"password":"p"}"#] {
-            assert_eq!(parse(bad), None);
+            assert!(parse(bad).is_none());
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod plan;
 pub mod planning;
 pub mod ports;
 pub mod reconcile;
+pub mod secrets;
 pub mod source;
 pub mod status;
 pub mod verify;

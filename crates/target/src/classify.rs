@@ -1,10 +1,12 @@
 //! What an answer means. Pure: bytes in, decisions out.
 
-mod items;
+pub(crate) mod items;
+mod stream;
 
-use crate::words::Words;
+use crate::words::{MAX_WORDS, Words, clean, has_error};
 use backfill::model::WriteMode;
-use backfill::ports::{ItemOutcome, TargetError};
+use backfill::ports::{Batch, TargetError};
+use backfill::secrets::Redactor;
 use std::time::Duration;
 
 /// An answer, as far as its meaning goes.
@@ -18,31 +20,39 @@ pub(crate) struct Answer<'a> {
     pub(crate) location: Option<&'a str>,
     /// Its body.
     pub(crate) body: &'a [u8],
+    /// Removes what was sent in secret.
+    pub(crate) redactor: &'a Redactor,
 }
 
 /// A bulk request, as far as the meaning of its answer goes.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent {
-    /// Documents in it.
-    pub(crate) entries: usize,
-    /// Size of the body before compression.
-    pub(crate) bytes: usize,
+pub(crate) struct Sent<'a> {
+    /// The documents in it.
+    pub(crate) batch: &'a Batch,
+    /// Where they go that do not name an index of their own.
+    pub(crate) destination: &'a str,
     /// How it writes.
     pub(crate) mode: WriteMode,
+    /// Removes what was sent in secret.
+    pub(crate) redactor: &'a Redactor,
 }
 
-/// The meaning of the answer to a bulk request.
-pub(crate) fn bulk(target: &str, answer: Answer<'_>, sent: Sent) -> Result<Vec<ItemOutcome>, TargetError> {
-    if answer.status != 200 {
-        return Err(refusal(target, answer, sent.bytes));
+/// The meaning of an answer to a bulk request of `bytes` bytes that is no success. What the target does not refuse in its
+/// own words may come from something before it, and says nothing about the documents; a kind of content that is not
+/// supported is hardly ever explained.
+pub(crate) fn bulk_refusal(target: &str, answer: Answer<'_>, bytes: usize) -> TargetError {
+    match refusal(target, answer, bytes) {
+        TargetError::Unexpected { target, reason } if answer.status != 415 && !has_error(answer.body) => {
+            TargetError::Garbled { target, reason }
+        }
+        other => other,
     }
-    items::outcomes(answer.body, sent).map_err(|halt| halt.into_error(target))
 }
 
 /// The meaning of an answer that is not the one that was hoped for, to a request with a body of `bytes` bytes.
 pub(crate) fn refusal(target: &str, answer: Answer<'_>, bytes: usize) -> TargetError {
     let target = target.to_owned();
-    let words = Words::of_body(answer.body);
+    let words = Words::of_body(answer.body, answer.redactor);
     let status = answer.status;
     let reason = words.sentence();
     match (words.kind.as_str(), status) {
@@ -58,7 +68,7 @@ pub(crate) fn refusal(target: &str, answer: Answer<'_>, bytes: usize) -> TargetE
             TargetError::Unreachable { target, reason: format!("it answered with HTTP {status}: {reason}") }
         }
         (_, 300..=399) => {
-            let place = answer.location.unwrap_or("another place");
+            let place = clean(answer.location.unwrap_or("another place"), answer.redactor, MAX_WORDS);
             let reason =
                 format!("it redirects to {place} (HTTP {status}); name the address that answers itself");
             TargetError::Unexpected { target, reason }
@@ -71,8 +81,11 @@ pub(crate) fn refusal(target: &str, answer: Answer<'_>, bytes: usize) -> TargetE
 mod tests {
     use super::*;
 
+    static NONE: std::sync::LazyLock<Redactor> = std::sync::LazyLock::new(Redactor::default);
+
     fn answer(status: u16, body: &str) -> Answer<'_> {
         Answer {
+            redactor: &NONE,
             status,
             retry_after: Some(Duration::from_secs(7)),
             location: Some("http://other/"),
@@ -88,6 +101,7 @@ mod tests {
             TargetError::Blocked { .. } => "blocked",
             TargetError::Denied { .. } => "denied",
             TargetError::Unexpected { .. } => "unexpected",
+            TargetError::Garbled { .. } => "garbled",
         }
     }
 
@@ -112,14 +126,14 @@ mod tests {
             (502, "<html>".to_owned(), "unreachable"),
             (504, String::new(), "unreachable"),
             (400, typed("json_parse_exception"), "unexpected"),
-            (404, String::new(), "unexpected"),
+            (404, String::new(), "garbled"),
             (405, r#"{"error":"Incorrect HTTP method"}"#.to_owned(), "unexpected"),
-            (301, String::new(), "unexpected"),
-            (201, String::new(), "unexpected"),
-            (204, String::new(), "unexpected"),
+            (405, String::new(), "garbled"),
+            (301, String::new(), "garbled"),
+            (201, String::new(), "garbled"),
+            (204, String::new(), "garbled"),
         ] {
-            let sent = Sent { entries: 1, bytes: 9, mode: WriteMode::Index };
-            let error = bulk("t", answer(status, &body), sent).unwrap_err();
+            let error = bulk_refusal("t", answer(status, &body), 9);
             assert_eq!(name(&error), expected, "{status} {body}");
         }
     }

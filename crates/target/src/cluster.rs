@@ -6,19 +6,22 @@ use crate::classify;
 use crate::config::{ConfigError, Service, TargetConfig};
 use crate::names;
 use crate::transport::{Answer, Request, Transport};
-use crate::words::malformed;
+use crate::words::{MAX_WORDS, clean, malformed};
 use answers::{Count, Main};
 use backfill::ports::TargetError;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reqwest::Method;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
 
 pub(crate) use answers::Shards;
 pub use answers::{CatIndex, ClusterVersion, Distribution};
 
-/// The longest answer that is read, unless the request knows better.
-const LIMIT: usize = 64 << 20;
+/// Indices behind which a name may stand that are remembered for each name.
+const MAX_NAMES: usize = 1000;
 /// So many names are looked up at once.
 const LOOKUPS: usize = 8;
 /// The media type of requests.
@@ -28,12 +31,22 @@ const JSON: &str = "application/json";
 #[derive(Debug)]
 pub struct Cluster {
     pub(crate) transport: Transport,
+    /// What is behind names that other indices have answered for.
+    behind: Mutex<HashMap<String, Behind>>,
+}
+
+/// The indices that a name stands for.
+#[derive(Clone, Debug, Default)]
+struct Behind {
+    indices: BTreeSet<String>,
+    /// Whether one of them has a pipeline that may rename what is written.
+    pipeline: bool,
 }
 
 impl Cluster {
     /// A client. Nothing is sent yet.
     pub fn new(config: &TargetConfig) -> Result<Cluster, ConfigError> {
-        Ok(Cluster { transport: Transport::new(config)? })
+        Ok(Cluster { transport: Transport::new(config)?, behind: Mutex::default() })
     }
 
     /// The cluster as the user named it, without credentials.
@@ -41,7 +54,7 @@ impl Cluster {
         self.transport.location()
     }
 
-    fn is_serverless(&self) -> bool {
+    pub(crate) fn is_serverless(&self) -> bool {
         self.transport.signer().is_some_and(|s| s.service() == Service::Aoss)
     }
 
@@ -49,25 +62,40 @@ impl Cluster {
         TargetError::Unexpected { target: self.location().to_owned(), reason: reason.into() }
     }
 
+    pub(crate) fn garbled(&self, reason: String) -> TargetError {
+        TargetError::Garbled { target: self.location().to_owned(), reason }
+    }
+
     pub(crate) fn segment(&self, name: &str) -> Result<String, TargetError> {
         names::segment(name).map_err(|reason| self.unexpected(reason))
     }
 
-    pub(crate) async fn ask(
+    pub(crate) async fn ask(&self, method: Method, path: String, body: Bytes) -> Result<Answer, TargetError> {
+        self.ask_for(method, path, body, self.transport.room_bytes()).await
+    }
+
+    /// The same for an answer of which at most so many bytes are read.
+    pub(crate) async fn ask_for(
         &self,
         method: Method,
         path: String,
         body: Bytes,
         limit: usize,
     ) -> Result<Answer, TargetError> {
-        let request = Request { method, path, body, content_type: JSON, gzip: false, limit };
-        self.transport.send(request).await
+        let request = Request { method, path, body, content_type: JSON, gzip: false };
+        self.transport.open(request).await?.read(limit).await
     }
 
     /// The body of an answer that is a success, as JSON.
     pub(crate) fn parse<'a, T: Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, TargetError> {
         if answer.status != 200 {
             return Err(classify::refusal(self.location(), answer.meaning(), 0));
+        }
+        if answer.cut {
+            let limit = answer.body.len();
+            return Err(self.unexpected(format!(
+                "its answer is longer than {limit} bytes; check that the address is right"
+            )));
         }
         serde_json::from_slice(&answer.body).map_err(|e| {
             let what = malformed(&e);
@@ -87,12 +115,13 @@ impl Cluster {
         if self.is_serverless() {
             // Collections do not answer for themselves.
             let path = "_cat/indices?format=json&h=index".to_owned();
-            let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+            let answer = self.ask(Method::GET, path, Bytes::new()).await?;
             self.parse::<Vec<CatIndex>>(&answer)?;
             return Ok(ClusterVersion { distribution: Distribution::Serverless, number: String::new() });
         }
-        let answer = self.ask(Method::GET, String::new(), Bytes::new(), LIMIT).await?;
-        Ok(self.parse::<Main>(&answer)?.into())
+        let answer = self.ask(Method::GET, String::new(), Bytes::new()).await?;
+        let version = ClusterVersion::from(self.parse::<Main>(&answer)?);
+        Ok(ClusterVersion { number: clean(&version.number, &answer.redactor, MAX_WORDS), ..version })
     }
 
     /// Which of these indices, aliases and data streams do not exist.
@@ -108,7 +137,7 @@ impl Cluster {
 
     async fn exists(&self, name: &str) -> Result<bool, TargetError> {
         let path = self.segment(name)?;
-        let answer = self.ask(Method::HEAD, path, Bytes::new(), LIMIT).await?;
+        let answer = self.ask(Method::HEAD, path, Bytes::new()).await?;
         match answer.status {
             200 => Ok(true),
             404 => Ok(false),
@@ -121,7 +150,7 @@ impl Cluster {
         let slash = if pattern.is_empty() { "" } else { "/" };
         let pattern = names::pattern(pattern);
         let path = format!("_cat/indices{slash}{pattern}?format=json&h={}", CatIndex::COLUMNS);
-        let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
         let mut indices: Vec<CatIndex> = self.parse(&answer)?;
         indices.sort_by(|a, b| a.index.cmp(&b.index));
         Ok(indices)
@@ -133,7 +162,7 @@ impl Cluster {
             self.refresh(index).await?;
         }
         let path = format!("{}/_count", self.segment(index)?);
-        let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
         let count: Count = self.parse(&answer)?;
         self.complete(&count.shards, index)?;
         Ok(count.count)
@@ -150,9 +179,52 @@ impl Cluster {
             shards: Shards,
         }
         let path = format!("{}/_refresh", self.segment(index)?);
-        let answer = self.ask(Method::POST, path, Bytes::new(), LIMIT).await?;
+        let answer = self.ask(Method::POST, path, Bytes::new()).await?;
         let refreshed: Refreshed = self.parse(&answer)?;
         self.complete(&refreshed.shards, index)
+    }
+
+    /// Whether an index that answered is the one that was asked for, or one of those that the name stands for.
+    pub(crate) async fn stands_for(&self, asked: &str, answered: &str) -> Result<bool, TargetError> {
+        // Collections cannot be asked.
+        if asked == answered || self.is_serverless() {
+            return Ok(true);
+        }
+        let known = |behind: &HashMap<String, Behind>| {
+            behind.get(asked).is_some_and(|behind| behind.indices.contains(answered))
+        };
+        if known(&self.behind.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(true);
+        }
+        // A data stream may have rolled over.
+        Ok(self.behind(asked).await?.indices.contains(answered))
+    }
+
+    /// Whether documents that are written under this name go through an ingest pipeline.
+    pub(crate) async fn has_pipeline(&self, name: &str) -> Result<bool, TargetError> {
+        Ok(self.behind(name).await?.pipeline)
+    }
+
+    /// Asks what a name stands for, and remembers it.
+    async fn behind(&self, name: &str) -> Result<Behind, TargetError> {
+        #[derive(Deserialize)]
+        struct Index {
+            #[serde(default)]
+            settings: HashMap<String, IgnoredAny>,
+        }
+        let settings = "index.uuid,index.default_pipeline,index.final_pipeline";
+        let path = format!("{}/_settings/{settings}?flat_settings=true", self.segment(name)?);
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
+        let found: HashMap<String, Index> =
+            if answer.status == 404 { HashMap::new() } else { self.parse(&answer)? };
+        let pipeline = |index: &Index| index.settings.keys().any(|setting| setting.ends_with("_pipeline"));
+        let behind = Behind {
+            pipeline: found.values().any(pipeline),
+            indices: found.into_keys().take(MAX_NAMES).collect(),
+        };
+        let mut known = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(name.to_owned(), behind.clone());
+        Ok(behind)
     }
 
     pub(crate) fn complete(&self, shards: &Shards, index: &str) -> Result<(), TargetError> {

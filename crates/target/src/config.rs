@@ -1,5 +1,6 @@
 //! How a cluster is reached.
 
+use backfill::secrets::SecretString;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -25,6 +26,9 @@ pub struct TargetConfig {
     pub connect_timeout: Duration,
     /// How many bulk requests of one chunk may be under way at once.
     pub max_in_flight: usize,
+    /// Memory for what the cluster answers, of all requests under way together: reasons for which documents are refused,
+    /// and documents that are fetched to be compared. Only a single document that is larger may exceed it.
+    pub answer_bytes: usize,
     /// What the client calls itself.
     pub user_agent: String,
 }
@@ -42,6 +46,7 @@ impl TargetConfig {
             request_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(5),
             max_in_flight: 8,
+            answer_bytes: 64 << 20,
             user_agent: concat!("backfill/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -57,7 +62,7 @@ pub enum Auth {
         /// The user.
         user: String,
         /// The password.
-        password: String,
+        password: SecretString,
     },
     /// By AWS Signature Version 4, with the credentials of the SDK's default chain.
     SigV4 {

@@ -4,24 +4,28 @@ mod distinct;
 #[cfg(test)]
 mod tests;
 
+use crate::classify::items::{Answer, Judged, Renamed};
 use crate::classify::{self, Sent};
 use crate::cluster::Cluster;
 use crate::compress::Compressor;
 use crate::config::{ConfigError, TargetConfig};
-use crate::transport::{Answer, Request};
+use crate::transport::Request;
+use crate::words::{MAX_WORDS, clean};
 use async_trait::async_trait;
 use backfill::encode::Encoding;
 use backfill::model::{ChunkId, RunId, WriteMode};
-use backfill::ports::{Acknowledge, Batch, ChunkWriter, Reply, Target, TargetError};
+use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Reply, Target, TargetError};
+use backfill::secrets::Redactor;
 use bytes::Bytes;
 use reqwest::Method;
 use std::sync::Arc;
 
-/// The parts of an answer that mean something.
-const FILTER: &str = "took,errors,error,items.*.status,items.*.result,items.*.error.type,items.*.error.reason,\
-    items.*.error.caused_by.reason,items.*.error.caused_by.caused_by.reason";
-/// An answer has at most so many bytes, and so many for each document.
-const LIMIT: (usize, usize) = (1 << 20, 16 << 10);
+/// The parts of an answer that mean something. The names tie each item to its document. They take 21 bytes and their own
+/// length for each; what they cost a cluster is lost in the noise of single runs.
+const FILTER: &str = "took,errors,error,items.*._index,items.*._id,items.*.status,items.*.result,items.*.error.type,\
+    items.*.error.reason,items.*.error.caused_by.reason,items.*.error.caused_by.caused_by.reason";
+/// An answer has at most so many bytes, and so many for each document. It is not kept: this bounds the time.
+const LIMIT: (usize, usize) = (1 << 20, 64 << 10);
 
 /// A cluster as a target.
 #[derive(Debug)]
@@ -34,6 +38,10 @@ pub struct OpenSearchTarget {
 struct Inner {
     cluster: Cluster,
     compressor: Compressor,
+    /// Bytes that the outcomes of one request may need for reasons.
+    reasons: usize,
+    /// The query of bulk requests.
+    query: String,
 }
 
 impl OpenSearchTarget {
@@ -42,7 +50,17 @@ impl OpenSearchTarget {
         let cluster = Cluster::new(&config)?;
         let compressor = Compressor::new(config.compression, cluster.transport.is_loopback());
         let max_in_flight = config.max_in_flight.max(1);
-        Ok(OpenSearchTarget { inner: Arc::new(Inner { cluster, compressor }), max_in_flight })
+        // The other half is for what is fetched.
+        let reasons = config.answer_bytes / 2 / max_in_flight;
+        let mut query = format!("filter_path={FILTER}");
+        if !cluster.is_serverless() {
+            // Longer than that the target does not wait for a shard that is not there: it gives its reason while it is still
+            // waited for. Its own limit, a minute, is as long as ours.
+            let timeout = config.request_timeout.as_millis() / 2;
+            query.push_str(&format!("&timeout={timeout}ms"));
+        }
+        let inner = Inner { cluster, compressor, reasons, query };
+        Ok(OpenSearchTarget { inner: Arc::new(inner), max_in_flight })
     }
 
     /// The client behind it.
@@ -84,7 +102,7 @@ impl Target for OpenSearchTarget {
         destination: &str,
         mode: WriteMode,
     ) -> Result<Box<dyn ChunkWriter>, TargetError> {
-        let path = format!("{}/_bulk?filter_path={FILTER}", self.cluster().segment(destination)?);
+        let path = format!("{}/_bulk?{}", self.cluster().segment(destination)?, self.inner.query);
         Ok(Box::new(Writer { inner: self.inner.clone(), destination: destination.to_owned(), path, mode }))
     }
 }
@@ -99,11 +117,16 @@ struct Writer {
 }
 
 impl Writer {
-    async fn post(&self, batch: &Batch, compressed: bool) -> Result<Answer, TargetError> {
-        let cluster = &self.inner.cluster;
+    /// Sends a batch; returns what the answer means, and its status.
+    async fn post(
+        &self,
+        batch: &Batch,
+        compressed: bool,
+    ) -> Result<(u16, Result<Reply, TargetError>), TargetError> {
+        let Inner { cluster, compressor, reasons, .. } = &*self.inner;
         let body: Bytes = if compressed {
             let failed = |e| cluster.unexpected(format!("a request for it cannot be compressed: {e}"));
-            self.inner.compressor.gzip(batch.body.clone()).await.map_err(failed)?
+            compressor.gzip(batch.body.clone()).await.map_err(failed)?
         } else {
             batch.body.clone()
         };
@@ -113,32 +136,74 @@ impl Writer {
             body,
             content_type: "application/x-ndjson",
             gzip: compressed,
-            limit: LIMIT.0 + LIMIT.1 * batch.entries.len(),
         };
-        cluster.transport.send(request).await
+        let mut incoming = cluster.transport.open(request).await?;
+        let (status, echoed) = (incoming.status, incoming.echoed);
+        let redactor = incoming.redactor.clone();
+        if status != 200 {
+            let answer = incoming.read(0).await?;
+            let refusal = classify::bulk_refusal(cluster.location(), answer.meaning(), batch.body.len());
+            return Ok((status, Err(refusal)));
+        }
+        let halted = |halt: classify::items::Halt| halt.into_error(cluster.location());
+        let sent = Sent { batch, destination: &self.destination, mode: self.mode, redactor: &redactor };
+        let mut answer = Answer::new(sent, *reasons);
+        let mut left = LIMIT.0 + LIMIT.1 * batch.entries.len();
+        while let Some(part) = incoming.part().await? {
+            left = left.checked_sub(part.len()).ok_or_else(|| {
+                cluster.garbled("its answer does not end; check what is between it and us".to_owned())
+            })?;
+            answer.push(&part).map_err(halted)?;
+        }
+        let judged = answer.finish().map_err(halted)?;
+        let took = Some(incoming.begun.elapsed());
+        let items = self.confirm(judged, echoed, &redactor).await;
+        Ok((status, items.map(|items| Reply { items, took })))
     }
 
-    fn meaning(&self, answer: &Answer, batch: &Batch) -> Result<Reply, TargetError> {
-        let sent = Sent { entries: batch.entries.len(), bytes: batch.body.len(), mode: self.mode };
-        let items = classify::bulk(self.inner.cluster.location(), answer.meaning(), sent)?;
-        Ok(Reply { items, took: Some(answer.took) })
+    /// Makes sure that the answer is about these documents: each item must name its own. An index may answer under another
+    /// name where the one that was asked for is an alias or a data stream. A pipeline of the target may rename documents;
+    /// then it has to be plain from the request's own mark that the answer belongs to it.
+    async fn confirm(
+        &self,
+        judged: Judged,
+        echoed: bool,
+        redactor: &Redactor,
+    ) -> Result<Vec<ItemOutcome>, TargetError> {
+        let cluster = &self.inner.cluster;
+        let other = |what: String| {
+            cluster.garbled(format!("{what}; check what is between it and us, and its ingest pipelines"))
+        };
+        if let Some(Renamed { index, sent, answered }) = judged.renamed
+            && !(echoed && cluster.has_pipeline(&index).await?)
+        {
+            return Err(other(format!("it answers for the document {answered:?} at the place of {sent:?}")));
+        }
+        for (asked, answered) in judged.elsewhere {
+            let right = cluster.stands_for(&asked, &answered).await?
+                || (echoed && cluster.has_pipeline(&asked).await?);
+            if !right {
+                let answered = clean(&answered, redactor, MAX_WORDS);
+                return Err(other(format!(
+                    "it answers for the index {answered} when {asked} was written to"
+                )));
+            }
+        }
+        Ok(judged.items)
     }
-}
 
-impl Writer {
     async fn write(&self, batch: &Batch) -> Result<Reply, TargetError> {
-        let Inner { cluster, compressor } = &*self.inner;
+        let Inner { cluster, compressor, .. } = &*self.inner;
         let compressed = compressor.applies(batch.body.len());
-        let answer = self.post(batch, compressed).await?;
-        let reply = self.meaning(&answer, batch);
+        let (status, reply) = self.post(batch, compressed).await?;
         if compressed && reply.is_ok() {
             compressor.proven();
         }
-        if !compressed || !compressor.suspects(answer.status) {
+        if !compressed || !compressor.suspects(status) {
             return reply;
         }
         // Nothing of the batch was written: it was refused as a whole.
-        let plain = self.meaning(&self.post(batch, false).await?, batch)?;
+        let plain = self.post(batch, false).await?.1?;
         if compressor.refused() {
             let location = cluster.location();
             tracing::warn!(

@@ -9,6 +9,7 @@ use aws_sigv4::http_request::{
 };
 use aws_sigv4::sign::v4;
 use aws_smithy_http_client::{Builder, tls};
+use backfill::secrets::{Redactor, SecretString};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::fmt;
 use std::time::{Duration, Instant, SystemTime};
@@ -79,15 +80,18 @@ impl Signer {
         config.await.credentials_provider()
     }
 
-    /// Adds the signature to the headers of a request.
+    /// Adds the signature to the headers of a request; returns what removes it, and what it was made with, from texts.
     pub(crate) async fn sign(
         &self,
         method: &str,
         url: &str,
         headers: &mut HeaderMap,
         body: &[u8],
-    ) -> Result<(), String> {
-        let identity = self.credentials().await?.into();
+    ) -> Result<Redactor, String> {
+        let credentials = self.credentials().await?;
+        let mut secrets: Vec<SecretString> = vec![credentials.secret_access_key().into()];
+        secrets.extend(credentials.session_token().map(SecretString::from));
+        let identity = credentials.into();
         let mut settings = SigningSettings::default();
         // Serverless collections insist on the header; domains do not mind.
         settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
@@ -104,7 +108,8 @@ impl Signer {
         let signed = headers.iter().filter_map(|(k, v)| Some((k.as_str(), v.to_str().ok()?)));
         let request = SignableRequest::new(method, url, signed, SignableBody::Bytes(body))
             .map_err(|e| unsignable(&e))?;
-        let (instructions, _) = sign(request, &params).map_err(|e| unsignable(&e))?.into_parts();
+        let (instructions, signature) = sign(request, &params).map_err(|e| unsignable(&e))?.into_parts();
+        secrets.push(signature.into());
         let (new_headers, _) = instructions.into_parts();
         for header in new_headers {
             let name = HeaderName::from_bytes(header.name().as_bytes()).map_err(|e| unsignable(&e))?;
@@ -112,6 +117,6 @@ impl Signer {
             value.set_sensitive(true);
             headers.insert(name, value);
         }
-        Ok(())
+        Ok(Redactor::new(secrets))
     }
 }

@@ -1,22 +1,39 @@
 //! Requests and answers over HTTP(S). Nothing here knows what they mean.
 
 mod faults;
-mod secrets;
+mod pinned;
 mod setup;
 
 use crate::classify;
 use crate::config::{ConfigError, TargetConfig};
 use crate::sigv4::Signer;
 use backfill::ports::TargetError;
+use backfill::secrets::Redactor;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
+    LOCATION, RETRY_AFTER,
 };
-use reqwest::{Client, Method, Url};
+use reqwest::{Client, Method, Response, Url};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// No cluster is left alone for longer, whatever it asks for.
 const MAX_RETRY_AFTER: u64 = 600;
+
+/// Bytes of an answer that is no success that are read: it is only quoted.
+const MAX_REFUSAL: usize = 256 << 10;
+/// The header that a cluster sends back as it came. Clusters show it with their tasks and slow requests, too.
+const MARK: HeaderName = HeaderName::from_static("x-opaque-id");
+/// What marks begin with.
+const OURS: &str = "backfill-";
+/// Marks are repeated after so many: a cluster logs what is deprecated once for each of them.
+const MARKS: u32 = 256;
+/// Requests that close their connection after an answer that belonged to another request, since the next ones might as
+/// well: about as many as there may be connections.
+const SUSPECTS: usize = 32;
 
 /// A request.
 #[derive(Debug)]
@@ -28,8 +45,22 @@ pub(crate) struct Request {
     /// Of the body.
     pub(crate) content_type: &'static str,
     pub(crate) gzip: bool,
-    /// The longest answer that makes sense.
-    pub(crate) limit: usize,
+}
+
+/// An answer of which only the head has been read.
+#[derive(Debug)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) status: u16,
+    /// Whether it carries the mark of its request. Where something removes marks, none does.
+    pub(crate) echoed: bool,
+    /// When it was asked for.
+    pub(crate) begun: Instant,
+    retry_after: Option<Duration>,
+    location: Option<String>,
+    response: Response,
+    transport: &'a Transport,
+    /// Removes what was sent in secret.
+    pub(crate) redactor: Redactor,
 }
 
 /// An answer.
@@ -39,8 +70,12 @@ pub(crate) struct Answer {
     retry_after: Option<Duration>,
     location: Option<String>,
     pub(crate) body: Bytes,
-    /// How long it was waited for.
-    pub(crate) took: Duration,
+    /// Whether there is more of it than was to be read.
+    pub(crate) cut: bool,
+    /// Removes what was sent in secret. Whatever of an answer becomes part of a message goes through it.
+    pub(crate) redactor: Redactor,
+    /// Its part of the memory for answers.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl Answer {
@@ -51,7 +86,36 @@ impl Answer {
             retry_after: self.retry_after,
             location: self.location.as_deref(),
             body: &self.body,
+            redactor: &self.redactor,
         }
+    }
+}
+
+impl Incoming<'_> {
+    /// The next part of the body.
+    pub(crate) async fn part(&mut self) -> Result<Option<Bytes>, TargetError> {
+        self.response.chunk().await.map_err(|e| self.transport.fault(&e))
+    }
+
+    /// Reads the body, up to so many bytes if it is a success.
+    pub(crate) async fn read(mut self, limit: usize) -> Result<Answer, TargetError> {
+        let good = self.status == 200;
+        let limit = if good { limit } else { MAX_REFUSAL };
+        let length = self.response.content_length().and_then(|length| usize::try_from(length).ok());
+        let expected = length.map_or(limit, |length| length.min(limit));
+        let room = if good { Some(self.transport.room(expected).await?) } else { None };
+        let mut body = BytesMut::with_capacity(if length.is_some() { expected } else { 0 });
+        let mut cut = false;
+        while let Some(part) = self.part().await? {
+            let left = limit - body.len();
+            cut = part.len() > left;
+            body.extend_from_slice(&part[..part.len().min(left)]);
+            if cut {
+                break;
+            }
+        }
+        let Incoming { status, retry_after, location, redactor, .. } = self;
+        Ok(Answer { status, retry_after, location, body: body.freeze(), cut, redactor, _room: room })
     }
 }
 
@@ -65,8 +129,42 @@ pub(crate) struct Transport {
     loopback: bool,
     basic: Option<HeaderValue>,
     signer: Option<Signer>,
-    secrets: secrets::Secrets,
+    /// Of user and password; signed requests have secrets of their own.
+    redactor: Redactor,
     timeouts: faults::Timeouts,
+    marks: Marks,
+    /// KiB of memory for answers that are kept whole.
+    room: Arc<Semaphore>,
+    /// As many as there are in all.
+    room_kib: u32,
+}
+
+/// Marks of requests.
+#[derive(Debug)]
+struct Marks {
+    /// What tells the marks of this client from those of others.
+    client: u64,
+    next: AtomicU32,
+    /// Requests that still close their connection.
+    suspects: AtomicUsize,
+}
+
+impl Marks {
+    fn new() -> Marks {
+        let (next, suspects) = (AtomicU32::new(0), AtomicUsize::new(0));
+        Marks { client: fastrand::u64(..), next, suspects }
+    }
+
+    fn next(&self) -> String {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) % MARKS;
+        format!("{OURS}{:016x}-{number}", self.client)
+    }
+
+    /// Whether the next request should close its connection.
+    fn suspects_connection(&self) -> bool {
+        let less = |n: usize| n.checked_sub(1);
+        self.suspects.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
 }
 
 impl Transport {
@@ -91,17 +189,29 @@ impl Transport {
         TargetError::Unexpected { target: self.location.clone(), reason }
     }
 
-    /// Sends a request once and reads the answer, whatever it is.
-    pub(crate) async fn send(&self, request: Request) -> Result<Answer, TargetError> {
-        let answer = self.exchange(request).await;
-        if let (Ok(Answer { status: 401 | 403, .. }), Some(signer)) = (&answer, &self.signer) {
-            signer.forget().await;
-        }
-        answer
+    /// Memory for answers that are kept whole.
+    pub(crate) fn room_bytes(&self) -> usize {
+        (self.room_kib as usize) << 10
     }
 
-    async fn exchange(&self, request: Request) -> Result<Answer, TargetError> {
-        let Request { method, path, body, content_type, gzip, limit } = request;
+    /// Waits for room for an answer of this size; for all there is, if it is larger than that.
+    async fn room(&self, bytes: usize) -> Result<OwnedSemaphorePermit, TargetError> {
+        let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX).min(self.room_kib);
+        let room = self.room.clone().acquire_many_owned(kib).await;
+        room.map_err(|e| self.unexpected(format!("there is no room for its answer: {e}")))
+    }
+
+    /// Sends a request once and reads the head of the answer, whatever it is.
+    pub(crate) async fn open(&self, request: Request) -> Result<Incoming<'_>, TargetError> {
+        let incoming = self.exchange(request).await;
+        if let (Ok(Incoming { status: 401 | 403, .. }), Some(signer)) = (&incoming, &self.signer) {
+            signer.forget().await;
+        }
+        incoming
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Incoming<'_>, TargetError> {
+        let Request { method, path, body, content_type, gzip } = request;
         let url = Url::parse(&format!("{}/{path}", self.endpoint))
             .map_err(|e| self.unexpected(format!("the path {path:?} cannot be asked for: {e}")))?;
         let mut headers = HeaderMap::new();
@@ -115,34 +225,37 @@ impl Transport {
         if let Some(basic) = &self.basic {
             headers.insert(AUTHORIZATION, basic.clone());
         }
+        let mut redactor = self.redactor.clone();
         if let Some(signer) = &self.signer {
             let signed = signer.sign(method.as_str(), url.as_str(), &mut headers, &body).await;
-            signed.map_err(|reason| TargetError::Denied { target: self.location.clone(), reason })?;
+            redactor =
+                signed.map_err(|reason| TargetError::Denied { target: self.location.clone(), reason })?;
+        }
+        // Not signed: what is in between may change it.
+        let mark = self.marks.next();
+        headers.insert(MARK, HeaderValue::from_str(&mark).map_err(|e| self.unexpected(e.to_string()))?);
+        if self.marks.suspects_connection() {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let mut builder = self.client.request(method, url).headers(headers);
         if !body.is_empty() {
             builder = builder.body(body);
         }
         let begun = Instant::now();
-        let mut response = builder.send().await.map_err(|e| self.fault(&e))?;
-        let header = |name| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let response = builder.send().await.map_err(|e| self.fault(&e))?;
+        let header = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
+        let echoed = header(MARK).is_some_and(|echo| echo == mark);
+        // Something in between may have marks of its own.
+        if !echoed && header(MARK).is_some_and(|echo| echo.starts_with(OURS)) {
+            self.marks.suspects.store(SUSPECTS, Ordering::Relaxed);
+            let reason = "it answers another request; check what is between it and us";
+            return Err(TargetError::Garbled { target: self.location.clone(), reason: reason.to_owned() });
+        }
         let retry_after = header(RETRY_AFTER).and_then(|v| v.trim().parse().ok());
         let retry_after = retry_after.map(|s: u64| Duration::from_secs(s.min(MAX_RETRY_AFTER)));
         let location = header(LOCATION).map(str::to_owned);
         let status = response.status().as_u16();
-        let mut body = BytesMut::new();
-        while let Some(part) = response.chunk().await.map_err(|e| self.fault(&e))? {
-            if body.len() + part.len() > limit {
-                let reason =
-                    format!("its answer is longer than {limit} bytes; check that the address is right");
-                return Err(self.unexpected(reason));
-            }
-            body.extend_from_slice(&part);
-        }
-        let body = body.freeze();
-        // Refusals become part of messages: they must not repeat what was sent in secret.
-        let body = if status == 200 { body } else { self.secrets.redact(body) };
-        Ok(Answer { status, retry_after, location, body, took: begun.elapsed() })
+        Ok(Incoming { status, echoed, begun, retry_after, location, response, transport: self, redactor })
     }
 
     fn fault(&self, error: &reqwest::Error) -> TargetError {

@@ -1,5 +1,6 @@
 //! The words of a cluster about what went wrong, in the forms that clusters and what stands before them use.
 
+use backfill::secrets::Redactor;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -7,6 +8,10 @@ use serde_json::value::RawValue;
 pub(crate) const MAX_WORDS: usize = 300;
 /// At most so many characters of the words about a document.
 const MAX_REASON: usize = 1000;
+/// At most so many characters of the type of an error.
+const MAX_KIND: usize = 100;
+/// Bytes of a text that are looked at: white space and secrets among them are not shown.
+const MAX_TEXT: usize = 4 * MAX_REASON;
 
 /// An error: its type (empty if it has none) and its reason.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -35,17 +40,18 @@ struct Detail<'a> {
 }
 
 impl Words {
-    /// Of the body of an answer that is an error.
-    pub(crate) fn of_body(body: &[u8]) -> Words {
+    /// Of the body of an answer that is an error, without what it repeats of the request in secret.
+    pub(crate) fn of_body(body: &[u8], redactor: &Redactor) -> Words {
         let envelope = serde_json::from_slice::<Envelope<'_>>(body).ok();
         let words = envelope.and_then(|e| match e.error {
-            Some(error) => Some(Words::of_error(error)),
+            Some(error) => Some(Words::of_error(error, redactor)),
             None => {
-                let reason = e.message.or(e.aws_message)?;
+                let reason = clean(&e.message.or(e.aws_message)?, redactor, MAX_REASON);
                 Some(Words { kind: String::new(), reason })
             }
         });
-        let mut words = words.unwrap_or_else(|| Words { kind: String::new(), reason: text(body) });
+        let text = || clean(&text(body), redactor, MAX_REASON);
+        let mut words = words.unwrap_or_else(|| Words { kind: String::new(), reason: text() });
         // AWS explains a wrong signature by repeating the request, session token and all.
         if let Some(at) = words.reason.find("The Canonical String") {
             words.reason.truncate(at);
@@ -54,8 +60,9 @@ impl Words {
         words
     }
 
-    /// Of the error of an item: an object, or a string as in the oldest versions.
-    pub(crate) fn of_error(error: &RawValue) -> Words {
+    /// Of the error of an item: an object, or a string as in the oldest versions. Without what it repeats of the request in
+    /// secret.
+    pub(crate) fn of_error(error: &RawValue, redactor: &Redactor) -> Words {
         let mut words = Words::default();
         let mut next = Some(error);
         let mut outermost = true;
@@ -64,12 +71,12 @@ impl Words {
             let Some(raw) = next.take() else { break };
             if let Ok(detail) = serde_json::from_str::<Detail<'_>>(raw.get()) {
                 if std::mem::take(&mut outermost) {
-                    words.kind = detail.kind.unwrap_or_default();
+                    words.kind = clean(&detail.kind.unwrap_or_default(), redactor, MAX_KIND);
                 }
-                words.add(&detail.reason.unwrap_or_default());
+                words.add(&clean(&detail.reason.unwrap_or_default(), redactor, MAX_REASON));
                 next = detail.caused_by;
             } else if let Ok(reason) = serde_json::from_str::<String>(raw.get()) {
-                words.add(&reason);
+                words.add(&clean(&reason, redactor, MAX_REASON));
             }
         }
         words.reason = shorten(&words.reason, MAX_REASON);
@@ -96,6 +103,11 @@ impl Words {
     }
 }
 
+/// Whether a body is that of a cluster that refuses something, in whatever words.
+pub(crate) fn has_error(body: &[u8]) -> bool {
+    serde_json::from_slice::<Envelope<'_>>(body).is_ok_and(|envelope| envelope.error.is_some())
+}
+
 /// What a body that is not JSON says.
 fn text(body: &[u8]) -> String {
     let start = body.trim_ascii_start();
@@ -103,6 +115,12 @@ fn text(body: &[u8]) -> String {
         return "a web page came back, perhaps from a proxy".to_owned();
     }
     String::from_utf8_lossy(&body[..body.len().min(4 * MAX_WORDS)]).into_owned()
+}
+
+/// A text of the cluster as it may be shown.
+pub(crate) fn clean(text: &str, redactor: &Redactor, max: usize) -> String {
+    let text = &text[..text.floor_char_boundary(MAX_TEXT)];
+    shorten(&redactor.redact(text), max)
 }
 
 /// What is wrong with JSON, without a word of its contents.
@@ -159,7 +177,7 @@ mod tests {
             (r#"{"error":[1,2]}"#, "", ""),
             ("a\n\u{7}b", "", "a b"),
         ] {
-            let words = Words::of_body(body.as_bytes());
+            let words = Words::of_body(body.as_bytes(), &Redactor::default());
             assert_eq!((words.kind.as_str(), words.reason.as_str()), (kind, reason), "{body}");
         }
     }
@@ -167,15 +185,16 @@ mod tests {
     #[test]
     fn a_wrong_signature_does_not_repeat_the_session_token() {
         let body = br#"{"message":"The signature does not match.\n\nThe Canonical String for this request should have been\n'POST\nx-amz-security-token:SECRET'"}"#;
-        assert_eq!(Words::of_body(body).reason, "The signature does not match.");
+        assert_eq!(Words::of_body(body, &Redactor::default()).reason, "The signature does not match.");
     }
 
     #[test]
     fn words_are_bounded_whatever_they_are() {
-        let words = Words::of_body("é".repeat(100_000).as_bytes());
+        let none = Redactor::default();
+        let words = Words::of_body("é".repeat(100_000).as_bytes(), &none);
         assert_eq!(words.reason.chars().count(), MAX_WORDS + 1);
         let deep = format!("{}1{}", "{\"error\":".repeat(10_000), "}".repeat(10_000));
-        assert!(Words::of_body(deep.as_bytes()).reason.chars().count() <= MAX_WORDS + 1);
-        assert!(Words::of_body(&[0xff; 999]).reason.chars().count() <= MAX_WORDS + 1);
+        assert!(Words::of_body(deep.as_bytes(), &none).reason.chars().count() <= MAX_WORDS + 1);
+        assert!(Words::of_body(&[0xff; 999], &none).reason.chars().count() <= MAX_WORDS + 1);
     }
 }

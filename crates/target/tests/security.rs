@@ -115,7 +115,10 @@ async fn certificates_are_checked_unless_told_otherwise() {
     let mut config = TargetConfig::new(&url);
     let error = seen(&config).await.unwrap_err();
     let TargetError::Unreachable { reason, .. } = &error else { panic!("{error:?}") };
-    assert!(reason.starts_with("its certificate is not trusted (UnknownIssuer)"), "{reason}");
+    assert!(
+        reason.starts_with("its certificate is not trusted, because its authority is unknown"),
+        "{reason}"
+    );
     assert!(
         reason.ends_with("give the certificate of its authority, or allow insecure TLS for it"),
         "{reason}"
@@ -130,7 +133,61 @@ async fn certificates_are_checked_unless_told_otherwise() {
 
     // The right authority, but another name.
     config.endpoint = url.replace("localhost", "127.0.0.1");
-    assert!(seen(&config).await.unwrap_err().to_string().contains("its certificate is not trusted"));
+    assert!(seen(&config).await.unwrap_err().to_string().contains("its certificate is not for 127.0.0.1"));
+}
+
+/// A server whose certificate is its own authority and valid in these years, as `openssl req -x509` makes them; and the
+/// certificate.
+async fn self_signed(name: &str, years: std::ops::Range<i32>) -> (String, Pki) {
+    let mut pki = Pki::new(name);
+    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(pki.file("own.pem"), certificate.pem()).unwrap();
+    pki.chain = vec![certificate.der().clone()];
+    pki.key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    (pki.serve(false).await, pki)
+}
+
+#[tokio::test]
+async fn a_server_may_be_its_own_authority() {
+    let (url, pki) = self_signed("self", 2020..4096).await;
+    let mut config = TargetConfig::new(&url);
+    config.ca_certificate = Some(pki.file("own.pem"));
+    assert_eq!(seen(&config).await.unwrap(), "0 false");
+    config.client_certificate = Some(pki.client_certificate());
+    assert_eq!(seen(&config).await.unwrap(), "1 false");
+
+    // Of another server, or not given at all.
+    config.ca_certificate = Some(pki.file("ca.pem"));
+    let refused = seen(&config).await.unwrap_err().to_string();
+    assert!(refused.contains("give this certificate as that of its authority"), "{refused}");
+    config.ca_certificate = None;
+    let refused = seen(&config).await.unwrap_err().to_string();
+    assert!(refused.contains("give this certificate as that of its authority"), "{refused}");
+
+    config.ca_certificate = Some(pki.file("own.pem"));
+    config.endpoint = url.replace("localhost", "127.0.0.1");
+    let refused = seen(&config).await.unwrap_err().to_string();
+    assert!(refused.contains("its certificate is not for 127.0.0.1, but for "), "{refused}");
+    assert!(refused.ends_with("localhost\"); use a name that it is for"), "{refused}");
+}
+
+#[tokio::test]
+async fn certificates_outside_of_their_time_are_said_to_be() {
+    for (name, years, expected) in [
+        ("old", 2010..2011, "its certificate has expired; renew it, or check the clock of this machine"),
+        ("new", 4000..4001, "its certificate is not valid yet; check the clock of this machine"),
+    ] {
+        let (url, pki) = self_signed(name, years).await;
+        let mut config = TargetConfig::new(&url);
+        config.ca_certificate = Some(pki.file("own.pem"));
+        let refused = seen(&config).await.unwrap_err().to_string();
+        assert!(refused.ends_with(expected), "{refused}");
+    }
 }
 
 #[tokio::test]
@@ -199,13 +256,24 @@ async fn signing_child() {
     let server = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         let request = Request::read(&mut socket).await.unwrap();
-        let body = r#"{"items":[{"index":{"status":201}}]}"#;
+        let body = r#"{"items":[{"index":{"_index":"größe","_id":"1","status":201}}]}"#;
         socket.write_all(answer("200 OK", "", body).as_bytes()).await.unwrap();
-        request
+        // The next one is refused with all that it said.
+        let echoed = Request::read(&mut socket).await.unwrap();
+        let dump = serde_json::to_string(&echoed.headers.join("\n")).unwrap();
+        let error = format!(r#"{{"type":"a","reason":{dump}}}"#);
+        let body = body.replace("201", &format!(r#"400,"error":{error}"#));
+        socket.write_all(answer("200 OK", "", &body).as_bytes()).await.unwrap();
+        (request, echoed)
     };
     let writer = writer(&target, "größe", WriteMode::Index).await;
-    let (request, reply) = tokio::join!(server, writer.send(&batch));
+    let replies = async { (writer.send(&batch).await, writer.send(&batch).await) };
+    let ((request, echoed), (reply, refused)) = tokio::join!(server, replies);
     assert_eq!(reply.unwrap().items, [ItemOutcome::Indexed]);
+    let refused = format!("{refused:?}");
+    let of_refused = echoed.header("authorization").unwrap().rsplit_once("Signature=").unwrap().1;
+    assert!(refused.contains("x-amz-date"), "{refused}");
+    assert!(!refused.contains(of_refused) && !refused.contains("the-session"), "{refused}");
 
     let signature = request.header("authorization").unwrap();
     let scope = format!("/eu-south-7/{}/aws4_request", service.name());

@@ -1,41 +1,62 @@
 //! What the answer to a bulk request means for each of its documents.
 
 use super::Sent;
-use crate::words::{Words, malformed};
+use super::stream::{Fault, Splitter};
+use crate::words::{Words, clean, malformed, shorten};
+use backfill::encode::action;
 use backfill::model::WriteMode;
 use backfill::ports::{ItemOutcome, Refusal, TargetError};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use std::collections::BTreeSet;
 use std::fmt;
+
+/// Characters of a name that are shown.
+const MAX_NAME: usize = 100;
+/// Other indices than those asked for that one answer may name.
+const MAX_ELSEWHERE: usize = 64;
 
 /// Why the answer to a batch is not one for each document.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Halt {
+pub(crate) enum Halt {
     Denied(String),
     Unexpected(String),
+    Garbled(String),
 }
 
 impl Halt {
-    pub(super) fn into_error(self, target: &str) -> TargetError {
+    pub(crate) fn into_error(self, target: &str) -> TargetError {
         let target = target.to_owned();
         match self {
             Halt::Denied(reason) => TargetError::Denied { target, reason },
             Halt::Unexpected(reason) => TargetError::Unexpected { target, reason },
+            Halt::Garbled(reason) => TargetError::Garbled { target, reason },
         }
     }
 }
 
-#[derive(Deserialize)]
-struct Body<'a> {
-    #[serde(borrow)]
-    items: Vec<Item<'a>>,
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Halt {
+        let what = match fault {
+            Fault::Frame(error) => malformed(&error),
+            Fault::NoItem => "its list of items has something else in it".to_owned(),
+            Fault::TooLong => "one of its parts is longer than makes sense".to_owned(),
+        };
+        Halt::Garbled(format!(
+            "its answer to a bulk request is not one ({what}); check what is between it and us"
+        ))
+    }
 }
 
 /// What is below the name of the action.
 #[derive(Deserialize)]
 struct Inner<'a> {
     status: u16,
+    #[serde(borrow, default, rename = "_id")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow, default, rename = "_index")]
+    index: Option<&'a RawValue>,
     #[serde(borrow, default)]
     error: Option<&'a RawValue>,
     #[serde(borrow, default)]
@@ -72,21 +93,146 @@ impl<'de> Visitor<'de> for ItemVisitor {
     }
 }
 
-/// The outcome of each document. Statuses count; the answer's own summary (`errors`) does not.
-pub(super) fn outcomes(body: &[u8], sent: Sent) -> Result<Vec<ItemOutcome>, Halt> {
-    let body: Body<'_> = serde_json::from_slice(body).map_err(|e| {
-        Halt::Unexpected(format!(
-            "its answer to a bulk request is not one ({}); check that the address is right",
-            malformed(&e)
-        ))
-    })?;
-    if body.items.len() != sent.entries {
-        let (items, entries) = (body.items.len(), sent.entries);
-        return Err(Halt::Unexpected(format!(
-            "it answered for {items} documents when {entries} were sent; check what is between it and us"
-        )));
+/// An answer to a bulk request as it arrives.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    splitter: Splitter,
+    judge: Judge<'a>,
+}
+
+/// What a complete answer says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Judged {
+    /// The outcome of each document. Statuses count; the answer's own summary (`errors`) does not.
+    pub(crate) items: Vec<ItemOutcome>,
+    /// Indices that were asked for, each with another one that answered: right if the first is an alias or a data stream and
+    /// the second is behind it.
+    pub(crate) elsewhere: BTreeSet<(String, String)>,
+    /// The first `_id` that was sent where the answer has another, the index that was asked for, and the other `_id`.
+    pub(crate) renamed: Option<Renamed>,
+}
+
+/// A document that the answer gives another name.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Renamed {
+    pub(crate) index: String,
+    pub(crate) sent: String,
+    pub(crate) answered: String,
+}
+
+impl<'a> Answer<'a> {
+    /// The answer to this request. Its outcomes need no more than `room` bytes for all reasons together.
+    pub(crate) fn new(sent: Sent<'a>, room: usize) -> Answer<'a> {
+        let judged = Judged {
+            items: Vec::with_capacity(sent.batch.entries.len()),
+            elsewhere: BTreeSet::new(),
+            renamed: None,
+        };
+        Answer { splitter: Splitter::new(), judge: Judge { sent, room, judged, last: Vec::new() } }
     }
-    body.items.iter().map(|item| outcome(&item.0, sent.mode)).collect()
+
+    /// Takes the next part of the body.
+    pub(crate) fn push(&mut self, part: &[u8]) -> Result<(), Halt> {
+        let judge = &mut self.judge;
+        self.splitter.push(part, |item| judge.item(item))
+    }
+
+    /// Checks that the answer is complete.
+    pub(crate) fn finish(self) -> Result<Judged, Halt> {
+        self.splitter.finish()?;
+        let (items, entries) = (self.judge.judged.items.len(), self.judge.sent.batch.entries.len());
+        if items != entries { Err(wrong_number(items, entries)) } else { Ok(self.judge.judged) }
+    }
+}
+
+fn wrong_number(items: usize, entries: usize) -> Halt {
+    Halt::Garbled(format!(
+        "it answered for {items} documents when {entries} were sent; check what is between it and us"
+    ))
+}
+
+/// Judges one item after the other.
+#[derive(Debug)]
+struct Judge<'a> {
+    sent: Sent<'a>,
+    /// Bytes that are left for reasons.
+    room: usize,
+    judged: Judged,
+    /// The last name of an index that was recorded as another one than the destination.
+    last: Vec<u8>,
+}
+
+impl Judge<'_> {
+    fn item(&mut self, item: &[u8]) -> Result<(), Halt> {
+        let Item(inner) = serde_json::from_slice(item).map_err(|e| Halt::from(Fault::Frame(e)))?;
+        let (number, entries) = (self.judged.items.len(), self.sent.batch.entries.len());
+        if number >= entries {
+            return Err(wrong_number(number + 1, entries));
+        }
+        self.check_names(number, &inner)?;
+        let mut outcome = outcome(&inner, &self.sent)?;
+        if let ItemOutcome::Failed { reason, .. }
+        | ItemOutcome::Refused(Refusal::Blocked(reason) | Refusal::Fault(reason)) = &mut outcome
+        {
+            // Thousands of documents may be refused for reasons of a kilobyte each.
+            let share = self.room / (entries - number);
+            if reason.len() > share {
+                *reason = shorten(reason, share.saturating_sub("…".len()));
+            }
+            self.room = self.room.saturating_sub(reason.len());
+        }
+        self.judged.items.push(outcome);
+        Ok(())
+    }
+
+    /// Compares the names in the item with those of the document that was sent at its place.
+    fn check_names(&mut self, number: usize, item: &Inner<'_>) -> Result<(), Halt> {
+        let nameless = || Halt::Garbled("an item of its answer does not name its document".to_owned());
+        let (id, index) = item.id.zip(item.index).ok_or_else(nameless)?;
+        let batch = self.sent.batch;
+        let action = action(batch, &batch.entries[number])
+            .ok_or_else(|| Halt::Garbled("the name of a document that was sent cannot be read".to_owned()))?;
+        let other_id = differs(action.id, id)?;
+        if other_id.is_none() && action.index.is_none() && index.get().as_bytes() == self.last {
+            return Ok(());
+        }
+        let destination = self.sent.destination;
+        let asked = match action.index {
+            None => destination.to_owned(),
+            Some(raw) => text(raw)?,
+        };
+        if let (Some(answered), None) = (other_id, &self.judged.renamed) {
+            let sent = shorten(&text(action.id)?, MAX_NAME);
+            let answered = clean(&answered, self.sent.redactor, MAX_NAME);
+            self.judged.renamed = Some(Renamed { index: asked.clone(), sent, answered });
+        }
+        let answered = text(index.get().as_bytes())?;
+        if asked != answered {
+            if self.judged.elsewhere.len() >= MAX_ELSEWHERE {
+                return Err(Halt::Garbled(format!(
+                    "it wrote to more than {MAX_ELSEWHERE} other indices than {asked}, which was asked for"
+                )));
+            }
+            self.judged.elsewhere.insert((asked, answered));
+        }
+        if action.index.is_none() {
+            self.last = index.get().as_bytes().to_vec();
+        }
+        Ok(())
+    }
+}
+
+/// The second JSON string as text, if it is another one than the first, escapes apart.
+fn differs(sent: &[u8], answered: &RawValue) -> Result<Option<String>, Halt> {
+    if sent == answered.get().as_bytes() {
+        return Ok(None);
+    }
+    let answered = text(answered.get().as_bytes())?;
+    Ok((text(sent)? != answered).then_some(answered))
+}
+
+fn text(raw: &[u8]) -> Result<String, Halt> {
+    serde_json::from_slice(raw).map_err(|e| Halt::from(Fault::Frame(e)))
 }
 
 /// Reasons with status 400 that are the index's or the request's, the same for every document.
@@ -95,7 +241,7 @@ const NOT_THE_DOCUMENT: [(&str, &str); 2] = [
     ("illegal_argument_exception", "no write index is defined for alias"),
 ];
 
-fn outcome(item: &Inner<'_>, mode: WriteMode) -> Result<ItemOutcome, Halt> {
+fn outcome(item: &Inner<'_>, sent: &Sent<'_>) -> Result<ItemOutcome, Halt> {
     let Some(error) = item.error else {
         return match item.status {
             // What is written is created or updated. Nothing was done where an ingest pipeline dropped the document.
@@ -104,17 +250,17 @@ fn outcome(item: &Inner<'_>, mode: WriteMode) -> Result<ItemOutcome, Halt> {
                 reason: "the target answered that it did nothing: an ingest pipeline there dropped the document".to_owned(),
             }),
             200..300 => Ok(ItemOutcome::Indexed),
-            status => judge(status, Words::default(), mode),
+            status => judge(status, Words::default(), sent.mode),
         };
     };
     match item.status {
         200..300 => {
-            let words = Words::of_error(error).sentence();
-            Err(Halt::Unexpected(format!(
+            let words = Words::of_error(error, sent.redactor).sentence();
+            Err(Halt::Garbled(format!(
                 "a document has both succeeded and failed ({words}); check what is between it and us"
             )))
         }
-        status => judge(status, Words::of_error(error), mode),
+        status => judge(status, Words::of_error(error, sent.redactor), sent.mode),
     }
 }
 
@@ -156,9 +302,9 @@ fn judge(status: u16, words: Words, mode: WriteMode) -> Result<ItemOutcome, Halt
         (_, 400..500) => {
             Ok(ItemOutcome::Failed { error_type: named(words.kind, status), reason: words.reason })
         }
-        _ => Err(Halt::Unexpected(format!(
-            "a document has the status {status}; check what is between it and us"
-        ))),
+        _ => {
+            Err(Halt::Garbled(format!("a document has the status {status}; check what is between it and us")))
+        }
     }
 }
 
@@ -170,8 +316,52 @@ fn named(kind: String, status: u16) -> String {
 mod tests {
     use super::*;
 
-    fn sent(entries: usize, mode: WriteMode) -> Sent {
-        Sent { entries, bytes: 1, mode }
+    use backfill::encode::{Document, Encoder, Encoding};
+    use backfill::model::Position;
+    use backfill::ports::Batch;
+    use backfill::secrets::Redactor;
+
+    /// Documents with the ids 0, 1 and so on, of which every second one from `split` on goes to an index of its own.
+    fn batch(documents: usize, mode: WriteMode, split: usize) -> Batch {
+        let mut encoder = Encoder::new(Encoding::Bulk, mode, "i");
+        for number in 0..documents {
+            let (id, index) = (number.to_string(), (number >= split && number % 2 == 1).then_some("own"));
+            let (routing, doc_type, parent) = (None, None, None);
+            let document = Document { index, id: &id, routing, doc_type, parent, source: b"{}" };
+            encoder.push(Position::default(), &document);
+        }
+        encoder.take()
+    }
+
+    /// What an answer means that arrives in parts of this size.
+    fn judged(body: &[u8], batch: &Batch, mode: WriteMode, room: usize, part: usize) -> Result<Judged, Halt> {
+        let redactor = Redactor::default();
+        let mut answer = Answer::new(Sent { batch, destination: "i", mode, redactor: &redactor }, room);
+        for part in body.chunks(part) {
+            answer.push(part)?;
+        }
+        answer.finish()
+    }
+
+    /// The outcomes of an answer whose items name no documents yet: the right ones are put in.
+    fn outcomes(body: &[u8], (documents, mode): (usize, WriteMode)) -> Result<Vec<ItemOutcome>, Halt> {
+        let body = std::str::from_utf8(body).unwrap();
+        let mut named = String::new();
+        let mut parts = body.split_inclusive("e\":{").flat_map(|part| part.split_inclusive("x\":{"));
+        for number in 0.. {
+            let Some(part) = parts.next() else { break };
+            named.push_str(part);
+            if part.ends_with('{') {
+                named.push_str(&format!(r#""_id":"{number}","_index":"i","#));
+            }
+        }
+        let judged = judged(named.as_bytes(), &batch(documents, mode, documents), mode, 1 << 20, 7)?;
+        assert_eq!((judged.elsewhere.len(), judged.renamed), (0, None));
+        Ok(judged.items)
+    }
+
+    fn sent(documents: usize, mode: WriteMode) -> (usize, WriteMode) {
+        (documents, mode)
     }
 
     fn one(status: u16, kind: &str, reason: &str, mode: WriteMode) -> Result<ItemOutcome, Halt> {
@@ -204,6 +394,7 @@ mod tests {
             Ok(ItemOutcome::Failed { .. }) => "failed",
             Err(Halt::Denied(_)) => "denied",
             Err(Halt::Unexpected(_)) => "unexpected",
+            Err(Halt::Garbled(_)) => "garbled",
         };
         for (status, kind, mode, expected) in [
             (409, "version_conflict_engine_exception", Distinct, "already there"),
@@ -241,11 +432,11 @@ mod tests {
             (404, "document_missing_exception", Index, "failed"),
             (413, "whatever", Index, "failed"),
             (400, "invalid_index_name_exception", Index, "unexpected"),
-            (0, "", Index, "unexpected"),
-            (100, "", Index, "unexpected"),
-            (302, "", Index, "unexpected"),
-            (600, "", Index, "unexpected"),
-            (201, "mapper_parsing_exception", Index, "unexpected"),
+            (0, "", Index, "garbled"),
+            (100, "", Index, "garbled"),
+            (302, "", Index, "garbled"),
+            (600, "", Index, "garbled"),
+            (201, "mapper_parsing_exception", Index, "garbled"),
         ] {
             assert_eq!(name(one(status, kind, "why", mode)), expected, "{status} {kind} {mode:?}");
         }
@@ -330,7 +521,63 @@ mod tests {
             deep.as_str(),
         ] {
             let outcome = outcomes(body.as_bytes(), sent(1, WriteMode::Index));
-            assert!(matches!(outcome, Err(Halt::Unexpected(_))), "{body}: {outcome:?}");
+            assert!(matches!(outcome, Err(Halt::Garbled(_))), "{body}: {outcome:?}");
         }
+    }
+
+    const INDEX: WriteMode = WriteMode::Index;
+
+    #[test]
+    fn no_document_gets_the_outcome_of_another_one() {
+        let items = |items: &[(&str, &str)]| {
+            let item = |(index, id): &(&str, &str)| {
+                format!(
+                    r#"{{"index":{{"_index":"{index}","_id":"{id}","status":400,"error":{{"type":"a"}}}}}}"#
+                )
+            };
+            let items: Vec<_> = items.iter().map(item).collect();
+            format!(r#"{{"items":[{}]}}"#, items.join(","))
+        };
+        let meaning = |answer: &str| judged(answer.as_bytes(), &batch(3, INDEX, 1), INDEX, 1 << 20, 99);
+        let right = items(&[("i", "0"), ("own", "1"), ("\\u0069", "\\u0032")]);
+        let judged = meaning(&right).unwrap();
+        assert_eq!((judged.items.len(), judged.elsewhere.len(), judged.renamed), (3, 0, None));
+
+        let reversed = meaning(&items(&[("i", "2"), ("own", "1"), ("i", "0")])).unwrap();
+        let renamed = Renamed { index: "i".into(), sent: "0".into(), answered: "2".into() };
+        assert_eq!(reversed.renamed, Some(renamed));
+        let elsewhere = meaning(&items(&[(".ds-i-1", "0"), ("i", "1"), (".ds-i-1", "2")])).unwrap();
+        let pairs = [("i", ".ds-i-1"), ("own", "i")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!((elsewhere.elsewhere, elsewhere.renamed), (BTreeSet::from(pairs), None));
+
+        for wrong in [
+            right.replace(r#""_id":"0","#, ""),
+            right.replace(r#""_index":"own","#, ""),
+            right.replace(r#""_id":"0""#, r#""_id":0"#),
+            right.replace(r#""_id":"0""#, r#""_id":null"#),
+            items(&[("i", "0"), ("own", "1")]),
+            items(&[("i", "0"), ("own", "1"), ("i", "2"), ("own", "3")]),
+        ] {
+            assert!(matches!(meaning(&wrong), Err(Halt::Garbled(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn reasons_of_many_documents_share_what_room_there_is() {
+        const DOCUMENTS: usize = 500;
+        let reason = "why ".repeat(4000);
+        let items: Vec<_> = (0..DOCUMENTS)
+            .map(|n| format!(r#"{{"index":{{"_index":"i","_id":"{n}","status":400,"error":{{"type":"a","reason":"{reason}"}}}}}}"#))
+            .collect();
+        let answer = format!(r#"{{"items":[{}]}}"#, items.join(","));
+        let batch = batch(DOCUMENTS, INDEX, DOCUMENTS);
+        let judged = judged(answer.as_bytes(), &batch, INDEX, 100 * DOCUMENTS, 16 << 10).unwrap();
+        let lengths: Vec<usize> = judged
+            .items
+            .iter()
+            .map(|item| if let ItemOutcome::Failed { reason, .. } = item { reason.len() } else { 0 })
+            .collect();
+        assert!(lengths.iter().all(|length| (50..=110).contains(length)), "{lengths:?}");
+        assert!(lengths.iter().sum::<usize>() <= 100 * DOCUMENTS);
     }
 }

@@ -3,6 +3,7 @@
 //! both cannot have their place.
 
 use super::Writer;
+use crate::fetch::PAGE;
 use backfill::encode::{Encoding, Names, names};
 use backfill::ports::{Batch, ItemOutcome, Refusal, Reply, TargetError};
 use backfill::verify::same_json;
@@ -25,35 +26,48 @@ impl Writer {
             there.entry(index).or_default().push((at, names));
         }
         for (index, documents) in there {
-            let keys: Vec<(&str, Option<&str>)> = documents
-                .iter()
-                .map(|(_, names)| (names.id.as_deref().unwrap_or_default(), names.routing.as_deref()))
-                .collect();
-            let begun = Instant::now();
-            let found = self.inner.cluster.fetch(&index, &keys).await?;
-            reply.took = reply.took.map(|took| took.saturating_add(begun.elapsed()));
-            for ((at, names), found) in documents.iter().zip(found) {
-                let source = &batch.body[batch.entries[*at].source.clone()];
-                let outcome = match found {
-                    Some(found)
-                        if found.routing == names.routing
-                            && same_json(source, found.source.get().as_bytes()) =>
-                    {
-                        ItemOutcome::AlreadyThere
-                    }
-                    Some(found) => collision(found.routing != names.routing),
-                    // Gone again, or not to be seen yet: what is there is found out by another try.
-                    None => {
-                        let reason = "it says that the document is there, but does not show it".to_owned();
-                        ItemOutcome::Refused(Refusal::Fault(reason))
-                    }
-                };
-                if let Some(item) = reply.items.get_mut(*at) {
-                    *item = outcome;
-                }
+            // What has been compared is not kept.
+            for documents in documents.chunks(PAGE) {
+                self.compare(batch, &index, documents, &mut reply).await?;
             }
         }
         Ok(reply)
+    }
+
+    async fn compare(
+        &self,
+        batch: &Batch,
+        index: &str,
+        documents: &[(usize, Names)],
+        reply: &mut Reply,
+    ) -> Result<(), TargetError> {
+        let keys: Vec<(&str, Option<&str>)> = documents
+            .iter()
+            .map(|(_, names)| (names.id.as_deref().unwrap_or_default(), names.routing.as_deref()))
+            .collect();
+        let begun = Instant::now();
+        let found = self.inner.cluster.fetch(index, &keys).await?;
+        reply.took = reply.took.map(|took| took.saturating_add(begun.elapsed()));
+        for ((at, names), found) in documents.iter().zip(found) {
+            let source = &batch.body[batch.entries[*at].source.clone()];
+            let outcome = match found {
+                Some(found)
+                    if found.routing == names.routing && same_json(source, found.source.get().as_bytes()) =>
+                {
+                    ItemOutcome::AlreadyThere
+                }
+                Some(found) => collision(found.routing != names.routing),
+                // Gone again, or not to be seen yet: what is there is found out by another try.
+                None => {
+                    let reason = "it says that the document is there, but does not show it".to_owned();
+                    ItemOutcome::Refused(Refusal::Fault(reason))
+                }
+            };
+            if let Some(item) = reply.items.get_mut(*at) {
+                *item = outcome;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::config::Compression;
+use backfill::encode::{Document, Encoder};
 use backfill::model::Position;
-use backfill::ports::{BatchEntry, ItemOutcome};
+use backfill::ports::ItemOutcome;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-const OK: &str = r#"{"items":[{"index":{"status":200}}]}"#;
+const OK: &str = r#"{"items":[{"index":{"_index":"i","_id":"1","status":200}}]}"#;
 
 /// Answers as many requests as there are answers, and tells which of them were compressed.
 async fn server(answers: &'static [(u16, &'static str)]) -> (String, JoinHandle<Vec<bool>>) {
@@ -38,10 +39,14 @@ async fn server(answers: &'static [(u16, &'static str)]) -> (String, JoinHandle<
 /// A writer to what is taken for another machine, and a batch.
 fn writer(url: String) -> (Writer, Batch) {
     let cluster = Cluster::new(&TargetConfig::new(url)).unwrap();
-    let inner = Arc::new(Inner { cluster, compressor: Compressor::new(Compression::Auto, false) });
+    let compressor = Compressor::new(Compression::Auto, false);
+    let inner = Arc::new(Inner { cluster, compressor, reasons: 1 << 20, query: String::new() });
     let writer = Writer { inner, destination: "i".into(), path: "i/_bulk".into(), mode: WriteMode::Index };
-    let entry = BatchEntry { bytes: 0..5000, source: 100..5000, position: Position::default() };
-    (writer, Batch { body: vec![b'x'; 5000].into(), entries: vec![entry] })
+    let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i");
+    let (routing, doc_type, parent) = (None, None, None);
+    let document = Document { index: None, id: "1", routing, doc_type, parent, source: &[b'x'; 5000] };
+    encoder.push(Position::default(), &document);
+    (writer, encoder.take())
 }
 
 /// Sends the same batch so many times.
@@ -94,7 +99,7 @@ async fn compression_stays_on_once_it_was_understood() {
     let (url, server) = server(&[(200, OK), (400, "no"), (200, OK)]).await;
     let replies = send(url, 3).await;
     assert!(
-        replies[0].is_ok() && matches!(replies[1], Err(TargetError::Unexpected { .. })) && replies[2].is_ok()
+        replies[0].is_ok() && matches!(replies[1], Err(TargetError::Garbled { .. })) && replies[2].is_ok()
     );
     assert_eq!(server.await.unwrap(), [true, true, true]);
 }
@@ -103,7 +108,7 @@ async fn compression_stays_on_once_it_was_understood() {
 async fn compression_is_not_blamed_for_what_is_refused_in_any_case() {
     let (url, server) = server(&[(400, "no"), (400, "no"), (200, OK)]).await;
     let replies = send(url, 2).await;
-    assert!(matches!(&replies[0], Err(TargetError::Unexpected { reason, .. }) if reason.contains("no")));
+    assert!(matches!(&replies[0], Err(TargetError::Garbled { reason, .. }) if reason.contains("no")));
     assert_eq!(replies[1..], indexed(1));
     assert_eq!(server.await.unwrap(), [true, false, true]);
 }

@@ -1,6 +1,8 @@
 //! Why there is no answer, in words that help.
 
+use super::pinned::is_authority;
 use backfill::ports::TargetError;
+use rustls::CertificateError;
 use std::error::Error;
 use std::io;
 use std::time::Duration;
@@ -41,12 +43,7 @@ fn of_tls(target: String, error: &rustls::Error) -> TargetError {
         Alert::HandshakeFailure,
     ];
     match error {
-        rustls::Error::InvalidCertificate(why) => {
-            let reason = format!(
-                "its certificate is not trusted ({why}); give the certificate of its authority, or allow insecure TLS for it"
-            );
-            TargetError::Unreachable { target, reason }
-        }
+        rustls::Error::InvalidCertificate(why) => TargetError::Unreachable { target, reason: untrusted(why) },
         rustls::Error::AlertReceived(alert) if refused.contains(alert) => {
             let reason = format!(
                 "it refuses the client certificate or the lack of one ({alert:?}); give the right one"
@@ -58,6 +55,43 @@ fn of_tls(target: String, error: &rustls::Error) -> TargetError {
             TargetError::Unreachable { target, reason }
         }
         other => TargetError::Unreachable { target, reason: format!("TLS failed: {other}") },
+    }
+}
+
+/// What is wrong with a cluster's certificate, and what to do.
+fn untrusted(why: &CertificateError) -> String {
+    use CertificateError as E;
+    match why {
+        E::Expired | E::ExpiredContext { .. } => {
+            "its certificate has expired; renew it, or check the clock of this machine".to_owned()
+        }
+        E::NotValidYet | E::NotValidYetContext { .. } => {
+            "its certificate is not valid yet; check the clock of this machine".to_owned()
+        }
+        E::NotValidForName => {
+            "its certificate is not for this host name; use a name that it is for".to_owned()
+        }
+        E::NotValidForNameContext { expected, presented } => {
+            let names = if presented.is_empty() { "no name".to_owned() } else { presented.join(", ") };
+            format!(
+                "its certificate is not for {}, but for {}; use a name that it is for",
+                expected.to_str(),
+                crate::words::shorten(&names, crate::words::MAX_WORDS)
+            )
+        }
+        E::UnknownIssuer => {
+            "its certificate is not trusted, because its authority is unknown; give the certificate of its authority, \
+             or allow insecure TLS for it"
+                .to_owned()
+        }
+        _ if is_authority(why) => {
+            "its certificate is its own authority; give this certificate as that of its authority, or allow insecure \
+             TLS for it"
+                .to_owned()
+        }
+        _ => format!(
+            "its certificate is not trusted ({why}); give the certificate of its authority, or allow insecure TLS for it"
+        ),
     }
 }
 

@@ -1,48 +1,71 @@
 //! From a configuration to a way to the cluster.
 
-use super::{Transport, faults::Timeouts, secrets::Secrets};
+use super::{Marks, Transport, faults::Timeouts, pinned};
 use crate::config::{Auth, ConfigError, TargetConfig};
 use crate::sigv4::Signer;
+use backfill::secrets::{ExposeSecret, Redactor, SecretString, shown_address};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
-use reqwest::{Certificate, Client, ClientBuilder, Identity, Url, redirect};
+use reqwest::{Client, ClientBuilder, Identity, Url, redirect};
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
 /// Connections that were not used for so long are closed: what is in between may have forgotten them.
 const IDLE: Duration = Duration::from_secs(55);
+
+/// KiB for answers that are kept whole, at most: more than any machine has, and fewer than permits can count.
+const MAX_ROOM: u32 = 1 << 28;
 
 pub(super) fn transport(config: &TargetConfig) -> Result<Transport, ConfigError> {
     let url = endpoint(&config.endpoint)?;
     let location = url.as_str().trim_end_matches('/').to_owned();
     let loopback = is_loopback(&url);
     let client = client(config, &location, loopback)?;
-    let mut secrets = Vec::new();
+    let mut secrets: Vec<SecretString> = Vec::new();
     let (mut basic, mut signer) = (None, None);
     match &config.auth {
         Auth::None => {}
         Auth::Basic { user, password } => {
+            let password = password.expose_secret();
             let token = STANDARD.encode(format!("{user}:{password}"));
             let header = HeaderValue::from_str(&format!("Basic {token}"));
             let mut header =
                 header.map_err(|_| ConfigError::Header { what: "user", endpoint: location.clone() })?;
             header.set_sensitive(true);
             basic = Some(header);
-            secrets.extend([token, password.clone()]);
+            secrets = vec![token.into(), format!("{user}:{password}").into(), password.to_owned().into()];
         }
         Auth::SigV4 { region, service } => signer = Some(Signer::new(region.clone(), *service)),
     }
-    let secrets = Secrets::new(secrets);
+    let redactor = Redactor::new(secrets);
     let timeouts = Timeouts { connect: config.connect_timeout, request: config.request_timeout };
-    Ok(Transport { client, endpoint: location.clone(), location, loopback, basic, signer, secrets, timeouts })
+    // The other half is for the outcomes of bulk requests. A permit stands for a KiB.
+    let room_kib = u32::try_from(config.answer_bytes >> 11).unwrap_or(u32::MAX).clamp(1, MAX_ROOM);
+    Ok(Transport {
+        client,
+        endpoint: location.clone(),
+        location,
+        loopback,
+        basic,
+        signer,
+        redactor,
+        timeouts,
+        marks: Marks::new(),
+        room: Arc::new(Semaphore::new(room_kib as usize)),
+        room_kib,
+    })
 }
 
 fn endpoint(text: &str) -> Result<Url, ConfigError> {
-    // What is before an @ may be a password.
-    let shown = if text.contains('@') { "…".to_owned() } else { text.to_owned() };
-    let wrong = |reason: &str| ConfigError::Endpoint { endpoint: shown.clone(), reason: reason.to_owned() };
+    let shown = shown_address(text);
+    let wrong = |reason: &str| ConfigError::Endpoint {
+        endpoint: shown.clone().into_owned(),
+        reason: reason.to_owned(),
+    };
     let url = Url::parse(text).map_err(|e| wrong(&e.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(wrong("it begins with neither http:// nor https://"));
@@ -51,7 +74,7 @@ fn endpoint(text: &str) -> Result<Url, ConfigError> {
         return Err(wrong("user and password are given apart from it"));
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(wrong("it has a query or a fragment"));
+        return Err(wrong("it has a query or a fragment, which is not shown here"));
     }
     Ok(url)
 }
@@ -90,22 +113,35 @@ fn tls(
         let fault = |source| ConfigError::File { path: path.into(), endpoint: location.to_owned(), source };
         std::fs::read(path).map_err(fault)
     };
+    let identity = match &config.client_certificate {
+        None => None,
+        Some(pair) => {
+            let mut pem = read(&pair.certificate)?;
+            pem.push(b'\n');
+            pem.extend(read(&pair.key)?);
+            Some((pem, ConfigError::Pem { path: pair.certificate.clone(), what: "certificate with its key" }))
+        }
+    };
+    if let (false, Some(path)) = (config.allow_insecure, &config.ca_certificate) {
+        let trusted = pinned::certificates(&read(path)?)
+            .ok_or_else(|| ConfigError::Pem { path: path.clone(), what: "certificate" })?;
+        let pem = identity.as_ref().map(|(pem, _)| pem.as_slice());
+        return match pinned::client(trusted, pem) {
+            Ok(tls) => Ok(builder.tls_backend_preconfigured(tls)),
+            Err(pinned::Fault::Identity) => Err(identity.map_or_else(
+                || ConfigError::Pem { path: path.clone(), what: "certificate" },
+                |(_, error)| error,
+            )),
+            Err(pinned::Fault::Setup(reason)) => {
+                Err(ConfigError::Client { endpoint: location.to_owned(), reason })
+            }
+        };
+    }
     if config.allow_insecure {
         builder = builder.tls_danger_accept_invalid_certs(true);
-    } else if let Some(path) = &config.ca_certificate {
-        let none = || ConfigError::Pem { path: path.clone(), what: "certificate" };
-        let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(|_| none())?;
-        if authorities.is_empty() {
-            return Err(none());
-        }
-        builder = builder.tls_certs_merge(authorities);
     }
-    if let Some(pair) = &config.client_certificate {
-        let mut pem = read(&pair.certificate)?;
-        pem.push(b'\n');
-        pem.extend(read(&pair.key)?);
-        let none = || ConfigError::Pem { path: pair.certificate.clone(), what: "certificate with its key" };
-        builder = builder.identity(Identity::from_pem(&pem).map_err(|_| none())?);
+    if let Some((pem, error)) = identity {
+        builder = builder.identity(Identity::from_pem(&pem).map_err(|_| error)?);
     }
     Ok(builder)
 }
@@ -116,9 +152,17 @@ mod tests {
 
     #[test]
     fn endpoints_are_checked_without_repeating_passwords() {
-        for bad in
-            ["", "localhost:9200", "ftp://h", "http://", "https://u:secret@h", "http://h/?a=b", "http://h/#x"]
-        {
+        for bad in [
+            "",
+            "localhost:9200",
+            "ftp://h",
+            "http://",
+            "https://u:secret@h",
+            "https://u:s/secret@h",
+            "u:secret@h:9200",
+            "http://h/?token=secret",
+            "http://h/#secret",
+        ] {
             let error = endpoint(bad).unwrap_err().to_string();
             assert!(!error.contains("secret") && error.ends_with("https://host:port"), "{error}");
         }
@@ -142,7 +186,6 @@ mod tests {
         let shown = format!("{config:?} {transport:?}");
         assert!(!shown.contains("hunter22"), "{shown}");
         assert_eq!(transport.location(), "http://h:1/base");
-        let body = transport.secrets.redact("you sent me:hunter22".into());
-        assert_eq!(body, "you sent me:***");
+        assert_eq!(transport.redactor.redact("you sent me:hunter22"), "you sent ***");
     }
 }
