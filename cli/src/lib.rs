@@ -7,6 +7,7 @@ pub mod exit;
 pub mod progress;
 pub mod render;
 pub mod settings;
+pub mod terminal;
 pub mod waiting;
 
 use args::{BackfillCli, ConsoleCli};

@@ -1,6 +1,7 @@
 //! The progress of a run while it is in the foreground: a bar on a terminal, plain lines elsewhere.
 
 use crate::render::{bytes, count, notice, percent, span};
+use crate::terminal;
 use backfill::model::RunId;
 use backfill::ports::{Checkpoints, Clock, SystemClock};
 use backfill::status::{FleetStatus, StatusReport};
@@ -102,7 +103,7 @@ async fn report(store: &SqliteStore, run: &RunId, bar: Option<&ProgressBar>) -> 
 
 fn show(bar: Option<&ProgressBar>, text: String) {
     match bar {
-        Some(bar) => bar.set_message(text),
+        Some(bar) => bar.set_message(terminal::line(&text).into_owned()),
         None => notice(&text),
     }
 }

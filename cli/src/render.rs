@@ -1,8 +1,8 @@
 //! How results look to people.
 
+pub use crate::terminal::notice;
+use crate::terminal::{Text, line};
 use backfill::status::{BackfillStatus, StatusReport};
-use std::fmt::Write as _;
-use std::io::Write as _;
 
 /// How a column is aligned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,7 +14,8 @@ pub enum Align {
 }
 
 /// A table as `_cat` APIs print it: a header, columns padded, two spaces or one between.
-pub fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
+pub fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> Text {
+    let rows: Vec<Vec<_>> = rows.iter().map(|row| row.iter().map(|cell| line(cell)).collect()).collect();
     let widths: Vec<usize> = columns
         .iter()
         .enumerate()
@@ -23,19 +24,18 @@ pub fn table(columns: &[(&str, Align)], rows: &[Vec<String>]) -> String {
             cells.chain([name.chars().count()]).max().unwrap_or(0)
         })
         .collect();
-    let mut out = String::new();
-    let header: Vec<String> = columns.iter().map(|(name, _)| (*name).to_owned()).collect();
-    for row in std::iter::once(&header).chain(rows) {
+    let mut out = Text::default();
+    let header: Vec<_> = columns.iter().map(|(name, _)| line(name)).collect();
+    for row in std::iter::once(&header).chain(&rows) {
         let mut line = String::new();
         for ((cell, width), (_, align)) in row.iter().zip(&widths).zip(columns) {
             let padding = " ".repeat(width.saturating_sub(cell.chars().count()));
             match align {
-                Align::Left => line.extend([cell.as_str(), &padding, " "]),
+                Align::Left => line.extend([cell, padding.as_str(), " "]),
                 Align::Right => line.extend([padding.as_str(), cell, " "]),
             }
         }
-        out.push_str(line.trim_end());
-        out.push('\n');
+        out.push(&line);
     }
     out
 }
@@ -108,13 +108,8 @@ pub fn percent(done: u64, total: u64) -> String {
     format!("{}.{}%", permille / 10, permille % 10)
 }
 
-/// Prints a line on standard error. Nothing comes of it when the terminal is gone: the work goes on all the same.
-pub fn notice(text: &str) {
-    let _ = writeln!(std::io::stderr(), "{text}");
-}
-
 /// The lines of `backfill status`.
-pub fn status(report: &StatusReport, deep: bool) -> String {
+pub fn status(report: &StatusReport, deep: bool) -> Text {
     let name = match report.status {
         BackfillStatus::NotStarted => "NOT_STARTED",
         BackfillStatus::Running => "RUNNING",
@@ -122,16 +117,16 @@ pub fn status(report: &StatusReport, deep: bool) -> String {
         BackfillStatus::Stopped => "STOPPED",
     };
     let fleet = &report.fleet;
-    let mut out = format!(
-        "BackfillStatus.{name}\nRunning={}\nPending={}\nDesired={}\n",
-        fleet.running, fleet.pending, fleet.desired
-    );
+    let mut out = Text::default();
+    out.push(&format!("BackfillStatus.{name}"));
+    out.push(&format!("Running={}", fleet.running));
+    out.push(&format!("Pending={}", fleet.pending));
+    out.push(&format!("Desired={}", fleet.desired));
     for warning in &fleet.warnings {
-        // Writing into a string cannot fail.
-        let _ = writeln!(out, "Warning: {warning}");
+        out.push(&format!("Warning: {warning}"));
     }
     for waiting in &report.waiting {
-        let _ = writeln!(out, "{}", waiting.text);
+        out.push(&waiting.text);
     }
     if deep {
         deep_status(&mut out, report);
@@ -139,11 +134,8 @@ pub fn status(report: &StatusReport, deep: bool) -> String {
     out
 }
 
-fn deep_status(out: &mut String, report: &StatusReport) {
-    // Writing into a string cannot fail.
-    let mut line = |text: std::fmt::Arguments<'_>| {
-        let _ = writeln!(out, "{text}");
-    };
+fn deep_status(out: &mut Text, report: &StatusReport) {
+    let mut line = |text: std::fmt::Arguments<'_>| out.push(&text.to_string());
     line(format_args!("Shards total: {}", report.shards_total));
     line(format_args!("Shards completed: {}", report.shards_completed));
     line(format_args!("Shards incomplete: {}", report.shards_incomplete));
@@ -211,6 +203,13 @@ mod tests {
     fn tables_are_aligned() {
         let columns = [("index", Align::Left), ("docs", Align::Right)];
         let rows = [vec!["a".to_owned(), "10".to_owned()], vec!["long-one".to_owned(), "9".to_owned()]];
-        assert_eq!(table(&columns, &rows), "index    docs\na          10\nlong-one    9\n");
+        assert_eq!(table(&columns, &rows).to_string(), "index    docs\na          10\nlong-one    9\n");
+    }
+
+    #[test]
+    fn no_name_adds_a_line_to_a_table() {
+        let columns = [("index", Align::Left), ("docs", Align::Right)];
+        let rows = [vec!["a\nb\u{1b}[1m".to_owned(), "10".to_owned()]];
+        assert_eq!(table(&columns, &rows).to_string(), "index         docs\na\\nb\\u{1b}[1m   10\n");
     }
 }

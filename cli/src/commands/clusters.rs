@@ -70,7 +70,7 @@ fn show(
         json.insert(key.to_owned(), Value::Array(rows.into_iter().map(object).collect()));
     } else {
         print_line(title);
-        print_line(table(&COLUMNS, &rows).trim_end());
+        table(&COLUMNS, &rows).print();
     }
 }
 

@@ -58,7 +58,8 @@ pub(super) async fn describe(context: &Context<'_>, args: &DescribeArgs) -> Resu
                 print_json(&json!({ "chunk": chunk }))?;
             }
         } else if args.chunks {
-            print_line(&format!("\n{}: {} {}", shard.id, progress.state, shard.path));
+            print_line("");
+            print_line(&format!("{}: {} {}", shard.id, progress.state, shard.path));
             print_chunks(&chunks, now);
         } else {
             rows.push(progress.row());
@@ -66,7 +67,7 @@ pub(super) async fn describe(context: &Context<'_>, args: &DescribeArgs) -> Resu
     }
     if !rows.is_empty() {
         print_line("");
-        print_line(table(&SHARD_COLUMNS, &rows).trim_end());
+        table(&SHARD_COLUMNS, &rows).print();
     }
     Ok(Exit::Done)
 }
@@ -233,7 +234,7 @@ fn print_indices(run: &Run, indices: &[&IndexSummary]) {
             row
         })
         .collect();
-    print_line(table(&columns, &rows).trim_end());
+    table(&columns, &rows).print();
 }
 
 fn print_chunks(chunks: &[Chunk], now: Millis) {
@@ -277,5 +278,5 @@ fn print_chunks(chunks: &[Chunk], now: Millis) {
         ]
     };
     let rows: Vec<Vec<String>> = chunks.iter().map(row).collect();
-    print_line(table(&columns, &rows).trim_end());
+    table(&columns, &rows).print();
 }

@@ -5,6 +5,7 @@ use super::{Context, print_json, print_line};
 use crate::args::{FailedArgs, StateArgs};
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, table};
+use crate::terminal::notice;
 use backfill::failed::{Reader, Wanted};
 use backfill::model::Run;
 use local::Mode;
@@ -54,7 +55,7 @@ pub(super) async fn count(context: &Context<'_>, filter: &FailedArgs, args: &Sta
         .collect();
     if !rows.is_empty() {
         let columns = [("index", Align::Left), ("error", Align::Left), ("documents", Align::Right)];
-        print_line(table(&columns, &rows).trim_end());
+        table(&columns, &rows).print();
     }
     Ok(Exit::Done)
 }
@@ -76,7 +77,7 @@ pub(super) async fn list(
             continue;
         }
         if listed == limit {
-            eprintln!("There are more than these {limit}: --limit N lists more of them.");
+            notice(&format!("There are more than these {limit}: --limit N lists more of them."));
             break;
         }
         listed += 1;

@@ -17,9 +17,9 @@ mod verify;
 use crate::args::{BackfillCommand, ClustersCommand, FailedCommand, Global, Group, SnapshotCommand};
 use crate::config::Config;
 use crate::exit::{Exit, Result};
+use crate::terminal::{self, print_line};
 use backfill::ports::Blobs;
 use backfill::source::{OpenedSnapshot, Repository};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -117,14 +117,10 @@ fn nothing_selected(snapshot: &str) -> String {
 /// Prints a value as JSON on one line.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|e| crate::exit::CommandError::other(e.to_string()))?;
-    print_line(&text);
-    Ok(())
-}
-
-/// Prints a line on standard output. A reader that has gone (as `head` does) is no error.
-fn print_line(text: &str) {
     use std::io::Write;
+    // A reader that has gone (as `head` does) is no error.
     let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(())
 }
 
 fn log_to_stderr(verbose: u8) {
@@ -135,10 +131,8 @@ fn log_to_stderr(verbose: u8) {
     };
     let filter = tracing_subscriber::EnvFilter::try_from_env("BACKFILL_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(default));
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(terminal::LogWriter).with_ansi(false);
     // Set once in a process; a second time changes nothing.
     let _ = subscriber.try_init();
 }

@@ -21,7 +21,7 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
         print_json(&described)?;
     } else {
         print_line(&format!("Snapshot {} ({})", described.snapshot, described.state));
-        print_line(index_table(&described.indices, true).trim_end());
+        index_table(&described.indices, true).print();
         for note in &described.notes {
             print_line(note);
         }

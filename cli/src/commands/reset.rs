@@ -6,6 +6,7 @@ use super::{Context, print_json, print_line};
 use crate::args::ResetArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render::count;
+use crate::terminal;
 use backfill::ports::{Clock, SystemClock};
 use local::Mode;
 use std::io::{IsTerminal, Write};
@@ -64,7 +65,7 @@ fn confirm(what: &str) -> Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(CommandError::usage("there is no terminal to ask on: add --yes to forget the run"));
     }
-    eprint!("{what} [y/N] ");
+    eprint!("{} [y/N] ", terminal::line(what));
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let _ = std::io::stdin().read_line(&mut answer);

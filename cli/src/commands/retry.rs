@@ -121,7 +121,7 @@ fn print(context: &Context<'_>, run: &Run, report: &RetryReport, left: u64) -> R
         row
     };
     let rows: Vec<Vec<String>> = report.indices.iter().chain([&total]).map(row).collect();
-    print_line(table(&columns, &rows).trim_end());
+    table(&columns, &rows).print();
     for index in &report.indices {
         for (what, kinds) in [("failed again", &index.failed), ("cannot be sent again", &index.kept)] {
             for (error_type, kind) in &kinds.0 {

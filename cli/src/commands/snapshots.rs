@@ -5,6 +5,7 @@ use crate::args::{RepositoryArgs, SnapshotArgs};
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table};
 use crate::settings::{selection, snapshot_name};
+use crate::terminal::Text;
 use backfill::indices::Handling;
 use backfill::plan::{Plan, plan};
 use backfill::source::Repository;
@@ -68,7 +69,7 @@ pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> 
             ]
         })
         .collect();
-    print_line(table(&columns, &rows).trim_end());
+    table(&columns, &rows).print();
     Ok(Exit::Done)
 }
 
@@ -93,7 +94,7 @@ pub(super) async fn describe(
         described.state,
         described.indices.len()
     ));
-    print_line(index_table(&described.indices, false).trim_end());
+    index_table(&described.indices, false).print();
     for note in &described.notes {
         print_line(note);
     }
@@ -167,7 +168,7 @@ impl Described {
 }
 
 /// A line for each index, and the sums.
-pub(super) fn index_table(indices: &[DescribedIndex], chunks: bool) -> String {
+pub(super) fn index_table(indices: &[DescribedIndex], chunks: bool) -> Text {
     let mut columns = vec![("index", Align::Left), ("destination", Align::Left), ("shards", Align::Right)];
     if chunks {
         columns.push(("chunks", Align::Right));

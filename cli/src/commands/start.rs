@@ -398,7 +398,7 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     };
     let mut rows: Vec<Vec<String>> = summary.indices.iter().map(|i| row(&i.index, &i.counters)).collect();
     rows.push(row("total", &summary.counters));
-    print_line(table(&columns, &rows).trim_end());
+    table(&columns, &rows).print();
     for damage in &report.damage {
         print_line(&format!("damaged: {damage}"));
     }

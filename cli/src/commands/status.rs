@@ -47,7 +47,7 @@ fn print(context: &Context<'_>, report: &StatusReport, deep: bool) -> Result<()>
     if context.json {
         return print_json(report);
     }
-    print_line(render::status(report, deep).trim_end());
+    render::status(report, deep).print();
     Ok(())
 }
 

@@ -96,7 +96,7 @@ fn print(results: &[IndexVerification], equal: bool) {
             ]
         })
         .collect();
-    print_line(table(&columns, &rows).trim_end());
+    table(&columns, &rows).print();
     for result in results {
         for difference in &result.differences {
             print_line(&format!("{}: {difference}", result.index));

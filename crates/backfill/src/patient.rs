@@ -61,7 +61,7 @@ pub async fn ask_target<'a, T>(
                 unexpected = 0;
                 *retry_after
             }
-            TargetError::Unreachable { .. } | TargetError::Blocked { .. } => {
+            TargetError::Unreachable { .. } | TargetError::Blocked { .. } | TargetError::Garbled { .. } => {
                 unexpected = 0;
                 None
             }

@@ -85,6 +85,7 @@ impl Waits {
             TargetError::Blocked { reason, .. } => (WaitCause::TargetBlocked, reason.as_str()),
             TargetError::Unreachable { reason, .. }
             | TargetError::Denied { reason, .. }
+            | TargetError::Garbled { reason, .. }
             | TargetError::Unexpected { reason, .. } => (WaitCause::TargetUnreachable, reason.as_str()),
             TargetError::TooLarge { .. } => return,
         };
