@@ -1,6 +1,6 @@
 //! The progress of a run while it is in the foreground: a bar on a terminal, plain lines elsewhere.
 
-use crate::render::{bytes, count, notice, percent, span};
+use crate::render::{bytes, bytes_percent, count, span};
 use crate::terminal;
 use backfill::model::RunId;
 use backfill::ports::{Checkpoints, Clock, SystemClock};
@@ -67,8 +67,8 @@ impl Progress {
     pub fn say(&self, text: &str) {
         match &self.bar {
             _ if self.quiet => {}
-            Some(bar) => bar.suspend(|| notice(text)),
-            None => notice(text),
+            Some(bar) => bar.suspend(|| terminal::notice(text)),
+            None => terminal::notice(text),
         }
     }
 
@@ -104,7 +104,7 @@ async fn report(store: &SqliteStore, run: &RunId, bar: Option<&ProgressBar>) -> 
 fn show(bar: Option<&ProgressBar>, text: String) {
     match bar {
         Some(bar) => bar.set_message(terminal::line(&text).into_owned()),
-        None => notice(&text),
+        None => terminal::notice(&text),
     }
 }
 
@@ -137,7 +137,7 @@ fn line(report: &StatusReport) -> String {
         count(report.documents_total),
         bytes(report.bytes_done),
         bytes(report.bytes_total),
-        percent(report.bytes_done, report.bytes_total)
+        bytes_percent(report)
     );
     format!("{done}{failed}{pace}")
 }

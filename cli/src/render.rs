@@ -108,6 +108,19 @@ pub fn percent(done: u64, total: u64) -> String {
     format!("{}.{}%", permille / 10, permille % 10)
 }
 
+/// The same where something cannot arrive at all: then nothing is ever complete.
+fn percent_of(report: &StatusReport, done: u64, total: u64) -> String {
+    match report.lacks_something() && done >= total {
+        true => "99.9%".to_owned(),
+        false => percent(done, total),
+    }
+}
+
+/// The share of the stored bytes that have been read.
+pub fn bytes_percent(report: &StatusReport) -> String {
+    percent_of(report, report.bytes_done, report.bytes_total)
+}
+
 /// The lines of `backfill status`.
 pub fn status(report: &StatusReport, deep: bool) -> Text {
     let name = match report.status {
@@ -131,6 +144,9 @@ pub fn status(report: &StatusReport, deep: bool) -> Text {
     if deep {
         deep_status(&mut out, report);
     }
+    if deep || report.status == BackfillStatus::Stopped {
+        out.push(&report.conclusion());
+    }
     out
 }
 
@@ -143,16 +159,17 @@ fn deep_status(out: &mut Text, report: &StatusReport) {
     line(format_args!("Shards unclaimed: {}", report.shards_unclaimed));
     line(format_args!(""));
     line(format_args!(
-        "Documents: {} of {} ({})",
+        "Documents: {} of {}{} ({})",
         count(report.documents_done),
+        if report.segments_uncounted > 0 { "at least " } else { "" },
         count(report.documents_total),
-        percent(report.documents_done, report.documents_total)
+        percent_of(report, report.documents_done, report.documents_total)
     ));
     line(format_args!(
         "Stored bytes: {} of {} ({})",
         bytes(report.bytes_done),
         bytes(report.bytes_total),
-        percent(report.bytes_done, report.bytes_total)
+        bytes_percent(report)
     ));
     if report.rate.window_ms > 0 {
         line(format_args!(
@@ -169,6 +186,9 @@ fn deep_status(out: &mut Text, report: &StatusReport) {
         line(format_args!("Already there: {}", count(report.documents_already_there)));
     }
     line(format_args!("Failed documents: {}", count(report.documents_failed)));
+    if report.documents_damaged > 0 {
+        line(format_args!("Damaged documents: {}", count(report.documents_damaged)));
+    }
     if report.documents_failed > 0 {
         line(format_args!("Failed documents location: {}", report.failed_documents_location));
     }
@@ -182,7 +202,6 @@ fn deep_status(out: &mut Text, report: &StatusReport) {
             line(format_args!("{title}: {text}"));
         }
     }
-    line(format_args!("{}", report.conclusion()));
 }
 
 #[cfg(test)]

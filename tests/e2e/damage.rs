@@ -190,10 +190,25 @@ fn a_codec_that_is_not_known_is_named_and_other_indices_go_on() {
     }
     assert!(changed > 0);
     let ended = desk.backfill(&["start", "--local", "--repo", "repo", "--target", "ndjson:out"]).expect(5);
-    let told = ended.stdout.lines().find(|line| line.contains("Lucene99StoredFieldsTallData"));
-    let told = told.unwrap_or_else(|| panic!("{}", ended.stdout));
+    let told = ended.stderr.lines().find(|line| line.contains("Lucene99StoredFieldsTallData"));
+    let told = told.unwrap_or_else(|| panic!("{}", ended.stderr));
     assert!(told.contains("compressed") && told.contains(".fdt"), "{told}");
     let mut expected = Documents::expected(&fixture);
+    // What cannot be read is counted wherever documents are, and nothing is shown as complete.
+    let lost = expected.0.keys().filter(|key| key.index == "compressed").count();
+    let status = desk.backfill(&["status", "--json"]).expect(0).json();
+    assert_eq!(status["documents_damaged"], lost, "{status}");
+    let (done, total) =
+        (status["documents_done"].as_u64().unwrap(), status["documents_total"].as_u64().unwrap());
+    assert_eq!(total - done, lost as u64);
+    let status = desk.backfill(&["status", "--deep-check"]).expect(0).stdout;
+    assert!(
+        status.contains(&format!("Damaged documents: {lost}\n")) && !status.contains("100.0%"),
+        "{status}"
+    );
+    assert!(ended.stdout.contains(" damaged "), "{}", ended.stdout);
+    let plan = desk.backfill(&["plan", "--repo", "repo"]).expect(5);
+    assert!(plan.stderr.contains(&format!("{lost} live documents cannot be read")), "{}", plan.stderr);
     expected.0.retain(|key, _| key.index != "compressed");
     let mut found = desk.exported("out");
     // Of these the server kept whole sources for a while: another test's matter.
@@ -217,7 +232,9 @@ fn a_damaged_run_ends_as_damaged_and_never_as_done() {
     std::fs::write(&largest, bytes).unwrap();
     let args = ["start", "--local", "--repo", "repo", "--target", "ndjson:out"];
     let ended = desk.backfill(&args).expect(5);
-    assert!(ended.stdout.contains("damaged: ") && ended.stdout.contains(".fdt"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("damaged: ") && ended.stderr.contains(".fdt"), "{}", ended.stderr);
+    let plain = desk.backfill(&["status"]).expect(0).stdout;
+    assert!(plain.contains("the snapshot is damaged"), "{plain}");
     let status = desk.backfill(&["status", "--deep-check"]).expect(0).stdout;
     assert!(status.contains("Damaged: ") && !status.contains("Everything"), "{status}");
     // The others are there all the same.

@@ -118,6 +118,8 @@ pub(super) struct DescribedIndex {
     pub(super) shards: usize,
     pub(super) chunks: usize,
     pub(super) documents: u64,
+    /// Those of the documents that cannot be read, as far as their number is known.
+    pub(super) documents_damaged: u64,
     pub(super) bytes: u64,
 }
 
@@ -134,12 +136,14 @@ impl Described {
                     shards: 0,
                     chunks: 0,
                     documents: 0,
+                    documents_damaged: 0,
                     bytes: 0,
                 };
                 for shard in shards {
                     described.shards += 1;
                     described.chunks += shard.chunks as usize;
                     described.documents += shard.live_docs;
+                    described.documents_damaged += shard.damaged_docs;
                     described.bytes += shard.stored_bytes;
                 }
                 described

@@ -10,6 +10,7 @@ use crate::exit::{CommandError, Exit, Result};
 use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
 use crate::settings::{self, LATEST, RepositorySetting, TargetSetting, handling, selection, snapshot_name};
+use crate::terminal;
 use crate::waiting::Announcer;
 use backfill::buffers::Buffers;
 use backfill::finish::finish;
@@ -19,7 +20,7 @@ use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, note_unreadable};
 use backfill::ports::{Blobs, Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target};
-use backfill::status::StatusReport;
+use backfill::status::{Outcome, StatusReport};
 use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, StepError, Worker, WorkerOptions};
@@ -378,40 +379,45 @@ impl Job<'_> {
 }
 
 fn print_summary(summary: &Summary, report: &StatusReport) {
-    let columns = [
+    let damaged = summary.counters.damaged > 0;
+    let mut columns = vec![
         ("index", Align::Left),
         ("read", Align::Right),
         ("indexed", Align::Right),
         ("failed", Align::Right),
-        ("source", Align::Right),
-        ("time", Align::Right),
     ];
+    columns.extend(damaged.then_some(("damaged", Align::Right)));
+    columns.extend([("source", Align::Right), ("time", Align::Right)]);
     let row = |name: &str, counters: &backfill::model::Counters| {
-        vec![
+        let mut row = vec![
             name.to_owned(),
             count(counters.documents()),
             count(counters.indexed + counters.already_there),
             count(counters.failed),
-            bytes(counters.source_bytes),
-            worked(counters.busy_ms),
-        ]
+        ];
+        row.extend(damaged.then(|| count(counters.damaged)));
+        row.extend([bytes(counters.source_bytes), worked(counters.busy_ms)]);
+        row
     };
     let mut rows: Vec<Vec<String>> = summary.indices.iter().map(|i| row(&i.index, &i.counters)).collect();
     rows.push(row("total", &summary.counters));
     table(&columns, &rows).print();
     for damage in &report.damage {
-        print_line(&format!("damaged: {damage}"));
+        terminal::notice(&format!("damaged: {damage}"));
     }
     for waiting in &report.waiting {
         print_line(&waiting.text);
     }
     for error in &report.given_up {
-        print_line(&format!("given up: {error}"));
+        terminal::notice(&format!("given up: {error}"));
     }
     for error in &report.last_errors {
-        print_line(&format!("last error: {error}"));
+        terminal::notice(&format!("last error: {error}"));
     }
-    print_line(&report.conclusion());
+    match report.outcome {
+        Outcome::Complete | Outcome::CompleteWithFailedDocuments => print_line(&report.conclusion()),
+        Outcome::Damaged | Outcome::Failed | Outcome::Unfinished => terminal::notice(&report.conclusion()),
+    }
 }
 
 /// What makes a worker: each has clients of its own, because connections belong to a worker's runtime.

@@ -210,6 +210,8 @@ mod tests {
             stored_bytes: 0,
             chunks,
             damage: None,
+            damaged_docs: 0,
+            uncounted_segments: 0,
         };
         let shards = [planned("b", 2), planned("empty", 0), planned("a", 4)];
         let order: Vec<ChunkId> = queue_order(&shards).collect();

@@ -195,6 +195,8 @@ mod tests {
             stored_bytes: 0,
             chunks: 2,
             damage: None,
+            damaged_docs: 0,
+            uncounted_segments: 0,
         };
         (shard, chunks)
     }

@@ -12,6 +12,8 @@ use crate::model::{
 };
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use futures::{Stream, StreamExt, TryStreamExt};
+use lucene::segment_info::SegmentInfo;
+use lucene::segments::SegmentCommit;
 use lucene::stored_fields::BlockIndex;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -178,20 +180,13 @@ async fn plan_shard(
     chunk_bytes: u64,
 ) -> Result<(Shard, Vec<Chunk>), SourceError> {
     let path = index.shard_dir(number).to_owned();
-    let mut shard = Shard {
-        id: ShardId { index: index.entry.name.clone(), shard: number },
-        path: path.clone(),
-        manifest_etag: String::new(),
-        live_docs: 0,
-        stored_bytes: 0,
-        chunks: 0,
-        damage: None,
-    };
+    let mut shard = Shard::new(ShardId { index: index.entry.name.clone(), shard: number }, path.clone());
     let source = match ShardSource::open(repository.blobs.clone(), &path, &opened.info.uuid).await {
         Ok(source) => Arc::new(source),
         Err(error) if error.is_damage() => {
             repository.is_there_beside(&error).await?;
             shard.damage = Some(clipped(&error.to_string()));
+            shard.uncounted_segments = 1;
             return Ok((shard, Vec::new()));
         }
         Err(error) => return Err(error),
@@ -210,7 +205,8 @@ async fn plan_shard(
             }
             Err(error) if error.is_damage() => {
                 repository.is_there_beside(&error).await?;
-                shard.damage.get_or_insert_with(|| clipped(&format!("segment {}: {error}", commit.name)));
+                let live = source.segment_info(commit).await.ok().map(|info| live_docs(&info, commit));
+                shard.lose_segment(&commit.name, live, &error.to_string());
             }
             Err(error) => return Err(error),
         }
@@ -224,10 +220,15 @@ async fn plan_shard(
     Ok((shard, chunks))
 }
 
+/// Live documents of a segment by its metadata alone.
+fn live_docs(info: &SegmentInfo, commit: &SegmentCommit) -> u32 {
+    info.doc_count.saturating_sub(commit.del_count).saturating_sub(commit.soft_del_count)
+}
+
 /// The live documents of a segment, and its ranges; none if nothing of it is alive.
 async fn plan_segment(
     shard: &Arc<ShardSource>,
-    commit: &lucene::segments::SegmentCommit,
+    commit: &SegmentCommit,
     chunk_bytes: u64,
 ) -> Result<(u32, Vec<SegmentRange>), SourceError> {
     let segment = Segment::open(shard.clone(), commit).await?;

@@ -170,8 +170,10 @@ pub struct StatusReport {
     pub documents_already_there: u64,
     /// Failed documents.
     pub documents_failed: u64,
-    /// Documents that could not be decoded.
+    /// Documents that could not be read: in damaged blocks, and in segments that could not be planned.
     pub documents_damaged: u64,
+    /// Segments whose documents nobody can count, so that the totals are too low.
+    pub segments_uncounted: u64,
     /// Where the failed documents are kept.
     pub failed_documents_location: String,
     /// What is waited for. While all workers wait there is neither a rate nor a time until the end.
@@ -257,6 +259,7 @@ impl StatusReport {
             documents_already_there: counters.already_there,
             documents_failed: counters.failed,
             documents_damaged: counters.damaged,
+            segments_uncounted: summary.uncounted_segments,
             failed_documents_location,
             waiting,
             rate,
@@ -271,6 +274,11 @@ impl StatusReport {
             given_up: summary.given_up.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
             given_up_cause: summary.given_up.iter().map(|(_, why)| why.cause).max(),
         }
+    }
+
+    /// Whether part of the snapshot cannot arrive, so that nothing may be shown as complete.
+    pub fn lacks_something(&self) -> bool {
+        self.documents_damaged > 0 || self.segments_uncounted > 0 || !self.damage.is_empty()
     }
 
     /// The last line for people: whether everything has been migrated, and if not, what that takes.

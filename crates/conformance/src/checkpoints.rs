@@ -313,7 +313,9 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
 
 async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     let (run, mut shards, chunks) = plan("damage", 1, 1);
-    shards[0].damage = Some("_0.fdt is cut off".to_owned());
+    shards[0].live_docs = 0;
+    shards[0].lose_segment("_0", Some(17), "_0.fdt is cut off");
+    shards[0].lose_segment("_1", None, "_1.si is cut off");
     store_plan(store, &run, &shards, &chunks).await;
     for chunk in &chunks {
         granted(store, &run.id, &chunk.id, 0, 60).await;
@@ -325,7 +327,11 @@ async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     }
     let summary = store.summary(&run.id, 100).await.unwrap();
     assert_eq!(summary.shards, ShardCounts { total: 2, ..ShardCounts::default() });
-    assert_eq!(summary.damaged_shards, [(shards[0].id.clone(), "_0.fdt is cut off".to_owned())]);
+    let told = "segment _0 (17 documents): _0.fdt is cut off; segment _1 (an unknown number of documents): _1.si is cut off";
+    assert_eq!(summary.damaged_shards, [(shards[0].id.clone(), told.to_owned())]);
+    let lost = summary.indices.iter().find(|index| index.index == shards[0].id.index).unwrap();
+    assert_eq!((lost.counters.damaged, lost.live_docs), (17, 17));
+    assert_eq!((summary.counters.damaged, summary.uncounted_segments), (17, 1));
 }
 
 async fn failed_documents_are_settled_once(store: &dyn Checkpoints) {

@@ -86,6 +86,8 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         stored_bytes: BYTES * u64::from(chunks),
         chunks,
         damage: None,
+        damaged_docs: 0,
+        uncounted_segments: 0,
     });
     let all_chunks = (0..chunks).flat_map(|number| ids.iter().map(move |id| (id.clone(), number)));
     let all_chunks = all_chunks.map(|(shard, number)| {

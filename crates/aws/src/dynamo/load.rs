@@ -71,6 +71,8 @@ fn sizes() -> Sizes {
         stored_bytes: 50 * LARGE.chunk_bytes,
         chunks: 50,
         damage: None,
+        damaged_docs: 0,
+        uncounted_segments: 0,
     };
     let mut sums: Item = new_item(&keys::sums(&run_id(), &shard_id, 0), stored.ttl);
     for (name, value) in Share::of(&stored.chunk).attributes() {

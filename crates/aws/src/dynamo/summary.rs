@@ -85,6 +85,8 @@ pub(super) async fn summary(table: &Table, id: &RunId, now: Millis) -> Result<Su
             live_docs: shard.live_docs,
             stored_bytes: shard.stored_bytes,
             damage: shard.damage,
+            damaged_docs: shard.damaged_docs,
+            uncounted_segments: shard.uncounted_segments,
             chunks: u64::from(shard.chunks),
             claimed: share.claimed,
             done: share.done,

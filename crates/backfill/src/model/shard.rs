@@ -29,7 +29,8 @@ pub struct Shard {
     pub path: String,
     /// ETag (or its like) of the shard's manifest: a worker that meets another one knows that the snapshot changed.
     pub manifest_etag: String,
-    /// Live Lucene documents by the segments' metadata: maxDoc − deleted − soft-deleted, nested children included.
+    /// Live Lucene documents by the segments' metadata: maxDoc − deleted − soft-deleted, nested children included. Those of
+    /// segments that cannot be read are included, too, as far as their number is known.
     pub live_docs: u64,
     /// Bytes of stored fields that its chunks will read.
     pub stored_bytes: u64,
@@ -37,6 +38,44 @@ pub struct Shard {
     pub chunks: u32,
     /// Why (part of) the shard could not be planned, with the file's name. Makes the run end as damaged.
     pub damage: Option<String>,
+    /// Live documents of segments that could not be planned.
+    #[serde(default)]
+    pub damaged_docs: u64,
+    /// Segments that could not be planned and whose live documents nobody can count; 1 for a shard whose segments are not
+    /// known.
+    #[serde(default)]
+    pub uncounted_segments: u64,
+}
+
+impl Shard {
+    /// A shard of which nothing is known yet but where it lies.
+    pub fn new(id: ShardId, path: String) -> Shard {
+        Shard {
+            id,
+            path,
+            manifest_etag: String::new(),
+            live_docs: 0,
+            stored_bytes: 0,
+            chunks: 0,
+            damage: None,
+            damaged_docs: 0,
+            uncounted_segments: 0,
+        }
+    }
+
+    /// Records that a segment with so many live documents cannot be read; without a number when nobody knows it.
+    pub fn lose_segment(&mut self, segment: &str, live: Option<u32>, why: &str) {
+        let live_docs = u64::from(live.unwrap_or(0));
+        self.live_docs += live_docs;
+        self.damaged_docs += live_docs;
+        self.uncounted_segments += u64::from(live.is_none());
+        let lost = live.map_or_else(|| "an unknown number of".to_owned(), |live| live.to_string());
+        let mut damage = self.damage.take().map_or_else(String::new, |damage| format!("{damage}; "));
+        // When there are many segments the reasons of the first have to do, but each is named.
+        let reason = if damage.len() < MAX_DESCRIPTION / 2 { format!(": {why}") } else { String::new() };
+        damage.push_str(&format!("segment {segment} ({lost} documents){reason}"));
+        self.damage = Some(clipped(&damage));
+    }
 }
 
 /// An index of the snapshot within a run. Immutable once stored.
@@ -61,4 +100,26 @@ const MAX_DESCRIPTION: usize = 2000;
 /// As much of a description as is kept.
 pub fn clipped(text: &str) -> String {
     text[..text.floor_char_boundary(MAX_DESCRIPTION)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_lost_segment_is_named_and_counted() {
+        let mut shard = Shard::new(ShardId { index: "i".to_owned(), shard: 0 }, "indices/i/0".to_owned());
+        shard.live_docs = 5;
+        for segment in ["_0", "_1", "_2"] {
+            shard.lose_segment(segment, Some(10), &"x".repeat(600));
+        }
+        shard.lose_segment("_3", None, "y");
+        let damage = shard.damage.clone().unwrap();
+        assert!(damage.starts_with("segment _0 (10 documents): xxx"), "{damage}");
+        assert!(
+            damage.ends_with("; segment _2 (10 documents); segment _3 (an unknown number of documents)"),
+            "{damage}"
+        );
+        assert_eq!((shard.live_docs, shard.damaged_docs, shard.uncounted_segments), (35, 30, 1));
+    }
 }

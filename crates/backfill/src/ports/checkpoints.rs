@@ -136,6 +136,8 @@ pub struct Summary {
     pub counters: Counters,
     /// Live Lucene documents of all shards.
     pub live_docs: u64,
+    /// Segments that could not be planned and whose live documents nobody can count, so that [`Self::live_docs`] is too low.
+    pub uncounted_segments: u64,
     /// Stored-field bytes of all shards.
     pub stored_bytes: u64,
     /// By index, in the run's order.
@@ -163,6 +165,10 @@ pub struct ShardSums {
     pub stored_bytes: u64,
     /// Why it could not be planned, if it could not.
     pub damage: Option<String>,
+    /// Live documents of its segments that could not be planned.
+    pub damaged_docs: u64,
+    /// Its segments that could not be planned and whose live documents nobody can count.
+    pub uncounted_segments: u64,
     /// Its chunks.
     pub chunks: u64,
     /// Those that were ever claimed.
@@ -218,6 +224,7 @@ impl Summary {
             chunks_leased: 0,
             counters: Counters::default(),
             live_docs: 0,
+            uncounted_segments: 0,
             stored_bytes: 0,
             indices: indices.collect(),
             damaged_shards: Vec::new(),
@@ -229,7 +236,8 @@ impl Summary {
         };
         let names = summary.run.indices.iter().map(|plan| plan.name.as_str());
         let by_name: HashMap<&str, usize> = names.zip(0..).collect();
-        for shard in shards {
+        for mut shard in shards {
+            shard.counters.damaged += shard.damaged_docs;
             let counts = shard.counts();
             summary.shards += &counts;
             summary.chunks_total += shard.chunks;
@@ -237,6 +245,7 @@ impl Summary {
             summary.chunks_failed += shard.given_up;
             summary.counters += &shard.counters;
             summary.live_docs += shard.live_docs;
+            summary.uncounted_segments += shard.uncounted_segments;
             summary.stored_bytes += shard.stored_bytes;
             if let Some(at) = by_name.get(shard.id.index.as_str()) {
                 let index = &mut summary.indices[*at];

@@ -37,6 +37,8 @@ pub(super) fn totals(tx: &Connection, run: i64) -> Result<Counters, Fault> {
 fn shards(tx: &Connection, run: i64) -> Result<Vec<ShardSums>, Fault> {
     let sql = format!(
         "SELECT name, number, live_docs, stored_bytes, damage, chunks, claimed, done, failed, damaged_chunks,
+         iif(damage IS NULL, 0, coalesce(record ->> 'damaged_docs', 0)),
+         iif(damage IS NULL, 0, coalesce(record ->> 'uncounted_segments', 0)),
          {COUNTER_COLUMNS} FROM shards WHERE run = ?1 ORDER BY seq"
     );
     let mut statement = tx.prepare_cached(&sql)?;
@@ -52,7 +54,9 @@ fn shards(tx: &Connection, run: i64) -> Result<Vec<ShardSums>, Fault> {
             done: nat_at(7)?,
             given_up: nat_at(8)?,
             damaged: nat_at(9)?,
-            counters: records::read_counters(row, 10)?,
+            damaged_docs: nat_at(10)?,
+            uncounted_segments: nat_at(11)?,
+            counters: records::read_counters(row, 12)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
