@@ -166,7 +166,6 @@ impl From<VerifyError> for CommandError {
         match error {
             VerifyError::Source(error) => error.into(),
             VerifyError::Target(error) => error.into(),
-            VerifyError::Refused { .. } => CommandError::usage(error.to_string()),
         }
     }
 }

@@ -15,6 +15,7 @@ mod interrupted;
 mod memory;
 mod support;
 mod types;
+mod verify;
 mod versions;
 mod waiting;
 mod worker;

@@ -268,7 +268,7 @@ impl FailedDocuments for Watched {
     }
 }
 
-/// A planned run of the smallest fixture.
+/// A planned run of a fixture.
 struct Bench {
     dir: TempDir,
     blobs: Arc<dyn Blobs>,
@@ -278,8 +278,13 @@ struct Bench {
 }
 
 impl Bench {
+    /// That of the smallest fixture.
     async fn new() -> Bench {
-        let (dir, fixture) = (tempfile::tempdir().unwrap(), fixture("tiny"));
+        Bench::of("tiny").await
+    }
+
+    async fn of(name: &str) -> Bench {
+        let (dir, fixture) = (tempfile::tempdir().unwrap(), fixture(name));
         let blobs: Arc<dyn Blobs> = Arc::new(FsBlobs::new(&fixture.repo));
         let (store, run) = planned(blobs.clone(), dir.path(), 1 << 30).await.unwrap();
         Bench { dir, blobs, store, run, documents: fixture.expected.len() as u64 }
@@ -323,16 +328,20 @@ impl Bench {
 
     /// The ids in the stream, of whatever is in force there.
     async fn kept(&self) -> Vec<String> {
-        let mut ids = Vec::new();
+        self.records().await.into_iter().map(|record| record.id.unwrap()).collect()
+    }
+
+    /// What is in the stream, of whatever is in force there.
+    async fn records(&self) -> Vec<FailedDocument> {
+        let mut all = Vec::new();
         for shard in self.store.shards(&self.run.id).await.unwrap() {
             for chunk in self.store.chunks(&self.run.id, &shard.id).await.unwrap() {
                 for part in self.failed().parts(&self.run.id, &chunk.id).await.unwrap() {
-                    let records = self.failed().read(&part).await.unwrap();
-                    ids.extend(records.into_iter().map(|record| record.id.unwrap()));
+                    all.extend(self.failed().read(&part).await.unwrap());
                 }
             }
         }
-        ids
+        all
     }
 }
 
@@ -351,6 +360,31 @@ async fn failed_documents_are_durable_before_the_cursor_passes_them() {
         told.push(record.id.unwrap());
     }
     assert_eq!(told, kept);
+}
+
+#[tokio::test]
+async fn documents_that_would_take_too_much_memory_fail_and_no_others() {
+    let bench = Bench::of("es-1.7.6").await;
+    bench.work_off(&bench.worker(Manner::Takes, None)).await;
+    let all = bench.counters().await;
+    assert_eq!((all.failed, all.damaged), (0, 0));
+
+    let bench = Bench::of("es-1.7.6").await;
+    let mut worker = bench.worker(Manner::Takes, None);
+    worker.options.max_document_bytes = 100_000;
+    bench.work_off(&worker).await;
+    let counters = bench.counters().await;
+    let mut failed: Vec<_> =
+        bench.records().await.into_iter().map(|r| (r.error_type, r.index, r.id)).collect();
+    failed.sort();
+    let expected = [
+        ("document_too_large", "basic", "L0"),
+        // It is stored in few bytes, by LZF.
+        ("unreadable_source", "lzf", "long"),
+    ];
+    let expected = expected.map(|(kind, index, id)| (kind.to_owned(), index.to_owned(), Some(id.to_owned())));
+    assert_eq!(failed, expected);
+    assert_eq!((counters.indexed, counters.failed, counters.damaged), (all.indexed - 2, 2, 0));
 }
 
 #[tokio::test]

@@ -8,13 +8,17 @@ use crate::render::{Align, count, table};
 use crate::settings::{TargetSetting, handling, selection, snapshot_name};
 use async_trait::async_trait;
 use backfill::ports::TargetError;
-use backfill::verify::{Depth, IndexVerification, TargetDocument, VerifiableTarget};
+use backfill::verify::{Depth, IndexVerification, ProblemKind, TargetDocument, VerifiableTarget};
 use target::Cluster;
 
 struct ClusterTarget(Cluster);
 
 #[async_trait]
 impl VerifiableTarget for ClusterTarget {
+    async fn check(&self) -> std::result::Result<(), TargetError> {
+        self.0.check().await
+    }
+
     async fn count(&self, index: &str) -> std::result::Result<Option<u64>, TargetError> {
         if !self.0.missing(&[index.to_owned()]).await?.is_empty() {
             return Ok(None);
@@ -33,10 +37,7 @@ impl VerifiableTarget for ClusterTarget {
         let wanted: Vec<(&str, Option<&str>)> =
             keys.iter().map(|(id, r)| (id.as_str(), r.as_deref())).collect();
         let found = self.0.fetch(index, &wanted).await?;
-        let document = |d: target::FetchedDoc| TargetDocument {
-            routing: d.routing,
-            source: Box::<serde_json::value::RawValue>::into(d.source),
-        };
+        let document = |d: target::FetchedDoc| TargetDocument { routing: d.routing, source: d.source };
         Ok(found.into_iter().map(|d| d.map(document)).collect())
     }
 }
@@ -65,7 +66,22 @@ pub(super) async fn verify(context: &Context<'_>, args: &VerifyArgs) -> Result<E
     } else {
         print(&results, equal);
     }
-    Ok(if equal { Exit::Done } else { Exit::FailedDocuments })
+    Ok(exit(&results, equal))
+}
+
+/// What could not be compared counts for more than a difference, since there may be others behind it.
+fn exit(results: &[IndexVerification], equal: bool) -> Exit {
+    let problems: Vec<ProblemKind> = results.iter().flat_map(|r| &r.problems).map(|p| p.kind).collect();
+    for (kind, exit) in [
+        (ProblemKind::Snapshot, Exit::Snapshot),
+        (ProblemKind::Target, Exit::Target),
+        (ProblemKind::Refused, Exit::Usage),
+    ] {
+        if problems.contains(&kind) {
+            return exit;
+        }
+    }
+    if equal { Exit::Done } else { Exit::FailedDocuments }
 }
 
 fn print(results: &[IndexVerification], equal: bool) {
@@ -87,12 +103,16 @@ fn print(results: &[IndexVerification], equal: bool) {
                 r.index.clone(),
                 r.destination.clone(),
                 count(r.snapshot_count),
-                r.target_count.map_or_else(|| "no index".to_owned(), count),
+                match r.target_count {
+                    Some(target_count) => count(target_count),
+                    None if r.problems.is_empty() => "no index".to_owned(),
+                    None => "unknown".to_owned(),
+                },
                 count(r.compared),
                 count(r.missing),
                 count(r.different),
                 count(r.incomparable),
-                if r.is_equal() { "equal" } else { "DIFFERENT" }.to_owned(),
+                verdict(r).to_owned(),
             ]
         })
         .collect();
@@ -101,10 +121,27 @@ fn print(results: &[IndexVerification], equal: bool) {
         for difference in &result.differences {
             print_line(&format!("{}: {difference}", result.index));
         }
+        for problem in &result.problems {
+            print_line(&format!("{}: {}", result.index, problem.message));
+        }
     }
-    print_line(if equal {
-        "The target holds what the snapshot holds."
+    let incomplete = results.iter().filter(|r| !r.problems.is_empty()).count();
+    if incomplete > 0 {
+        print_line(&format!("{incomplete} of {} indices could not be compared completely.", results.len()));
     } else {
-        "The target does not hold what the snapshot holds."
-    });
+        print_line(if equal {
+            "The target holds what the snapshot holds."
+        } else {
+            "The target does not hold what the snapshot holds."
+        });
+    }
+}
+
+fn verdict(result: &IndexVerification) -> &'static str {
+    let differs = result.missing > 0 || result.different > 0;
+    match (result.is_equal(), differs, result.problems.is_empty()) {
+        (true, ..) => "equal",
+        (false, false, false) => "INCOMPLETE",
+        (false, ..) => "DIFFERENT",
+    }
 }

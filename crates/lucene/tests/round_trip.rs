@@ -67,6 +67,29 @@ proptest! {
     }
 
     #[test]
+    fn documents_beyond_a_limit_are_cut_off(docs in any_docs(), codec in any_codec(), limit in 0..4000usize) {
+        let docs = &docs[..docs.len().min(codec.max_docs())];
+        let bytes = write(codec, docs);
+        let mut decoder = decoder(codec).with_limit(limit);
+        let documents = decoder.decode(&place(docs.len(), &bytes), &bytes).unwrap();
+        let size: usize = documents.iter().map(|d| d.size()).chain(documents.cut_off().map(|d| d.1)).sum();
+        prop_assert!(documents.size() <= limit);
+        prop_assert_eq!(documents.cut_off().count() == 0, size <= limit);
+        let (whole, cut) = docs.split_at(documents.len());
+        prop_assert_eq!(documents.iter().count(), whole.len());
+        for (document, expected) in documents.iter().zip(whole) {
+            let fields: Vec<_> = document.fields().map(Result::unwrap).collect();
+            prop_assert_eq!(fields, expected.iter().map(|(n, v)| (*n, Value::Bytes(v))).collect::<Vec<_>>());
+        }
+        prop_assert_eq!(documents.cut_off().count(), cut.len());
+        for ((i, expected), (document, _)) in cut.iter().enumerate().zip(documents.cut_off()) {
+            prop_assert_eq!(document.doc, 9 + (whole.len() + i) as u32);
+            let fields = document.fields().map_while(Result::ok);
+            prop_assert!(fields.zip(expected).all(|(found, (n, v))| found == (*n, Value::Bytes(v))));
+        }
+    }
+
+    #[test]
     fn a_block_that_ends_early_is_refused(docs in any_docs(), codec in any_codec(), cut in any::<prop::sample::Index>()) {
         let docs = &docs[..docs.len().min(codec.max_docs())];
         let bytes = write(codec, docs);

@@ -18,7 +18,7 @@ use lucene::field_infos::FieldInfos;
 use lucene::stored_fields::{StoredDocument, Value};
 
 use crate::id::{self, IdError};
-use crate::source::{self, SourceError};
+use crate::source::{self, Rules, SourceError};
 
 /// Stored fields that cannot be understood: the block that they are from is damaged, or no server wrote it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -133,6 +133,7 @@ pub struct DocumentReader {
     routing: Option<u32>,
     parent: Option<u32>,
     recovery_source: Option<u32>,
+    rules: Rules,
 }
 
 /// What is stored of the fields that matter.
@@ -167,7 +168,14 @@ impl DocumentReader {
             routing: number("_routing"),
             parent: number("_parent"),
             recovery_source: number("_recovery_source"),
+            rules: Rules::default(),
         }
+    }
+
+    /// The same with other demands on sources.
+    #[must_use]
+    pub fn with_rules(self, rules: Rules) -> Self {
+        Self { rules, ..self }
     }
 
     /// Says what `doc` is; what it holds borrows from its block or from `scratch`.
@@ -180,6 +188,22 @@ impl DocumentReader {
         let mut stored = Stored::default();
         doc.try_for_each_field(|number, value| self.collect(&mut stored, doc.doc, number, value))?;
         self.interpret(doc.doc, &stored, scratch)
+    }
+
+    /// The id and the routing of a document that is not whole, as far as they are there.
+    pub fn identify<'a>(
+        &self,
+        doc: &StoredDocument<'a>,
+        scratch: &'a mut Scratch,
+    ) -> (Option<&'a str>, Option<&'a str>) {
+        let mut stored = Stored::default();
+        // It ends with an error, since the end is missing.
+        let _ = doc.try_for_each_field(|number, value| self.collect(&mut stored, doc.doc, number, value));
+        let id = match stored.id {
+            Some(id) => id::decode_into(id, &mut scratch.id).ok().map(|()| scratch.id.as_str()),
+            None => stored.old_names(doc.doc).ok().flatten().map(|names| names.id),
+        };
+        (id, stored.routing)
     }
 
     #[inline]
@@ -207,7 +231,7 @@ impl DocumentReader {
         let recovered = stored.recovery_source.is_some();
         let source = match stored.recovery_source.or(stored.source) {
             None => Source::Missing,
-            Some(raw) => match source::to_json(raw, source_text) {
+            Some(raw) => match source::to_json(raw, source_text, &self.rules) {
                 Ok(json) => Source::Json(json),
                 Err(error) => Source::Unreadable { raw, error },
             },
@@ -316,6 +340,7 @@ mod tests {
         routing: Some(4),
         parent: Some(5),
         recovery_source: Some(7),
+        rules: Rules { check: source::Check::Framing, limit: source::DEFAULT_LIMIT },
     };
 
     fn read<'a>(

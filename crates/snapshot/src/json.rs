@@ -78,10 +78,24 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn before_value(&mut self) -> Result<()> {
-        if self.out.len() > self.limit {
+    /// Makes room for `more` bytes. Escapes may take more than that, but no more than a few times what the input has.
+    fn room(&mut self, more: usize) -> Result<()> {
+        let needed = self.out.len().saturating_add(more);
+        if needed > self.limit {
             return Err(Refused::TooLarge);
         }
+        if needed > self.out.capacity() {
+            // Doubling would take up to twice the limit.
+            let capacity = self.out.capacity().saturating_mul(2).clamp(needed, self.limit);
+            self.out.reserve_exact(capacity - self.out.len());
+        }
+        Ok(())
+    }
+
+    /// `length` is that of the value, as far as it is known.
+    fn before_value(&mut self, length: usize) -> Result<()> {
+        // With a comma, and the quotes.
+        self.room(length.saturating_add(3))?;
         match self.frames.last_mut() {
             None if self.done => Err(Refused::Misplaced),
             None => Ok(()),
@@ -107,7 +121,7 @@ impl<'a> Writer<'a> {
     }
 
     fn begin(&mut self, object: bool) -> Result<()> {
-        self.before_value()?;
+        self.before_value(1)?;
         if self.frames.len() >= MAX_DEPTH {
             return Err(Refused::TooDeep);
         }
@@ -137,9 +151,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn name(&mut self, name: &str) -> Result<()> {
-        if self.out.len() > self.limit {
-            return Err(Refused::TooLarge);
-        }
+        self.room(name.len().saturating_add(4))?;
         match self.frames.last_mut() {
             Some(f) if f.object && !f.named => {
                 if !f.empty {
@@ -156,7 +168,7 @@ impl<'a> Writer<'a> {
     }
 
     pub(crate) fn string(&mut self, text: &str) -> Result<()> {
-        self.before_value()?;
+        self.before_value(text.len())?;
         quote(self.out, text);
         self.after_value();
         Ok(())
@@ -164,7 +176,7 @@ impl<'a> Writer<'a> {
 
     /// `true`, `false`, `null`, or a number that is already JSON text.
     pub(crate) fn literal(&mut self, text: &str) -> Result<()> {
-        self.before_value()?;
+        self.before_value(text.len())?;
         self.out.extend_from_slice(text.as_bytes());
         self.after_value();
         Ok(())
@@ -341,6 +353,23 @@ fn digits_of(mut limbs: Vec<u32>) -> String {
     text
 }
 
+/// Appends the escape of a control character.
+pub(crate) fn push_control(out: &mut Vec<u8>, b: u8) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    match b {
+        b'\n' => out.extend_from_slice(b"\\n"),
+        b'\r' => out.extend_from_slice(b"\\r"),
+        b'\t' => out.extend_from_slice(b"\\t"),
+        0x08 => out.extend_from_slice(b"\\b"),
+        0x0c => out.extend_from_slice(b"\\f"),
+        _ => {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(b >> 4)]);
+            out.push(HEX[usize::from(b & 15)]);
+        }
+    }
+}
+
 /// Appends `text` in quotes, with as few escapes as JSON needs.
 pub(crate) fn quote(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
@@ -355,17 +384,7 @@ pub(crate) fn quote(out: &mut Vec<u8>, text: &str) {
         match b {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            b'\r' => out.extend_from_slice(b"\\r"),
-            b'\t' => out.extend_from_slice(b"\\t"),
-            0x08 => out.extend_from_slice(b"\\b"),
-            0x0c => out.extend_from_slice(b"\\f"),
-            _ => {
-                const HEX: &[u8; 16] = b"0123456789abcdef";
-                out.extend_from_slice(b"\\u00");
-                out.push(HEX[usize::from(b >> 4)]);
-                out.push(HEX[usize::from(b & 15)]);
-            }
+            _ => push_control(out, b),
         }
     }
     out.extend_from_slice(&bytes[start..]);
@@ -447,10 +466,13 @@ mod tests {
         }
         assert_eq!(w.begin_array(), Err(Refused::TooDeep));
         let mut out = Vec::new();
-        let mut w = Writer::new(&mut out, 5);
+        let mut w = Writer::new(&mut out, 100);
         w.begin_array().unwrap();
-        w.string("abcdef").unwrap();
-        assert_eq!(w.string("x"), Err(Refused::TooLarge));
+        for _ in 0..9 {
+            w.string("abcdef").unwrap();
+        }
+        assert_eq!(w.string(&"x".repeat(30)), Err(Refused::TooLarge));
+        assert!(out.capacity() <= 100);
     }
 
     proptest! {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use base64::Engine as _;
 use proptest::prelude::*;
 use serde::ser::{Serialize, SerializeMap, Serializer};
-use snapshot::source::to_json;
+use snapshot::source::{Rules, to_json};
 
 /// Whatever a document holds.
 #[derive(Debug, Clone)]
@@ -121,7 +121,7 @@ fn check(bytes: &[u8], tree: &Tree) {
     let mut expected = String::new();
     tree.json(&mut expected);
     let mut scratch = Vec::new();
-    let json = to_json(bytes, &mut scratch).unwrap();
+    let json = to_json(bytes, &mut scratch, &Rules::default()).unwrap();
     assert_eq!(std::str::from_utf8(json).unwrap(), expected);
 }
 
@@ -154,7 +154,7 @@ proptest! {
         let mut bytes = Vec::new();
         ciborium::into_writer(&Tree::Object(vec![("v".into(), Tree::Double(value))]), &mut bytes).unwrap();
         let mut scratch = Vec::new();
-        let json = to_json(&bytes, &mut scratch).unwrap();
+        let json = to_json(&bytes, &mut scratch, &Rules::default()).unwrap();
         let back: serde_json::Value = serde_json::from_slice(json).unwrap();
         // A float that was shortened is the shortest text of the short form.
         let text = back["v"].to_string();
@@ -181,7 +181,7 @@ proptest! {
     fn any_bytes_are_json_or_an_error(start in prop_oneof![Just(b":)\n\x01".to_vec()), Just(b"---".to_vec()), Just(vec![0xa3]), Just(vec![b'{']), Just(vec![])], bytes: Vec<u8>) {
         let mut scratch = Vec::new();
         let bytes = [start, bytes].concat();
-        if let Ok(json) = to_json(&bytes, &mut scratch) {
+        if let Ok(json) = to_json(&bytes, &mut scratch, &Rules::default()) {
             prop_assert!(!json.contains(&b'\n') && !json.contains(&b'\r'));
         }
     }

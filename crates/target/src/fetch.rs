@@ -1,4 +1,8 @@
 //! Documents back from the cluster, their bytes as the cluster keeps them.
+//!
+//! A cluster copies each `_source` into its answer as it was stored. Most are JSON, but a comment is stored as well, and so is
+//! UTF-16, and then the whole answer is not JSON. It is asked again for fewer documents at a time, so that such a document
+//! spoils no answer but its own, from which its source is cut out.
 
 use crate::cluster::{Cluster, Shards};
 use crate::transport::Answer;
@@ -15,14 +19,10 @@ pub(crate) const PAGE: usize = 500;
 /// The longest answer with a single document that is read: clusters take requests of at most 100 MB, unless they are set up
 /// otherwise.
 const LONE: usize = 128 << 20;
-
-/// What came of asking for a page of documents.
-enum Page {
-    /// The documents, in the order of the request.
-    Whole(Vec<Option<FetchedDoc>>),
-    /// They are too many bytes for one answer.
-    TooLong,
-}
+/// What stands before a source in an answer. No string can hold it, since a quote in a string has a backslash before it.
+const BEFORE_SOURCE: &[u8] = b"\"_source\":";
+/// What stands behind the source of the only document of an answer.
+const AFTER_SOURCE: &[u8] = b"}]}";
 
 /// A document of the cluster.
 #[derive(Clone, Debug)]
@@ -31,12 +31,16 @@ pub struct FetchedDoc {
     pub id: String,
     /// Custom routing.
     pub routing: Option<String>,
-    /// `_source`, byte for byte.
-    pub source: Box<RawValue>,
+    /// `_source`, byte for byte: mostly JSON. `None` where the index keeps none, or it is too long to be fetched.
+    pub source: Option<Vec<u8>>,
 }
 
-#[derive(Serialize)]
+/// A document that is asked for.
+#[derive(Clone, Serialize)]
 struct Wanted<'a> {
+    /// Its index, where the name that is asked stands for several.
+    #[serde(rename = "_index", skip_serializing_if = "Option::is_none")]
+    index: Option<&'a str>,
     #[serde(rename = "_id")]
     id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,7 +49,7 @@ struct Wanted<'a> {
 
 #[derive(Serialize)]
 struct MultiGet<'a> {
-    docs: Vec<Wanted<'a>>,
+    docs: &'a [Wanted<'a>],
 }
 
 #[derive(Deserialize)]
@@ -53,7 +57,7 @@ struct MultiGot {
     docs: Vec<Got>,
 }
 
-/// A document of either answer.
+/// A document of an answer.
 #[derive(Deserialize)]
 struct Got {
     #[serde(rename = "_index")]
@@ -70,6 +74,13 @@ struct Got {
     error: Option<Box<RawValue>>,
 }
 
+impl Got {
+    fn document(self) -> FetchedDoc {
+        let source = self.source.map(|raw| Box::<str>::from(raw).into_string().into_bytes());
+        FetchedDoc { id: self.id, routing: self.routing, source }
+    }
+}
+
 #[derive(Deserialize)]
 struct Found {
     timed_out: bool,
@@ -80,7 +91,18 @@ struct Found {
 
 #[derive(Deserialize)]
 struct Hits {
-    hits: Vec<Got>,
+    hits: Vec<Hit>,
+}
+
+/// Where a document is.
+#[derive(Deserialize)]
+struct Hit {
+    #[serde(rename = "_index")]
+    index: String,
+    #[serde(rename = "_id")]
+    id: String,
+    #[serde(rename = "_routing", default)]
+    routing: Option<String>,
 }
 
 impl Cluster {
@@ -92,24 +114,12 @@ impl Cluster {
         wanted: &[(&str, Option<&str>)],
     ) -> Result<Vec<Option<FetchedDoc>>, TargetError> {
         let mut fetched = Vec::with_capacity(wanted.len());
-        let mut pages: Vec<&[(&str, Option<&str>)]> = wanted.chunks(PAGE).rev().collect();
-        while let Some(page) = pages.pop() {
-            let found = match self.get(index, page).await? {
-                Some(found) => found,
-                None => self.search(index, page).await?,
-            };
-            match found {
-                Page::Whole(docs) => fetched.extend(docs),
-                Page::TooLong if page.len() > 1 => {
-                    let (left, right) = page.split_at(page.len() / 2);
-                    pages.extend([right, left]);
-                }
-                Page::TooLong => {
-                    let id = page.first().map_or("", |wanted| wanted.0);
-                    return Err(self.unexpected(format!(
-                        "the document {id:?} of the index {index} is longer than {LONE} bytes; it cannot be compared"
-                    )));
-                }
+        for page in wanted.chunks(PAGE) {
+            let direct: Vec<_> =
+                page.iter().map(|(id, routing)| Wanted { index: None, id, routing: *routing }).collect();
+            match self.get(index, &direct).await? {
+                Some(docs) => fetched.extend(docs),
+                None => fetched.extend(self.get_located(index, page).await?),
             }
         }
         Ok(fetched)
@@ -133,11 +143,10 @@ impl Cluster {
     async fn check_indices<'a>(
         &self,
         asked: &str,
-        got: impl Iterator<Item = &'a Got>,
+        indices: impl Iterator<Item = &'a str>,
         redactor: &Redactor,
     ) -> Result<(), TargetError> {
-        let indices: BTreeSet<&str> = got.map(|g| g.index.as_str()).collect();
-        for index in indices {
+        for index in indices.collect::<BTreeSet<&str>>() {
             if !self.stands_for(asked, index).await? {
                 let index = clean(index, redactor, MAX_WORDS);
                 return Err(self.garbled(format!(
@@ -154,46 +163,93 @@ impl Cluster {
         body.map(Into::into).map_err(|e| self.unexpected(format!("a request for it cannot be written: {e}")))
     }
 
-    fn document(&self, index: &str, got: Got) -> Result<FetchedDoc, TargetError> {
-        let none = || self.unexpected(format!("the index {index} keeps no _source; it cannot be compared"));
-        Ok(FetchedDoc { id: got.id, routing: got.routing, source: got.source.ok_or_else(none)? })
-    }
-
-    /// By id; nothing when the name stands for more than one index.
-    async fn get(&self, index: &str, wanted: &[(&str, Option<&str>)]) -> Result<Option<Page>, TargetError> {
-        let docs = wanted.iter().map(|(id, routing)| Wanted { id, routing: *routing }).collect();
-        let body = self.encode(&MultiGet { docs })?;
+    /// By id; `None` when a name stands for more than one index.
+    async fn get(
+        &self,
+        index: &str,
+        wanted: &[Wanted<'_>],
+    ) -> Result<Option<Vec<Option<FetchedDoc>>>, TargetError> {
         let path = format!("{}/_mget", self.segment(index)?);
-        let Some(answer) = self.ask_page(path, body, wanted.len()).await? else {
-            return Ok(Some(Page::TooLong));
-        };
-        let got: MultiGot = self.parse(&answer)?;
-        if got.docs.len() != wanted.len() || !got.docs.iter().zip(wanted).all(|(g, w)| g.id == w.0) {
-            let reason = "it answers with other documents than those that were asked for; \
-                          check what is between it and us";
-            return Err(self.garbled(reason.to_owned()));
+        let mut documents = Vec::with_capacity(wanted.len());
+        let mut parts = vec![wanted];
+        while let Some(part) = parts.pop() {
+            let (Some(first), (left, right)) = (part.first(), part.split_at(part.len() / 2)) else {
+                continue;
+            };
+            let body = self.encode(&MultiGet { docs: part })?;
+            let Some(answer) = self.ask_page(path.clone(), body, part.len()).await? else {
+                if part.len() > 1 {
+                    parts.extend([right, left]);
+                } else {
+                    let (id, routing) = (first.id.to_owned(), first.routing.map(str::to_owned));
+                    documents.push(Some(FetchedDoc { id, routing, source: None }));
+                }
+                continue;
+            };
+            let got = match self.parse::<MultiGot>(&answer) {
+                Ok(got) => got.docs.into_iter().map(|got| (got, None)).collect(),
+                Err(error) if answer.status != 200 => return Err(error),
+                Err(_) if part.len() > 1 => {
+                    parts.extend([right, left]);
+                    continue;
+                }
+                Err(error) => vec![cut_out(&answer.body).ok_or(error)?],
+            };
+            if got.len() != part.len() || !got.iter().zip(part).all(|((got, _), w)| got.id == w.id) {
+                let reason = "it answers with other documents than those that were asked for; \
+                              check what is between it and us";
+                return Err(self.garbled(reason.to_owned()));
+            }
+            let indices = got.iter().map(|(got, _)| got.index.as_str());
+            self.check_indices(index, indices, &answer.redactor).await?;
+            if got.iter().any(|(got, _)| got.error.is_some()) {
+                return Ok(None);
+            }
+            documents.extend(got.into_iter().map(|(got, source)| {
+                let found = got.found;
+                let document = got.document();
+                found.then(|| FetchedDoc { source: source.or(document.source), ..document })
+            }));
         }
-        self.check_indices(index, got.docs.iter(), &answer.redactor).await?;
-        if got.docs.iter().any(|g| g.error.is_some()) {
-            return Ok(None);
-        }
-        let docs = got.docs.into_iter();
-        let docs = docs.map(|g| if g.found { self.document(index, g).map(Some) } else { Ok(None) });
-        docs.collect::<Result<_, _>>().map(Page::Whole).map(Some)
+        Ok(Some(documents))
     }
 
-    /// By search, which looks into all indices behind a name.
-    async fn search(&self, index: &str, wanted: &[(&str, Option<&str>)]) -> Result<Page, TargetError> {
+    /// By id, after a search for the index of each document among all those behind a name.
+    async fn get_located(
+        &self,
+        index: &str,
+        wanted: &[(&str, Option<&str>)],
+    ) -> Result<Vec<Option<FetchedDoc>>, TargetError> {
+        let mut hits: Vec<Option<Hit>> = self.locate(index, wanted).await?.into_iter().map(Some).collect();
+        let mut take = |(id, routing): &(&str, Option<&str>)| {
+            let same = |hit: &Hit| hit.id == *id && hit.routing.as_deref() == *routing;
+            hits.iter_mut().find(|hit| hit.as_ref().is_some_and(same)).and_then(Option::take)
+        };
+        let located: Vec<Option<Hit>> = wanted.iter().map(&mut take).collect();
+        let there: Vec<_> = located
+            .iter()
+            .flatten()
+            .map(|hit| Wanted { index: Some(&hit.index), id: &hit.id, routing: hit.routing.as_deref() })
+            .collect();
+        let Some(documents) = self.get(index, &there).await? else {
+            return Err(self.unexpected(format!("documents of the index {index} are found but not returned")));
+        };
+        let mut documents = documents.into_iter();
+        Ok(located.iter().map(|hit| hit.as_ref().and_then(|_| documents.next().flatten())).collect())
+    }
+
+    /// Where documents with these ids are, by a search, which looks into all indices behind a name.
+    async fn locate(&self, index: &str, wanted: &[(&str, Option<&str>)]) -> Result<Vec<Hit>, TargetError> {
         self.refresh(index).await?;
         let ids: Vec<&str> = wanted.iter().map(|w| w.0).collect();
         // The same id may be there once for each routing and for each index behind the name.
         let size = 10_000;
         let body = self.encode(&serde_json::json!({
-            "size": size, "version": false, "sort": ["_doc"], "query": {"ids": {"values": ids}}
+            "size": size, "version": false, "_source": false, "sort": ["_doc"], "query": {"ids": {"values": ids}}
         }))?;
         let path = format!("{}/_search?allow_partial_search_results=false", self.segment(index)?);
         let Some(answer) = self.ask_page(path, body, wanted.len()).await? else {
-            return Ok(Page::TooLong);
+            return Err(self.unexpected(format!("its answer to a search of the index {index} is too long")));
         };
         let found: Found = self.parse(&answer)?;
         self.complete(&found.shards, index)?;
@@ -202,13 +258,39 @@ impl Cluster {
                 self.unexpected(format!("a search of the index {index} took too long; try again later"))
             );
         }
-        self.check_indices(index, found.hits.hits.iter(), &answer.redactor).await?;
-        let mut hits: Vec<Option<Got>> = found.hits.hits.into_iter().map(Some).collect();
-        let take = |(id, routing): &(&str, Option<&str>)| {
-            let same = |g: &Got| g.id == *id && g.routing.as_deref() == *routing;
-            let hit = hits.iter_mut().find(|h| h.as_ref().is_some_and(same));
-            hit.and_then(Option::take).map(|g| self.document(index, g)).transpose()
-        };
-        wanted.iter().map(take).collect::<Result<_, _>>().map(Page::Whole)
+        let indices = found.hits.hits.iter().map(|hit| hit.index.as_str());
+        self.check_indices(index, indices, &answer.redactor).await?;
+        Ok(found.hits.hits)
+    }
+}
+
+/// The only document of an answer that is not JSON because of its source, and the source.
+fn cut_out(answer: &[u8]) -> Option<(Got, Option<Vec<u8>>)> {
+    let at = memchr::memmem::find(answer, BEFORE_SOURCE)? + BEFORE_SOURCE.len();
+    let (before, rest) = answer.split_at(at);
+    let source = rest.trim_ascii_end().strip_suffix(AFTER_SOURCE)?;
+    let without = [before, b"null", AFTER_SOURCE].concat();
+    let mut got: MultiGot = serde_json::from_slice(&without).ok()?;
+    let document = got.docs.pop().filter(|_| got.docs.is_empty())?;
+    Some((document, Some(source.to_vec())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_that_is_no_json_is_cut_out() {
+        let source = b"{\"a\":1, /* \"_source\":}]} */ \"b\":\"\xed\xa0\x80\"}";
+        let id = r#"\"_source\":"#;
+        let before =
+            format!(r#"{{"docs":[{{"_index":"i","_id":"{id}","_routing":"r","found":true,"_source":"#);
+        let answer = [before.as_bytes(), source, b"}]}\n"].concat();
+        let (got, cut) = cut_out(&answer).unwrap();
+        assert_eq!((got.id.as_str(), got.routing.as_deref(), got.found), ("\"_source\":", Some("r"), true));
+        assert_eq!(cut.as_deref(), Some(&source[..]));
+        for other in ["<html>", "{\"docs\":[{\"_id\":\"1\",\"found\":false}]}", "\"_source\":{}}]}"] {
+            assert!(cut_out(other.as_bytes()).is_none(), "{other}");
+        }
     }
 }

@@ -51,6 +51,9 @@ pub struct WorkerOptions {
     pub fetch_bytes: u64,
     /// Ranges fetched ahead, while one is being decoded.
     pub fetch_ahead: usize,
+    /// Bytes that one document may take, decompressed or converted to JSON. A larger one becomes a failed document: a few
+    /// stored bytes may stand for gigabytes.
+    pub max_document_bytes: usize,
 }
 
 impl Default for WorkerOptions {
@@ -64,6 +67,7 @@ impl Default for WorkerOptions {
             flow: FlowLimits::default(),
             fetch_bytes: 8 << 20,
             fetch_ahead: 3,
+            max_document_bytes: snapshot::source::DEFAULT_LIMIT,
         }
     }
 }

@@ -8,7 +8,7 @@ use super::acks::{MAX_DAMAGE, Stretch};
 use super::deliver::failed_document;
 use super::feed::Feed;
 use super::flow::Flow;
-use crate::encode::{Document, Encoder};
+use crate::encode::{Document, Encoder, Encoding};
 use crate::model::crc::CHECKSUM_FIELD;
 use crate::model::{
     Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, clipped, type_member, with_member,
@@ -19,6 +19,7 @@ use lucene::bits::Bits;
 use lucene::stored_fields::{Block, BlockDecoder, StoredDocument};
 use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
 use snapshot::masked_vectors::MaskedVectors;
+use snapshot::source::{Check, Rules};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::Sender;
 
@@ -88,6 +89,7 @@ pub(super) struct ChunkReader {
     checkpoints: Arc<dyn Checkpoints>,
     fetch_bytes: u64,
     fetch_ahead: usize,
+    rules: Rules,
     chunk: Arc<Chunk>,
     index: Arc<IndexPlan>,
     out: Output,
@@ -108,6 +110,14 @@ impl ChunkReader {
             checkpoints: worker.checkpoints.clone(),
             fetch_bytes: worker.options.fetch_bytes,
             fetch_ahead: worker.options.fetch_ahead,
+            rules: Rules {
+                // The lines of an export are read by anything, a bulk request by a target that parses each source.
+                check: match worker.target.encoding() {
+                    Encoding::Bulk => Check::Framing,
+                    Encoding::Export => Check::Complete,
+                },
+                limit: worker.options.max_document_bytes,
+            },
             out: Output {
                 encoder: Encoder::new(worker.target.encoding(), index.write_mode(), &index.destination)
                     .with_buffers(worker.buffers.clone(), worker.options.flow.max_batch_bytes),
@@ -216,11 +226,12 @@ impl ChunkReader {
         let file = format!("{}/{}", segment.location(), segment.data_file());
         let live = at.live.insert(live).clone();
         let documents = Sources {
-            reader: DocumentReader::new(&segment.fields),
+            reader: DocumentReader::new(&segment.fields).with_rules(self.rules),
             masked: MaskedVectors::of(&segment.info.attributes, segment.fields.iter().map(|f| &f.attributes)),
             plan: self.index.clone(),
         };
-        let mut decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
+        let decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
+        let mut decoder = decoder.with_limit(self.rules.limit);
         let (mut number, mut since_turn) = (0, 0);
         if offset > 0 {
             // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
@@ -268,6 +279,16 @@ impl ChunkReader {
                         let position = Position { range: at.number, doc: document.doc };
                         if live.get(document.doc) {
                             self.out.push(position, &document, &documents);
+                        }
+                        at.next_doc = document.doc + 1;
+                        if self.out.is_full() {
+                            self.out.emit(at.position(), Some(before), sender).await?;
+                        }
+                    }
+                    for (document, size) in stored.cut_off().filter(|(d, _)| docs.contains(&d.doc)) {
+                        let position = Position { range: at.number, doc: document.doc };
+                        if live.get(document.doc) {
+                            self.out.fail_too_large(position, &document, size, &documents);
                         }
                         at.next_doc = document.doc + 1;
                         if self.out.is_full() {
@@ -496,6 +517,21 @@ impl Output {
             source: member.as_deref().unwrap_or(source),
         };
         self.encoder.push(position, &document);
+    }
+
+    /// Records a document that would take more memory than is allowed.
+    fn fail_too_large(
+        &mut self,
+        position: Position,
+        document: &StoredDocument<'_>,
+        size: usize,
+        sources: &Sources,
+    ) {
+        let mut scratch = Scratch::default();
+        let (id, routing) = sources.reader.identify(document, &mut scratch);
+        let (id, routing) = (id.map(str::to_owned), routing.map(str::to_owned));
+        let why = format!("its stored fields take {size} bytes, which is more than a worker reads at once");
+        self.fail_at(&sources.plan.destination, position, id, routing, None, "document_too_large", &why);
     }
 
     /// Records a document of which no more is known than where it is.

@@ -18,6 +18,7 @@ pub struct BlockDecoder {
     flags: u32,
     ints: IntsLayout,
     chunk_size: usize,
+    limit: usize,
     decompressor: Box<dyn Decompressor>,
     field_counts: Vec<u32>,
     ends: Vec<u32>,
@@ -59,11 +60,19 @@ impl BlockDecoder {
             ints: if padded { IntsLayout::PackedInWords } else { header.format.ints },
             // Without one, nothing is sliced.
             chunk_size: header.chunk_size.or(chunk_size).map_or(usize::MAX, |size| (size as usize).max(1)),
+            limit: usize::MAX,
             decompressor: (header.format.decompressor)(),
             field_counts: Vec::new(),
             ends: Vec::new(),
             output: Output::default(),
         }
+    }
+
+    /// The same for blocks of which at most `limit` bytes are to be decompressed. The documents beyond them are
+    /// [cut off](Documents::cut_off): a few bytes may stand for gigabytes.
+    #[must_use]
+    pub fn with_limit(self, limit: usize) -> Self {
+        Self { limit, ..self }
     }
 
     /// Decodes a block from its `bytes`, which are those of [`Block::offset`] and [`Block::length`] of the file.
@@ -80,13 +89,21 @@ impl BlockDecoder {
         let result = self.read(&mut input, block);
         self.file = file;
         result?;
+        let bytes = self.output.written();
+        let (all, size) = (self.ends.len(), self.ends.last().map_or(0, |end| *end as usize));
+        let whole = if bytes.len() == size {
+            all
+        } else {
+            self.ends.partition_point(|end| *end as usize <= bytes.len())
+        };
         Ok(Documents {
             file: &self.file,
             first_doc: block.first_doc,
             numbers: self.format.numbers(),
             field_counts: &self.field_counts,
             ends: &self.ends,
-            bytes: self.output.written(),
+            whole,
+            bytes,
         })
     }
 
@@ -98,10 +115,13 @@ impl BlockDecoder {
         }
         let slice = if sliced { self.chunk_size } else { len };
         // The length is only what the head states; few documents are compressed to less than that part.
-        self.output.expect(len.min(input.remaining().saturating_mul(USUAL_RATIO)));
+        self.output.expect(len.min(self.limit).min(input.remaining().saturating_mul(USUAL_RATIO)));
         while self.output.len() < len {
             let next = slice.min(len - self.output.len());
             let before = self.output.len();
+            if before + next > self.limit {
+                return Ok(());
+            }
             self.decompressor.decompress(input, next, &mut self.output)?;
             if self.output.len() != before + next {
                 return Err(input.corrupt(format_args!("{next} bytes"), self.output.len() - before));
@@ -173,13 +193,14 @@ pub struct Documents<'a> {
     numbers: Numbers,
     field_counts: &'a [u32],
     ends: &'a [u32],
+    whole: usize,
     bytes: &'a [u8],
 }
 
 impl<'a> Documents<'a> {
-    /// How many they are.
+    /// How many they are, without those that were [cut off](Self::cut_off).
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.whole
     }
 
     /// Whether there are none.
@@ -209,10 +230,24 @@ impl<'a> Documents<'a> {
         Err(Error::corrupt(self.file, None, expected, i))
     }
 
-    /// All of them, in order: always as many as [`Self::len`] says, which is as many as the index says.
+    /// All of them, in order: always as many as [`Self::len`] says, which is as many as the index says unless some were cut
+    /// off.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = StoredDocument<'a>> + use<'a> {
         let this = *self;
         (0..this.len()).map(move |i| this.at(i))
+    }
+
+    /// The documents that do not lie within [the limit](BlockDecoder::with_limit): as much of each as does, and the size that
+    /// it would have. The fields of such a document end with an error.
+    pub fn cut_off(&self) -> impl Iterator<Item = (StoredDocument<'a>, usize)> + use<'a> {
+        let this = *self;
+        (this.whole..this.ends.len()).map(move |i| {
+            let start = i.checked_sub(1).map_or(0, |before| this.ends[before]) as usize;
+            let end = this.ends[i] as usize;
+            let bytes = this.bytes.get(start..end.min(this.bytes.len())).unwrap_or_default();
+            let (doc, fields) = (this.first_doc + i as u32, this.field_counts[i]);
+            (StoredDocument::new(this.file, doc, fields, this.numbers, bytes), end - start)
+        })
     }
 
     /// Document `i`, which the block has. [`BlockDecoder::decode`] has seen to it that nothing here can fail: there is a

@@ -3,10 +3,10 @@
 //! both cannot have their place.
 
 use super::Writer;
-use crate::fetch::PAGE;
+use crate::fetch::{FetchedDoc, PAGE};
 use backfill::encode::{Encoding, Names, names};
 use backfill::ports::{Batch, ItemOutcome, Refusal, Reply, TargetError};
-use backfill::verify::same_json;
+use backfill::verify::same_source;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -51,12 +51,14 @@ impl Writer {
         for ((at, names), found) in documents.iter().zip(found) {
             let source = &batch.body[batch.entries[*at].source.clone()];
             let outcome = match found {
-                Some(found)
-                    if found.routing == names.routing && same_json(source, found.source.get().as_bytes()) =>
-                {
+                Some(found) if found.routing != names.routing => collision("with another routing"),
+                Some(FetchedDoc { source: Some(there), .. }) if same_source(source, &there) => {
                     ItemOutcome::AlreadyThere
                 }
-                Some(found) => collision(found.routing != names.routing),
+                Some(FetchedDoc { source: Some(_), .. }) => collision("with another source"),
+                Some(_) => {
+                    collision("and its source cannot be compared: the index keeps none, or it is too long")
+                }
                 // Gone again, or not to be seen yet: what is there is found out by another try.
                 None => {
                     let reason = "it says that the document is there, but does not show it".to_owned();
@@ -71,10 +73,9 @@ impl Writer {
     }
 }
 
-fn collision(routing: bool) -> ItemOutcome {
-    let what = if routing { "routing" } else { "source" };
+fn collision(what: &str) -> ItemOutcome {
     ItemOutcome::Failed {
         error_type: COLLISION.to_owned(),
-        reason: format!("another document with this _id is there already, with another {what}"),
+        reason: format!("another document with this _id is there already, {what}"),
     }
 }
