@@ -141,6 +141,7 @@ impl Job {
                 allow_partial: false,
                 types: None,
                 allow_partial_source: false,
+                time_fields: Default::default(),
                 chunk_bytes,
             };
             let run = outline.run(RunId("bench".to_owned()), spec, 1, SystemClock.now());

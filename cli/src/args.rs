@@ -3,7 +3,7 @@
 //! Every setting has a flag, an environment variable and, where it describes clusters, snapshot or backfill, a place in
 //! `services.yaml`; flags win, then the environment, then the file.
 
-use backfill::model::TypesChoice;
+use backfill::model::{FieldName, TypesChoice};
 use backfill::secrets::SecretString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -470,6 +470,13 @@ pub struct DocumentArgs {
     /// Send documents of whose source the index stores only a part (includes or excludes) as they are
     #[arg(long, env = "BACKFILL_ALLOW_PARTIAL_SOURCE")]
     pub allow_partial_source: bool,
+    /// Put the _timestamp that documents of Elasticsearch 1 and 2 may have into a field of this name, as milliseconds
+    /// since 1970
+    #[arg(long, value_name = "NAME", env = "BACKFILL_TIMESTAMP_FIELD")]
+    pub timestamp_field: Option<FieldName>,
+    /// Put the time at which documents of Elasticsearch 1 and 2 end (_ttl) into a field of this name, likewise
+    #[arg(long, value_name = "NAME", env = "BACKFILL_TTL_FIELD")]
+    pub ttl_field: Option<FieldName>,
 }
 
 /// Arguments of `plan`.

@@ -4,6 +4,7 @@
 //! within our sections an unknown key is an error, because a misspelt one must not be ignored.
 
 use crate::exit::{CommandError, Result};
+use backfill::model::FieldName;
 use backfill::secrets::SecretString;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,10 @@ pub struct LocalBackfill {
     pub types: Option<String>,
     /// Whether documents of whose source only a part is stored are sent as they are.
     pub allow_partial_source: Option<bool>,
+    /// The field that takes the `_timestamp` of documents.
+    pub timestamp_field: Option<FieldName>,
+    /// The field that takes the `_ttl` of documents.
+    pub ttl_field: Option<FieldName>,
     /// Where documents go instead of the target cluster: `ndjson:DIR`.
     pub target: Option<String>,
 }

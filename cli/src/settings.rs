@@ -9,7 +9,7 @@ use crate::exit::{CommandError, Result};
 use aws::{S3Blobs, S3Options};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
-use backfill::model::{RunSpec, Selection};
+use backfill::model::{FieldName, RunSpec, Selection, TimeFields};
 use backfill::ports::{Blobs, Target};
 use backfill::secrets::{SecretString, shown_address};
 use local::{Compression, ExportTarget, FsBlobs};
@@ -120,6 +120,14 @@ pub fn as_in_run(args: &mut StartArgs, config: &Config, spec: &RunSpec) {
         args.documents.types = spec.types.clone();
     }
     args.documents.allow_partial_source |= spec.allow_partial_source;
+    let fill = |named: &mut Option<FieldName>, configured: bool, value: &Option<FieldName>| {
+        if named.is_none() && !configured {
+            named.clone_from(value);
+        }
+    };
+    let TimeFields { timestamp, ttl } = &spec.time_fields;
+    fill(&mut args.documents.timestamp_field, local.is_some_and(|l| l.timestamp_field.is_some()), timestamp);
+    fill(&mut args.documents.ttl_field, local.is_some_and(|l| l.ttl_field.is_some()), ttl);
 }
 
 /// The target of a run, unless another one is said.
@@ -168,6 +176,10 @@ pub fn handling(args: &DocumentArgs, config: &Config, target: Option<&TargetSett
         types,
         allow_partial_source: args.allow_partial_source
             || local.and_then(|l| l.allow_partial_source).unwrap_or(false),
+        time_fields: TimeFields {
+            timestamp: args.timestamp_field.clone().or_else(|| local?.timestamp_field.clone()),
+            ttl: args.ttl_field.clone().or_else(|| local?.ttl_field.clone()),
+        },
         encoding: target.map(TargetSetting::encoding),
     })
 }
@@ -479,6 +491,7 @@ mod tests {
             allow_partial: false,
             types: Some(TypesChoice::Merge),
             allow_partial_source: true,
+            time_fields: TimeFields { timestamp: Some("at".parse().unwrap()), ttl: None },
             chunk_bytes: 1,
         };
         let filled = |line: &str, config: &Config| {
@@ -501,6 +514,7 @@ mod tests {
         let flags =
             [bare.snapshot.include_hidden, bare.snapshot.allow_partial, bare.documents.allow_partial_source];
         assert_eq!(flags, [true, false, true]);
+        assert_eq!(bare.documents.timestamp_field, spec.time_fields.timestamp);
         let said =
             filled("backfill start --snapshot other --types split --allow-partial", &Config::default());
         assert_eq!(said.snapshot.snapshot.as_deref(), Some("other"));

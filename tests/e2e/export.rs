@@ -252,3 +252,88 @@ fn a_partial_snapshot_is_refused_unless_allowed() {
     assert!(allowed.stdout.contains("missing from the snapshot"), "{}", allowed.stdout);
     desk.exported("out").assert_same(&Documents::expected(&fixture));
 }
+
+/// The index `loose` of Elasticsearch 1.7: what of each document is exported; `None`: it is kept as a failed document.
+const LOOSE: [(&str, Option<&str>); 14] = [
+    ("json", Some(r#"{"a":1.10}"#)),
+    ("comment", Some(r#"{"a":1,"t":"x"}"#)),
+    ("line-comment", Some(r#"{"a":1}"#)),
+    ("leading-comment", Some(r#"{"a":1}"#)),
+    ("mark", Some(r#"{"a":1}"#)),
+    ("unquoted", Some(r#"{"a":1,"b-c":{"d":2}}"#)),
+    ("utf16le", Some(r#"{"t":"ü"}"#)),
+    ("utf16be", Some(r#"{"t":"ü"}"#)),
+    ("utf32le", Some(r#"{"t":"ü"}"#)),
+    ("brace", None),
+    ("two", None),
+    ("text", None),
+    ("zero", None),
+    ("evil", None),
+];
+
+#[test]
+fn sources_that_are_no_json_are_converted_or_kept_as_failed() {
+    let (desk, fixture) = (Desk::new(), fixture("es-1.7.6-loose"));
+    let start = ["start", "--local", "--repo", &repo(&fixture), "--index", "loose", "--target", "ndjson:out"];
+    desk.backfill(&start).expect(3);
+    let exported: Vec<_> =
+        desk.exported("out").0.into_iter().map(|(k, source)| (k.index, k.id, source)).collect();
+    let listed = desk.backfill(&["failed-documents", "list", "--json"]).expect(0).stdout;
+    let records = listed.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let mut failed: Vec<_> = records
+        .map(|record| {
+            assert_eq!(record["error_type"], "unreadable_source", "{record}");
+            assert!(record["source_base64"].is_string(), "the source is kept as it is: {record}");
+            record["id"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    failed.sort();
+    let mut expected = LOOSE;
+    expected.sort();
+    let of =
+        |(id, source): (&str, Option<&str>)| Some(("loose".to_owned(), id.to_owned(), source?.to_owned()));
+    assert_eq!(exported, expected.into_iter().filter_map(of).collect::<Vec<_>>());
+    let none = expected.into_iter().filter(|(_, source)| source.is_none()).map(|(id, _)| id);
+    assert_eq!(failed, none.collect::<Vec<_>>());
+}
+
+#[test]
+fn times_beside_a_source_are_kept_and_put_into_fields() {
+    const CENTURY: i64 = 36_500 * 24 * 3600 * 1000;
+    for name in ["es-1.7.6-loose", "es-2.4.6-timed"] {
+        let (desk, fixture) = (Desk::new(), fixture(name));
+        let repo = repo(&fixture);
+        let plan = desk.backfill(&["plan", "--repo", &repo, "--index", "timed"]).expect(0);
+        for option in ["--timestamp-field", "--ttl-field"] {
+            assert!(plan.stdout.contains(option), "{}", plan.stdout);
+        }
+        let fields = ["--timestamp-field", "at", "--ttl-field", "end"];
+        for (dir, fields) in [("plain", &fields[..0]), ("fields", &fields[..])] {
+            let (target, state) = (format!("ndjson:{dir}"), format!("{dir}.sqlite"));
+            let start =
+                ["start", "--local", "--repo", &repo, "--index", "timed", "--target", &target, "--state"];
+            desk.backfill(&[&start[..], &[&state], fields].concat()).expect(0);
+            let file = files_below(&desk.path(dir)).pop().unwrap();
+            let text = std::fs::read_to_string(file).unwrap();
+            let mut lines: Vec<_> = text.lines().collect();
+            lines.sort_unstable();
+            let line = |id: &str, timestamp: i64, ttl: Option<i64>| {
+                let (mut beside, mut inside) =
+                    (format!("\"_timestamp\":{timestamp}"), format!("\"at\":{timestamp},"));
+                if let Some(ttl) = ttl {
+                    beside += &format!(",\"_ttl\":{ttl}");
+                    inside += &format!("\"end\":{ttl},");
+                }
+                let inside = if fields.is_empty() { String::new() } else { inside };
+                format!(r#"{{"_index":"timed","_id":"{id}",{beside},"_source":{{{inside}"a":1}}}}"#)
+            };
+            let begin = 1_420_070_400_000;
+            let expected = [
+                line("before-1970", -1, None),
+                line("both", begin, Some(begin + CENTURY)),
+                line("timestamp", 1_433_161_800_123, None),
+            ];
+            assert_eq!(lines, expected, "{name}");
+        }
+    }
+}

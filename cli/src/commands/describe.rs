@@ -6,7 +6,7 @@ use super::{Context, print_json, print_line};
 use crate::args::DescribeArgs;
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table, utc, worked};
-use backfill::model::{Chunk, ChunkState, Counters, Millis, Run, Shard, WriteMode};
+use backfill::model::{Chunk, ChunkState, Counters, FieldName, Millis, Run, Shard, WriteMode};
 use backfill::ports::{Clock, IndexSummary, Summary, SystemClock};
 use local::Mode;
 use serde::Serialize;
@@ -133,6 +133,7 @@ fn held_until(chunk: &Chunk, now: Millis) -> Option<Millis> {
 fn print_run(summary: &Summary, location: &str, now: Millis) {
     let Run { id, spec, state, planning, created, finished, .. } = &summary.run;
     let time = |at: Millis| utc(i64::try_from(at).unwrap_or(i64::MAX));
+    let name = |field: Option<&FieldName>| field.map_or_else(|| "-".to_owned(), ToString::to_string);
     let mut lines = vec![
         ("run", id.to_string()),
         ("state", word(state)),
@@ -146,6 +147,8 @@ fn print_run(summary: &Summary, location: &str, now: Millis) {
         ("hidden indices", yes(spec.selection.include_hidden)),
         ("partial snapshots", yes(spec.allow_partial)),
         ("partial sources", yes(spec.allow_partial_source)),
+        ("timestamp field", name(spec.time_fields.timestamp.as_ref())),
+        ("ttl field", name(spec.time_fields.ttl.as_ref())),
         ("types", spec.types.as_ref().map_or_else(|| "-".to_owned(), ToString::to_string)),
         ("chunk size", bytes(spec.chunk_bytes)),
         ("workers wanted", summary.run.desired_workers.to_string()),

@@ -144,6 +144,7 @@ mod tests {
                 allow_partial: false,
                 types: None,
                 allow_partial_source: false,
+                time_fields: Default::default(),
                 chunk_bytes: 1,
             },
             state: RunState::Done,

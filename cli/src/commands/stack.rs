@@ -210,6 +210,8 @@ fn request(context: &Context<'_>, args: &StartArgs) -> Result<StartRequest> {
         allow_partial: args.snapshot.allow_partial,
         types: args.documents.types.clone(),
         allow_partial_source: args.documents.allow_partial_source,
+        timestamp_field: args.documents.timestamp_field.clone(),
+        ttl_field: args.documents.ttl_field.clone(),
         chunk_bytes: args.chunk.chunk_size,
         workers: args.workers,
         create_missing_indices: args.send.create_missing_indices,

@@ -200,6 +200,7 @@ impl Job<'_> {
             allow_partial: self.args.snapshot.allow_partial,
             types: handling.types,
             allow_partial_source: handling.allow_partial_source,
+            time_fields: handling.time_fields.clone(),
             chunk_bytes: self.args.chunk.bytes(),
         })
     }

@@ -1,6 +1,6 @@
 //! What the functions are asked, and what they answer.
 
-use backfill::model::{Planning, RunSpec, RunState, TypesChoice};
+use backfill::model::{FieldName, Planning, RunSpec, RunState, TimeFields, TypesChoice};
 use serde::{Deserialize, Serialize};
 
 /// What the start function is asked. `{}`, as a schedule may send it, starts the newest snapshot of the repository that
@@ -29,6 +29,12 @@ pub struct StartRequest {
     pub types: Option<TypesChoice>,
     /// Whether documents of whose source only a part is stored are sent as they are.
     pub allow_partial_source: bool,
+    /// The field that takes the `_timestamp` of documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp_field: Option<FieldName>,
+    /// The field that takes the `_ttl` of documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl_field: Option<FieldName>,
     /// Intended size of a chunk in bytes of stored fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chunk_bytes: Option<u64>,
@@ -42,6 +48,11 @@ pub struct StartRequest {
 }
 
 impl StartRequest {
+    /// The fields that take what documents have beside their source.
+    pub fn time_fields(&self) -> TimeFields {
+        TimeFields { timestamp: self.timestamp_field.clone(), ttl: self.ttl_field.clone() }
+    }
+
     /// Completes the request from the run that is not finished: whatever it does not give is as in that run. What it
     /// does give is kept, and may turn out to ask for another run.
     pub fn as_in_run(&self, spec: &RunSpec) -> StartRequest {
@@ -54,6 +65,8 @@ impl StartRequest {
             allow_partial: self.allow_partial || spec.allow_partial,
             types: self.types.clone().or_else(|| spec.types.clone()),
             allow_partial_source: self.allow_partial_source || spec.allow_partial_source,
+            timestamp_field: self.timestamp_field.clone().or_else(|| spec.time_fields.timestamp.clone()),
+            ttl_field: self.ttl_field.clone().or_else(|| spec.time_fields.ttl.clone()),
             ..self.clone()
         }
     }

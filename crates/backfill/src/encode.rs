@@ -15,7 +15,7 @@ const MAX_EXPECTED: usize = 32 << 20;
 pub enum Encoding {
     /// The body of a bulk request to one index: an action line and a source line a document.
     Bulk,
-    /// One JSON object a line: `_index`, `_id`, `_routing`, `_type`, `_parent`, `_source`.
+    /// One JSON object a line: `_index`, `_id`, `_routing`, `_type`, `_parent`, `_timestamp`, `_ttl`, `_source`.
     Export,
 }
 
@@ -32,6 +32,10 @@ pub struct Document<'a> {
     pub doc_type: Option<&'a str>,
     /// Parent, of sources that have parents.
     pub parent: Option<&'a str>,
+    /// The time that it was given, in milliseconds.
+    pub timestamp: Option<i64>,
+    /// When it ends, in milliseconds.
+    pub expires: Option<i64>,
     /// `_source`.
     pub source: &'a [u8],
 }
@@ -117,6 +121,8 @@ impl Encoder {
                 write_member(body, b",\"_routing\":", document.routing);
                 write_member(body, b",\"_type\":", document.doc_type);
                 write_member(body, b",\"_parent\":", document.parent);
+                write_number(body, b",\"_timestamp\":", document.timestamp);
+                write_number(body, b",\"_ttl\":", document.expires);
                 body.extend_from_slice(b",\"_source\":");
             }
         }
@@ -151,6 +157,13 @@ fn write_member(out: &mut Vec<u8>, name: &[u8], value: Option<&str>) {
     if let Some(value) = value {
         out.extend_from_slice(name);
         write_json_string(out, value);
+    }
+}
+
+fn write_number(out: &mut Vec<u8>, name: &[u8], value: Option<i64>) {
+    if let Some(value) = value {
+        out.extend_from_slice(name);
+        out.extend_from_slice(value.to_string().as_bytes());
     }
 }
 
@@ -275,6 +288,8 @@ mod tests {
         routing: Some("r"),
         doc_type: Some("t"),
         parent: Some("p"),
+        timestamp: Some(-1),
+        expires: Some(2),
         source: b"{\"n\":1.10}",
     };
 
@@ -294,7 +309,7 @@ mod tests {
             (
                 Encoding::Export,
                 WriteMode::Index,
-                "{\"_index\":\"i\",\"_id\":\"a\\\"b\\u000a\",\"_routing\":\"r\",\"_type\":\"t\",\"_parent\":\"p\",\"_source\":{\"n\":1.10}}\n",
+                "{\"_index\":\"i\",\"_id\":\"a\\\"b\\u000a\",\"_routing\":\"r\",\"_type\":\"t\",\"_parent\":\"p\",\"_timestamp\":-1,\"_ttl\":2,\"_source\":{\"n\":1.10}}\n",
             ),
         ];
         for (encoding, mode, expected) in cases {

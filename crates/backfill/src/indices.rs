@@ -2,9 +2,9 @@
 //! its operator should know.
 
 use crate::encode::Encoding;
-use crate::model::{DocumentPlan, FilteredSources, IndexPlan, Types, TypesChoice, index_of_type};
+use crate::model::{DocumentPlan, FilteredSources, IndexPlan, TimeFields, Types, TypesChoice, index_of_type};
 use crate::source::IndexSource;
-use snapshot::index_metadata::{Mappings, SourceHandling};
+use snapshot::index_metadata::{Beside, Mappings, SourceHandling};
 use std::collections::HashMap;
 
 /// The longest name of an index, in bytes.
@@ -19,6 +19,8 @@ pub struct Handling {
     pub types: Option<TypesChoice>,
     /// Whether documents of whose source only a part is stored are sent as they are.
     pub allow_partial_source: bool,
+    /// The fields that take what documents have beside their source.
+    pub time_fields: TimeFields,
     /// How the target wants documents; `None` while nobody has said where they go.
     pub encoding: Option<Encoding>,
 }
@@ -64,6 +66,7 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
     }
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);
+    warn_of_times(mappings, handling, &mut warnings);
     if !mappings.routing_stored {
         warnings.push(
             "the mapping leaves _routing out of the stored fields: documents that have one arrive without"
@@ -84,6 +87,7 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
             send_filtered: handling.allow_partial_source,
             copies_filtered: mappings.copies_filtered,
             time_series: mode.as_deref() == Some("time_series"),
+            time_fields: handling.time_fields.clone(),
         },
         warnings,
     })
@@ -133,6 +137,26 @@ fn plan_types(
             }
             warnings.push(format!("{choice}; an export keeps them and needs no choice"));
             Ok(Types::Kept)
+        }
+    }
+}
+
+/// Of what documents have beside their source.
+fn warn_of_times(mappings: &Mappings, handling: &Handling, warnings: &mut Vec<String>) {
+    let TimeFields { timestamp, ttl } = &handling.time_fields;
+    for (name, beside, field, option) in [
+        ("_timestamp", mappings.timestamp, timestamp, "--timestamp-field"),
+        ("_ttl", mappings.ttl, ttl, "--ttl-field"),
+    ] {
+        match beside {
+            Beside::No => {}
+            Beside::Unstored => warnings
+                .push(format!("documents have a {name} that the index does not store: they arrive without")),
+            Beside::Stored if field.is_some() || handling.encoding == Some(Encoding::Export) => {}
+            Beside::Stored => warnings.push(format!(
+                "documents have a {name} beside their source, for which an index of OpenSearch has no place: they \
+                 arrive without, unless {option} NAME puts it into a field; an export keeps it"
+            )),
         }
     }
 }

@@ -9,7 +9,7 @@
 //! repository or a target that is out of reach as a whole ends the verification.
 
 use crate::indices::{Handling, plan_indices};
-use crate::model::{IndexPlan, Selection, Types, type_member, with_member};
+use crate::model::{IndexPlan, Selection};
 use crate::ports::TargetError;
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use async_trait::async_trait;
@@ -461,17 +461,11 @@ fn expected(root: &Root<'_>, plan: &IndexPlan) -> Option<Expected> {
     if plan.documents.withholds(root.doc_type, root.recovered) {
         return None;
     }
-    let source = match (&plan.documents.types, root.doc_type) {
-        (Types::Field(name), Some(doc_type)) => {
-            with_member(source, &type_member(name, doc_type)).into_owned()
-        }
-        _ => source.to_vec(),
-    };
     Some(Expected {
         index: plan.destination_of(root.doc_type)?.to_owned(),
         id: root.id.to_owned(),
         routing: root.routing.or(root.parent).map(str::to_owned),
-        source,
+        source: plan.documents.sent(root, source).into_owned(),
     })
 }
 

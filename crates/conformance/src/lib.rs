@@ -27,7 +27,7 @@ use backfill::model::chunk::ClaimRefused;
 use backfill::model::{
     AttemptError, Cause, Chunk, ChunkId, Counters, DocumentPlan, IndexPlan, Millis, Planning, Position,
     Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
-    Types, TypesChoice,
+    TimeFields, Types, TypesChoice,
 };
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation};
 
@@ -48,6 +48,7 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         allow_partial: false,
         types: Some(TypesChoice::Split),
         allow_partial_source: true,
+        time_fields: TimeFields { timestamp: Some("at".parse().unwrap()), ttl: None },
         chunk_bytes: BYTES,
     };
     let index = |name: &str| IndexPlan {

@@ -313,6 +313,7 @@ impl StartFunction {
             allow_partial: request.allow_partial,
             types: request.types.clone(),
             allow_partial_source: request.allow_partial_source,
+            time_fields: request.time_fields(),
             chunk_bytes: request.chunk_bytes.unwrap_or(self.environment.settings.chunk_bytes),
         }
     }
@@ -386,6 +387,7 @@ fn handling(spec: &RunSpec) -> Handling {
     Handling {
         types: spec.types.clone(),
         allow_partial_source: spec.allow_partial_source,
+        time_fields: spec.time_fields.clone(),
         encoding: Some(Encoding::Bulk),
     }
 }

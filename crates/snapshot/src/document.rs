@@ -12,7 +12,9 @@
 //! is always bytes, and `_uid` and `_parent` are names that users may give to fields of theirs: so an `_id` of bytes
 //! tells that neither means anything.
 //! Nested objects store nothing. A child of a parent stores `_parent`, the `_uid` of that, up to 2.x; its
-//! routing is the parent's id unless another was given, so nothing is lost where later versions store no parent.
+//! routing is the parent's id unless another was given, so nothing is lost where later versions store no parent. Up to 2.x,
+//! a mapping can ask for `_timestamp` and `_ttl`, which are stored as milliseconds since 1970: the second as the time at
+//! which the document ends.
 
 use lucene::field_infos::FieldInfos;
 use lucene::stored_fields::{StoredDocument, Value};
@@ -80,6 +82,10 @@ pub struct Root<'a> {
     pub doc_type: Option<&'a str>,
     /// The id of its parent, in versions that store one.
     pub parent: Option<&'a str>,
+    /// The time that it was given (`_timestamp`), in milliseconds, in versions that store one.
+    pub timestamp: Option<i64>,
+    /// When it ends (`_ttl`), in milliseconds, in versions that store that.
+    pub expires: Option<i64>,
     /// Its source.
     pub source: Source<'a>,
     /// Whether that is the copy of the whole source that servers keep for a while where they store none, or a part.
@@ -133,6 +139,8 @@ pub struct DocumentReader {
     routing: Option<u32>,
     parent: Option<u32>,
     recovery_source: Option<u32>,
+    timestamp: Option<u32>,
+    ttl: Option<u32>,
     rules: Rules,
 }
 
@@ -146,6 +154,8 @@ struct Stored<'a> {
     source: Option<&'a [u8]>,
     routing: Option<&'a str>,
     recovery_source: Option<&'a [u8]>,
+    timestamp: Option<i64>,
+    expires: Option<i64>,
     /// A fault of what only indices from before 6.0 store, and what of it: none in others.
     old_fault: Option<(&'static str, &'static str)>,
 }
@@ -168,6 +178,8 @@ impl DocumentReader {
             routing: number("_routing"),
             parent: number("_parent"),
             recovery_source: number("_recovery_source"),
+            timestamp: number("_timestamp"),
+            ttl: number("_ttl"),
             rules: Rules::default(),
         }
     }
@@ -214,12 +226,12 @@ impl DocumentReader {
         scratch: &'a mut Scratch,
     ) -> Result<Interpreted<'a>, DocumentError> {
         let Scratch { id: id_text, source: source_text } = scratch;
-        let Names { doc_type, id, parent } = if let Some(id) = stored.id {
+        let (Names { doc_type, id, parent }, (timestamp, expires)) = if let Some(id) = stored.id {
             id::decode_into(id, id_text).map_err(|error| DocumentError::Id { doc, error })?;
-            Names { id: id_text, doc_type: None, parent: None }
+            (Names { id: id_text, doc_type: None, parent: None }, (None, None))
         } else {
             match stored.old_names(doc)? {
-                Some(names) => names,
+                Some(names) => (names, (stored.timestamp, stored.expires)),
                 None => {
                     return Ok(match stored.source {
                         Some(source) => Interpreted::Tombstone { source, routing: stored.routing },
@@ -236,7 +248,16 @@ impl DocumentReader {
                 Err(error) => Source::Unreadable { raw, error },
             },
         };
-        Ok(Interpreted::Root(Root { id, routing: stored.routing, doc_type, parent, source, recovered }))
+        Ok(Interpreted::Root(Root {
+            id,
+            routing: stored.routing,
+            doc_type,
+            parent,
+            timestamp,
+            expires,
+            source,
+            recovered,
+        }))
     }
 
     /// Takes a field of document `doc`, if it matters.
@@ -267,6 +288,12 @@ impl DocumentReader {
             put(doc, "_routing", &mut stored.routing, value.as_str())
         } else if number == self.recovery_source {
             put(doc, "_recovery_source", &mut stored.recovery_source, value.as_bytes())
+        } else if number == self.timestamp {
+            stored.timestamp = milliseconds(value);
+            Ok(())
+        } else if number == self.ttl {
+            stored.expires = milliseconds(value);
+            Ok(())
         } else {
             Ok(())
         }
@@ -299,6 +326,14 @@ impl<'a> Stored<'a> {
             return Ok(Some(Names { doc_type: Some(doc_type), id, parent }));
         }
         Ok(self.text_id.map(|id| Names { doc_type: None, id, parent }))
+    }
+}
+
+/// A time, unless it is something that a user stores in a field of this name.
+fn milliseconds(value: Value<'_>) -> Option<i64> {
+    match value {
+        Value::Long(time) => Some(time),
+        _ => None,
     }
 }
 
@@ -340,6 +375,8 @@ mod tests {
         routing: Some(4),
         parent: Some(5),
         recovery_source: Some(7),
+        timestamp: Some(8),
+        ttl: Some(9),
         rules: Rules { check: source::Check::Framing, limit: source::DEFAULT_LIMIT },
     };
 
@@ -362,6 +399,8 @@ mod tests {
                 routing,
                 doc_type: None,
                 parent: None,
+                timestamp: None,
+                expires: None,
                 source,
                 recovered: false,
             })
@@ -376,6 +415,11 @@ mod tests {
             (vec![(0, source), (1, id)], root(Source::Json(b"{}"), None)),
             (vec![(1, id), (4, Value::String(b"r")), (0, source)], root(Source::Json(b"{}"), Some("r"))),
             (vec![(1, id)], root(Source::Missing, None)),
+            // As users may call theirs since there are ids of bytes.
+            (
+                vec![(1, id), (0, source), (8, Value::Long(7)), (9, Value::Long(8))],
+                root(Source::Json(b"{}"), None),
+            ),
             // What a user calls so, before and after the id, and whatever is in it.
             (
                 vec![(2, Value::Int(1000)), (5, Value::String(b"a#b")), (0, source), (1, id)],
@@ -412,13 +456,26 @@ mod tests {
         let mut scratch = Scratch::default();
         let mut read = |fields: &[(u32, Value<'static>)]| match read(fields, &mut scratch)? {
             Interpreted::Root(root) => {
-                Ok(format!("{:?} {} {:?} {:?}", root.doc_type, root.id, root.routing, root.parent))
+                let times = match (root.timestamp, root.expires) {
+                    (None, None) => String::new(),
+                    times => format!(" {times:?}"),
+                };
+                let Root { doc_type, id, routing, parent, .. } = root;
+                Ok(format!("{doc_type:?} {id} {routing:?} {parent:?}{times}"))
             }
             other => Ok(format!("{:?}", other.kind())),
         };
         let source = Value::Bytes(b"{}");
         let cases: Vec<(Vec<(u32, Value<'static>)>, &str)> = vec![
             (vec![(0, source), (2, text("t#1"))], "Some(\"t\") 1 None None"),
+            (
+                vec![(0, source), (2, text("t#1")), (8, Value::Long(-1)), (9, Value::Long(7))],
+                "Some(\"t\") 1 None None (Some(-1), Some(7))",
+            ),
+            (
+                vec![(0, source), (2, text("t#1")), (8, text("2015")), (9, Value::Int(7))],
+                "Some(\"t\") 1 None None",
+            ),
             // A stored copy of the id is not looked at.
             (vec![(1, text("a#b")), (2, text("t#a#b"))], "Some(\"t\") a#b None None"),
             (

@@ -349,6 +349,8 @@ impl Sender<'_> {
                 routing: record.routing.as_deref(),
                 doc_type: None,
                 parent: None,
+                timestamp: None,
+                expires: None,
                 source: source.get().as_bytes(),
             };
             encoder.push(record.position, &document);

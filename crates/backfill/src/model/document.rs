@@ -3,6 +3,7 @@
 use super::{IndexPlan, WriteMode};
 use crate::encode::write_json_string;
 use serde::{Deserialize, Serialize};
+use snapshot::document::Root;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -10,6 +11,59 @@ use std::str::FromStr;
 
 /// The field of the type, unless another is named.
 const FIELD: &str = "type";
+
+/// The name of a field of the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct FieldName(String);
+
+impl FromStr for FieldName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<FieldName, String> {
+        if name.is_empty() || name.starts_with('_') {
+            return Err(format!(
+                "{name:?} cannot be the name of a field: it is empty, or a name of the cluster's own"
+            ));
+        }
+        if name.contains(|c: char| c.is_control() || c == '*') {
+            return Err(format!("{name:?} cannot be the name of a field"));
+        }
+        Ok(FieldName(name.to_owned()))
+    }
+}
+
+impl TryFrom<String> for FieldName {
+    type Error = String;
+
+    fn try_from(name: String) -> Result<FieldName, String> {
+        name.parse()
+    }
+}
+
+impl From<FieldName> for String {
+    fn from(FieldName(name): FieldName) -> String {
+        name
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The fields that take what documents of Elasticsearch 1 and 2 have beside their source. What has no field is left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TimeFields {
+    /// That of `_timestamp`, the time that the document was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<FieldName>,
+    /// That of `_ttl`, the time at which it ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<FieldName>,
+}
 
 /// What the operator wants to become of the types of indices that have several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,13 +85,7 @@ impl FromStr for TypesChoice {
             None if text == "merge" => Ok(TypesChoice::Merge),
             None if text == "split" => Ok(TypesChoice::Split),
             None if text == "field" => Ok(TypesChoice::Field(FIELD.to_owned())),
-            Some(("field", name)) if name.is_empty() || name.starts_with('_') => Err(format!(
-                "{name:?} cannot be the name of a field: it is empty, or a name of the cluster's own"
-            )),
-            Some(("field", name)) if name.contains(|c: char| c.is_control() || c == '*') => {
-                Err(format!("{name:?} cannot be the name of a field"))
-            }
-            Some(("field", name)) => Ok(TypesChoice::Field(name.to_owned())),
+            Some(("field", name)) => name.parse().map(|FieldName(name)| TypesChoice::Field(name)),
             _ => Err("it is one of merge, split, field and field=NAME".to_owned()),
         }
     }
@@ -98,9 +146,34 @@ pub struct DocumentPlan {
     /// Whether it is a time series of Elasticsearch: no document is a nested object of another one, and once merged, they store
     /// no ids.
     pub time_series: bool,
+    /// The fields that take what documents have beside their source.
+    pub time_fields: TimeFields,
 }
 
 impl DocumentPlan {
+    /// The source as it is sent: with the members that are added to it.
+    pub fn sent<'a>(&self, root: &Root<'_>, source: &'a [u8]) -> Cow<'a, [u8]> {
+        let TimeFields { timestamp, ttl } = &self.time_fields;
+        let mut members = Vec::new();
+        let mut add = |name: &str, write: &dyn Fn(&mut Vec<u8>)| {
+            if !members.is_empty() {
+                members.push(b',');
+            }
+            write_json_string(&mut members, name);
+            members.push(b':');
+            write(&mut members);
+        };
+        if let (Types::Field(name), Some(doc_type)) = (&self.types, root.doc_type) {
+            add(name, &|out| write_json_string(out, doc_type));
+        }
+        for (name, time) in [(timestamp, root.timestamp), (ttl, root.expires)] {
+            if let (Some(FieldName(name)), Some(time)) = (name, time) {
+                add(name, &|out| out.extend_from_slice(time.to_string().as_bytes()));
+            }
+        }
+        if members.is_empty() { Cow::Borrowed(source) } else { with_members(source, &members) }
+    }
+
     /// Whether the source of a document of this type must not be passed off as its whole source; `recovered`: its copy.
     pub fn withholds(&self, doc_type: Option<&str>, recovered: bool) -> bool {
         !self.send_filtered
@@ -147,27 +220,19 @@ pub fn index_of_type(index: &str, doc_type: &str) -> String {
     format!("{index}-{}", doc_type.to_lowercase()).chars().map(allowed).collect()
 }
 
-/// A member of an object in JSON: the type of a document, in the field of this name.
-pub fn type_member(name: &str, doc_type: &str) -> Vec<u8> {
-    let mut member = Vec::with_capacity(name.len() + doc_type.len() + 5);
-    write_json_string(&mut member, name);
-    member.push(b':');
-    write_json_string(&mut member, doc_type);
-    member
-}
-
-/// `source`, an object in JSON, with one more member before the others; all other bytes are as they were.
-pub fn with_member<'a>(source: &'a [u8], member: &[u8]) -> Cow<'a, [u8]> {
+/// `source`, an object in JSON, with more members before the others; all other bytes are as they were.
+fn with_members<'a>(source: &'a [u8], members: &[u8]) -> Cow<'a, [u8]> {
     let Some(brace) = source.iter().position(|b| *b == b'{') else { return Cow::Borrowed(source) };
     let (before, after) = source.split_at(brace + 1);
     let empty = after.trim_ascii_start().first().is_none_or(|b| *b == b'}');
     let comma: &[u8] = if empty { b"" } else { b"," };
-    Cow::Owned([before, member, comma, after].concat())
+    Cow::Owned([before, members, comma, after].concat())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use snapshot::document::Source;
 
     #[test]
     fn choices_are_read_as_they_are_shown() {
@@ -200,9 +265,29 @@ mod tests {
             ("{\"a\":1.10}", "{\"t\":1,\"a\":1.10}"),
             ("  { \"a\" : \"{}\" } ", "  {\"t\":1, \"a\" : \"{}\" } "),
         ] {
-            assert_eq!(with_member(source.as_bytes(), b"\"t\":1"), expected.as_bytes(), "{source}");
+            assert_eq!(with_members(source.as_bytes(), b"\"t\":1"), expected.as_bytes(), "{source}");
         }
-        assert_eq!(type_member("k\"", "a\n"), b"\"k\\\"\":\"a\\u000a\"");
+        let root = Root {
+            id: "1",
+            routing: None,
+            doc_type: Some("a\n"),
+            parent: None,
+            timestamp: Some(-1),
+            expires: Some(2),
+            source: Source::Missing,
+            recovered: false,
+        };
+        let field = |name: &str| Some(FieldName(name.to_owned()));
+        let sent = |types: Types, timestamp, ttl| {
+            let time_fields = TimeFields { timestamp, ttl };
+            let plan = DocumentPlan { types, time_fields, ..DocumentPlan::default() };
+            String::from_utf8(plan.sent(&root, b"{\"a\":1}").into_owned()).unwrap()
+        };
+        assert_eq!(sent(Types::Dropped, None, None), r#"{"a":1}"#);
+        assert_eq!(sent(Types::Field("k\"".to_owned()), None, None), r#"{"k\"":"a\u000a","a":1}"#);
+        assert_eq!(sent(Types::Dropped, None, field("end")), r#"{"end":2,"a":1}"#);
+        let all = sent(Types::Field("t".to_owned()), field("at"), field("end"));
+        assert_eq!(all, r#"{"t":"a\u000a","at":-1,"end":2,"a":1}"#);
     }
 
     #[test]

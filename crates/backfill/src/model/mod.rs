@@ -19,9 +19,7 @@ pub use chunk::{
 };
 pub use counters::Counters;
 pub use crc::RangeCrc;
-pub use document::{
-    DocumentPlan, FilteredSources, Types, TypesChoice, index_of_type, type_member, with_member,
-};
+pub use document::{DocumentPlan, FieldName, FilteredSources, TimeFields, Types, TypesChoice, index_of_type};
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use settled::Settled;
 pub use shard::{IndexPlan, Shard, ShardId, clipped};

@@ -1,6 +1,6 @@
 //! A run: one backfill of one snapshot (a selection of its indices) into one target.
 
-use super::{IndexPlan, Millis, TypesChoice};
+use super::{IndexPlan, Millis, TimeFields, TypesChoice};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -87,6 +87,9 @@ pub struct RunSpec {
     /// Whether documents of whose source only a part is stored are sent as they are.
     #[serde(default)]
     pub allow_partial_source: bool,
+    /// The fields that take what documents have beside their source.
+    #[serde(default)]
+    pub time_fields: TimeFields,
     /// Intended size of a chunk in bytes of stored fields.
     pub chunk_bytes: u64,
 }

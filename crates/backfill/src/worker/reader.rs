@@ -10,9 +10,7 @@ use super::feed::Feed;
 use super::flow::Flow;
 use crate::encode::{Document, Encoder, Encoding};
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{
-    Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, clipped, type_member, with_member,
-};
+use crate::model::{Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, clipped};
 use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
 use crate::source::{Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
@@ -500,21 +498,16 @@ impl Output {
         plan: &IndexPlan,
     ) {
         self.stretch.counters.source_bytes += source.len() as u64;
-        let types = &plan.documents.types;
-        let member = match (types, root.doc_type) {
-            (Types::Field(name), Some(doc_type)) => {
-                let source = with_member(source, &type_member(name, doc_type));
-                Some(source)
-            }
-            _ => None,
-        };
+        let sent = plan.documents.sent(root, source);
         let document = Document {
             index: (index != plan.destination).then_some(index),
             id: root.id,
             routing: root.routing,
-            doc_type: root.doc_type.filter(|_| *types == Types::Kept),
+            doc_type: root.doc_type.filter(|_| plan.documents.types == Types::Kept),
             parent: root.parent,
-            source: member.as_deref().unwrap_or(source),
+            timestamp: root.timestamp,
+            expires: root.expires,
+            source: &sent,
         };
         self.encoder.push(position, &document);
     }

@@ -17,6 +17,8 @@ fn batch(ids: std::ops::Range<u32>) -> Batch {
             routing: None,
             doc_type: None,
             parent: None,
+            timestamp: None,
+            expires: None,
             source: b"{\"a\":1}",
         };
         encoder.push(Position { range: 0, doc }, &document);

@@ -36,9 +36,22 @@ pub enum SourceHandling {
 
 /// Fields that Elasticsearch can put into a source again when it is asked for.
 const VECTORS: [&str; 3] = ["dense_vector", "sparse_vector", "rank_vectors"];
+/// The first version of an index, of Elasticsearch 2.0, that stores each `_timestamp`; before, the mapping has to ask for it.
+const TIMESTAMPS_STORED_SINCE: u64 = 2_000_000;
 /// The first version of an index, of Elasticsearch 9.2, whose source lacks these unless a setting says otherwise
 /// (`IndexVersions.EXCLUDE_SOURCE_VECTORS_DEFAULT`).
 const EXCLUDED_SINCE: u64 = 9_035_000;
+
+/// What is stored of something that documents have beside their source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beside {
+    /// They have none.
+    No,
+    /// They have it, but it is not stored.
+    Unstored,
+    /// It is stored.
+    Stored,
+}
 
 /// What an index's mappings mean for reading its documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +68,10 @@ pub struct Mappings {
     /// Whether the routing of a document is a stored field, as it is unless the mapping says otherwise: Elasticsearch 1 could do
     /// without (`store`), Elasticsearch 9.4 and later can keep it in doc values instead (`doc_values`).
     pub routing_stored: bool,
+    /// What is stored of the time of a document (`_timestamp`), which Elasticsearch 1 and 2 can keep beside its source.
+    pub timestamp: Beside,
+    /// What is stored of the end of a document (`_ttl`), likewise.
+    pub ttl: Beside,
     /// The names of the types: since 7.0 none or `_doc`, before that any.
     pub types: Vec<String>,
 }
@@ -97,12 +114,14 @@ impl Mappings {
         let by_settings = || source_by_settings(settings);
         let masks = settings.get("index.knn.derived_source.enabled").is_some_and(|v| v == "true");
         let setting = |key: &str| settings.get(key).map(String::as_str);
+        let created = setting("index.version.created").and_then(|v| v.parse().ok());
         let excludes = match setting("index.mapping.exclude_source_vectors") {
             Some(set) => set == "true",
-            None => setting("index.version.created").and_then(|v| v.parse().ok()).is_some_and(|v| {
+            None => created.is_some_and(|v| {
                 v >= EXCLUDED_SINCE && VersionId(v).distribution() == Distribution::Elasticsearch
             }),
         };
+        let created_before_2 = created.is_some_and(|v| v < TIMESTAMPS_STORED_SINCE);
         let vectors = |mapping: &Map<String, Value>| VECTORS.iter().any(|kind| has_field_of(mapping, kind));
         let handling =
             |mapping: &Map<String, Value>| match source(mapping.get("_source")).unwrap_or_else(by_settings) {
@@ -126,6 +145,8 @@ impl Mappings {
             routing_required: mappings().any(|m| is_true(routing(m, "required"))),
             routing_stored: !mappings()
                 .any(|m| is_true(routing(m, "doc_values")) || is_false(routing(m, "store"))),
+            timestamp: beside(mappings(), "_timestamp", created_before_2),
+            ttl: beside(mappings(), "_ttl", false),
             types: types().map(|(name, _)| name.clone()).collect(),
         })
     }
@@ -156,6 +177,21 @@ fn unpack(file: &str, packed: &str) -> Result<Value> {
 /// A parameter of `_routing`.
 fn routing<'a>(mapping: &'a Map<String, Value>, parameter: &str) -> Option<&'a Value> {
     mapping.get("_routing").and_then(|routing| routing.get(parameter))
+}
+
+/// What is stored of a field beside the source; `asks`: only where the mapping asks for it.
+fn beside<'a>(mappings: impl Iterator<Item = &'a Map<String, Value>>, name: &str, asks: bool) -> Beside {
+    let of_one = |mapping: &Map<String, Value>| {
+        let parameter = |key| mapping.get(name).and_then(|field| field.get(key));
+        let stored = parameter("store").map_or(!asks, |store| is_true(Some(store)) || store == "yes");
+        match parameter("enabled") {
+            None => Beside::No,
+            enabled if is_false(enabled) => Beside::No,
+            Some(_) if stored => Beside::Stored,
+            Some(_) => Beside::Unstored,
+        }
+    };
+    mappings.map(of_one).max_by_key(|beside| *beside as u8).unwrap_or(Beside::No)
 }
 
 /// As servers before 6.0 read it, in which what says no is no.

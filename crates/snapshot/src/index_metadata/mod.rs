@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use mappings::{Mappings, SourceHandling};
+pub use mappings::{Beside, Mappings, SourceHandling};
 
 use crate::container;
 use crate::error::{Error, Result};

@@ -327,7 +327,16 @@ mod tests {
         for number in 0..documents {
             let (id, index) = (number.to_string(), (number >= split && number % 2 == 1).then_some("own"));
             let (routing, doc_type, parent) = (None, None, None);
-            let document = Document { index, id: &id, routing, doc_type, parent, source: b"{}" };
+            let document = Document {
+                index,
+                id: &id,
+                routing,
+                doc_type,
+                parent,
+                timestamp: None,
+                expires: None,
+                source: b"{}",
+            };
             encoder.push(Position::default(), &document);
         }
         encoder.take()

@@ -44,7 +44,16 @@ fn writer(url: String) -> (Writer, Batch) {
     let writer = Writer { inner, destination: "i".into(), path: "i/_bulk".into(), mode: WriteMode::Index };
     let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i");
     let (routing, doc_type, parent) = (None, None, None);
-    let document = Document { index: None, id: "1", routing, doc_type, parent, source: &[b'x'; 5000] };
+    let document = Document {
+        index: None,
+        id: "1",
+        routing,
+        doc_type,
+        parent,
+        timestamp: None,
+        expires: None,
+        source: &[b'x'; 5000],
+    };
     encoder.push(Position::default(), &document);
     (writer, encoder.take())
 }

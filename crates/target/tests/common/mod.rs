@@ -18,6 +18,8 @@ pub fn batch(mode: WriteMode, documents: &[(&str, Option<&str>, &str)]) -> Batch
             routing: *routing,
             doc_type: None,
             parent: None,
+            timestamp: None,
+            expires: None,
             source: source.as_bytes(),
         };
         encoder.push(Position::default(), &document);

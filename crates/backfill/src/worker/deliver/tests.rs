@@ -183,8 +183,16 @@ async fn when_it_is_stopped_nothing_is_repeated() {
 fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
     let mut encoder = Encoder::new(Encoding::Bulk, WriteMode::Index, "i");
     for (doc, id) in (0..).zip(ids) {
-        let document =
-            Document { index: None, id: &id, routing: None, doc_type: None, parent: None, source: b"{}" };
+        let document = Document {
+            index: None,
+            id: &id,
+            routing: None,
+            doc_type: None,
+            parent: None,
+            timestamp: None,
+            expires: None,
+            source: b"{}",
+        };
         encoder.push(Position { range: 0, doc }, &document);
     }
     encoder.take()
