@@ -2,7 +2,9 @@
 //! arbitrary bytes would get beyond either.
 
 use lucene::SegmentId;
+use lucene::field_infos::FieldInfos;
 use lucene::segments::SegmentCommit;
+use lucene::stored_fields::Block;
 
 /// The id in all headers.
 pub const ID: SegmentId = *b"a segment's id..";
@@ -110,4 +112,44 @@ pub fn with_footer(mut file: Vec<u8>) -> Vec<u8> {
     let crc = crc32fast::hash(&file[..file.len() - 4]);
     file.extend(crc.to_be_bytes());
     file
+}
+
+/// Fields of these names, numbered in this order.
+pub fn field_infos(names: &[&str]) -> FieldInfos {
+    let mut body = vec![names.len() as u8];
+    for (number, name) in names.iter().enumerate() {
+        body.push(name.len() as u8);
+        body.extend(name.as_bytes());
+        // Neither indexed nor with doc values, attributes or points; the generation is none.
+        body.extend([number as u8, 0, 0, 0]);
+        body.extend([0xff; 8]);
+        body.extend([0, 0]);
+    }
+    FieldInfos::parse("_0.fnm", &file("Lucene60FieldInfos", 1, "", &body), &commit()).expect("fields")
+}
+
+/// A block of `Lucene50StoredFieldsFastData` with one document of so many fields, which are these bytes.
+pub fn block_of_one(fields: u8, stored: &[u8]) -> (Block, Vec<u8>) {
+    let vint = |mut n: usize, out: &mut Vec<u8>| {
+        while n > 0x7f {
+            out.push(n as u8 & 0x7f | 0x80);
+            n >>= 7;
+        }
+        out.push(n as u8);
+    };
+    let mut bytes = vec![0, 1 << 1, fields];
+    vint(stored.len(), &mut bytes);
+    if !stored.is_empty() {
+        // All of it as literals.
+        match stored.len().checked_sub(15) {
+            None => bytes.push((stored.len() as u8) << 4),
+            Some(more) => {
+                bytes.push(15 << 4);
+                bytes.extend(vec![255; more / 255]);
+                bytes.push((more % 255) as u8);
+            }
+        }
+        bytes.extend(stored);
+    }
+    (Block { first_doc: 0, doc_count: 1, offset: 77, length: bytes.len() as u64 }, bytes)
 }

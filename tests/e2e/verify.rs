@@ -79,7 +79,7 @@ fn files(dir: &Path) -> Vec<PathBuf> {
 
 #[tokio::test]
 async fn what_cannot_be_compared_keeps_nothing_else_from_it() {
-    let fixture = fixture("os-2.19.5");
+    let fixture = fixture("os-1.3.20");
     let dir = tempfile::tempdir().unwrap();
     let repo = dir.path();
     for file in files(&fixture.repo) {
@@ -97,9 +97,9 @@ async fn what_cannot_be_compared_keeps_nothing_else_from_it() {
     assert!(whole.len() > 5 && whole.iter().all(|r| r.problems.is_empty() && r.missing == 0), "{whole:#?}");
     assert!(whole.iter().filter(|r| r.is_equal()).count() > 3, "{whole:#?}");
 
-    // Each file of the indices is missing once, or has a byte changed.
+    // Of the files of the indices, some are missing, and some have a byte changed.
     let mut affected = 0;
-    for (number, file) in files(&repo.join("indices")).into_iter().enumerate() {
+    for (number, file) in files(&repo.join("indices")).into_iter().step_by(3).enumerate() {
         let bytes = std::fs::read(&file).unwrap();
         if number % 2 == 0 {
             std::fs::remove_file(&file).unwrap();
@@ -111,17 +111,20 @@ async fn what_cannot_be_compared_keeps_nothing_else_from_it() {
         }
         let results = verified(repo, &target).await.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
         std::fs::write(&file, bytes).unwrap();
-        assert_eq!(results.len(), whole.len());
-        let changed: Vec<_> = results.iter().zip(&whole).filter(|(now, before)| now != before).collect();
+        let before = |now: &IndexVerification| whole.iter().find(|before| before.index == now.index);
+        // One whose metadata is damaged is shown even if it is hidden.
+        let changed: Vec<_> = results.iter().filter(|now| before(now) != Some(now)).collect();
+        assert!(results.len() >= whole.len());
         // A data stream is counted once for all of its indices.
-        assert!(
-            changed.iter().all(|(_, before)| before.destination == changed[0].1.destination),
-            "{changed:?}"
+        let mut destinations: Vec<_> =
+            changed.iter().filter_map(|now| Some(&before(now)?.destination)).collect();
+        destinations.dedup();
+        assert!(destinations.len() <= 1, "{changed:?}");
+        affected += usize::from(
+            changed
+                .iter()
+                .any(|now| !now.is_equal() && now.problems.iter().any(|p| p.kind == ProblemKind::Snapshot)),
         );
-        affected +=
-            usize::from(changed.iter().any(|(now, _)| {
-                !now.is_equal() && now.problems.iter().any(|p| p.kind == ProblemKind::Snapshot)
-            }));
     }
     assert!(affected > 10, "{affected}");
 

@@ -379,7 +379,7 @@ async fn documents_that_would_take_too_much_memory_fail_and_no_others() {
     failed.retain(|(error_type, ..)| !["missing_source", "partial_source"].contains(&error_type.as_str()));
     failed.sort();
     let expected = [
-        ("document_too_large", "basic", "L0"),
+        ("document_too_large", "large", "L0"),
         // It is stored in few bytes, by LZF.
         ("unreadable_source", "lzf", "long"),
     ];

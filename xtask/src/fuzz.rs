@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 
-use crate::Result;
+use crate::{Result, corpus};
 
 /// What the targets print.
 const LOGS: &str = "fuzz/target/logs";
@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Err(missing.join("\nerror: ").into());
     }
     let targets = if arguments.targets.is_empty() { all()? } else { arguments.targets.clone() };
+    corpus::seed()?;
     // Before the time counts, and once for all of them.
     if !cargo_fuzz("build").status()?.success() {
         return Err("cargo fuzz build failed".into());

@@ -1,6 +1,7 @@
 //! The tasks of the repository that are more than one command of cargo: `cargo xtask --help` lists them.
 
 mod chaos;
+mod corpus;
 mod fixtures;
 mod fuzz;
 mod lint;

@@ -85,8 +85,10 @@ impl<'a> Writer<'a> {
             return Err(Refused::TooLarge);
         }
         if needed > self.out.capacity() {
-            // Doubling would take up to twice the limit.
-            let capacity = self.out.capacity().saturating_mul(2).clamp(needed, self.limit);
+            // What is large is not copied from one place to the next, each of which may stay in memory for a while. Room that is
+            // not written to costs nothing.
+            let doubled = self.out.capacity().saturating_mul(2).clamp(needed, self.limit);
+            let capacity = if needed > self.limit / 8 { self.limit } else { doubled };
             self.out.reserve_exact(capacity - self.out.len());
         }
         Ok(())

@@ -22,6 +22,8 @@ use crate::lzf;
 const GROWTH: usize = 128;
 /// What every document may grow to, however small.
 const SMALLEST: usize = 1 << 16;
+/// Memory that is kept from one conversion to the next.
+const KEPT: usize = 16 << 20;
 /// The default of [`Rules::limit`]: no server takes a request that is larger than 100 MB unless it is told to.
 pub const DEFAULT_LIMIT: usize = 128 << 20;
 
@@ -199,6 +201,9 @@ fn least(bytes: &[u8]) -> u8 {
 
 #[cold]
 fn convert(bytes: &[u8], out: &mut Vec<u8>, rules: &Rules) -> Result<Outcome, SourceError> {
+    if out.capacity() > KEPT {
+        *out = Vec::new();
+    }
     out.clear();
     let format = detect(bytes);
     let limit = bytes.len().saturating_mul(GROWTH).max(SMALLEST).min(rules.limit);
