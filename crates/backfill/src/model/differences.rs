@@ -4,7 +4,7 @@
 //! start function complete what was not given from the record of the run, and compare the result here, so that the
 //! answer names the argument that differs instead of only saying that something does.
 
-use super::{Run, RunSpec, Selection};
+use super::{Run, RunSpec, Selection, TimeFields};
 
 /// Returns one phrase for each argument in which `asked` differs from the run; none if it asks for the same run.
 ///
@@ -20,6 +20,7 @@ pub fn differences(run: &RunSpec, asked: &RunSpec) -> Vec<String> {
         allow_partial,
         types,
         allow_partial_source,
+        time_fields: TimeFields { timestamp, ttl },
         chunk_bytes: _,
     } = asked;
     let mut found = Vec::new();
@@ -35,10 +36,9 @@ pub fn differences(run: &RunSpec, asked: &RunSpec) -> Vec<String> {
     compare("--snapshot", &run.snapshot, snapshot);
     compare("--target", &run.target, target);
     compare("--index", &run.selection.patterns, patterns);
-    let text = |choice: &Option<super::TypesChoice>| {
-        choice.as_ref().map_or_else(|| "not given".to_owned(), ToString::to_string)
-    };
-    compare("--types", &text(&run.types), &text(types));
+    compare("--types", &text(run.types.as_ref()), &text(types.as_ref()));
+    compare("--timestamp-field", &text(run.time_fields.timestamp.as_ref()), &text(timestamp.as_ref()));
+    compare("--ttl-field", &text(run.time_fields.ttl.as_ref()), &text(ttl.as_ref()));
     let flag = |given: bool| if given { "given" } else { "not given" };
     compare("--include-hidden", flag(run.selection.include_hidden), flag(*include_hidden));
     compare("--allow-partial", flag(run.allow_partial), flag(*allow_partial));
@@ -47,6 +47,10 @@ pub fn differences(run: &RunSpec, asked: &RunSpec) -> Vec<String> {
         found.push(format!("snapshot {snapshot} was deleted and taken again since"));
     }
     found
+}
+
+fn text(choice: Option<&impl ToString>) -> String {
+    choice.map_or_else(|| "not given".to_owned(), ToString::to_string)
 }
 
 /// Returns the sentence that refuses a start which differs from the unfinished run, or `None` if it means that run.
@@ -76,6 +80,7 @@ mod tests {
             allow_partial: false,
             types: None,
             allow_partial_source: false,
+            time_fields: TimeFields::default(),
             chunk_bytes: 1 << 20,
         }
     }
@@ -112,6 +117,13 @@ mod tests {
             (
                 RunSpec { types: Some(super::super::TypesChoice::Merge), ..spec() },
                 "--types is merge instead of not given",
+            ),
+            (
+                RunSpec {
+                    time_fields: TimeFields { timestamp: "at".parse().ok(), ttl: "end".parse().ok() },
+                    ..spec()
+                },
+                "--timestamp-field is at instead of not given, --ttl-field is end instead of not given",
             ),
         ];
         for (asked, expected) in cases {
