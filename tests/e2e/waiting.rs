@@ -124,6 +124,24 @@ fn a_run_that_is_stopped_shows_who_is_still_at_work() {
 }
 
 #[test]
+fn a_state_file_that_another_process_holds_is_told() {
+    let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
+    let target = target(|| Fate::Drop);
+    let url = target.url();
+    let child = desk.spawn(&start(&repo, &url, "60s"));
+    wait_until("a worker is at work", || status(&desk)["fleet"]["running"] == 1);
+    let other = rusqlite::Connection::open(desk.path("backfill.sqlite")).unwrap();
+    other.busy_timeout(Duration::from_secs(10)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // Until after the next line of the progress.
+    std::thread::sleep(Duration::from_secs(13));
+    other.execute_batch("ROLLBACK").unwrap();
+    signal("-INT", &child);
+    let ended = Ended::from(child.wait_with_output().unwrap()).expect(130);
+    assert!(ended.stderr.contains("State file busy for "), "{}", ended.stderr);
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
     let target = target(|| {

@@ -38,7 +38,6 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let waits = Waits::default();
     let announcer = Announcer::start(waits.clone(), context.json, None);
     ask_target(&waits, args.send.target_wait, || target.check()).await?;
-    announcer.end().await;
     let (failed, clock) = (state.failed(), Arc::new(SystemClock));
     let owner = match &state {
         // The lock sees to it: whoever has it may go on at once where another was killed.
@@ -55,6 +54,7 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
         flow: Arc::new(Mutex::new(Flow::new(flow_limits(&args.send), clock.now()))),
         patience: args.send.target_wait,
         drain: WorkerOptions::default().drain,
+        waits,
     };
     let stop = CancellationToken::new();
     let signals = tokio::spawn(cancel_on_signal(stop.clone(), || {
@@ -63,6 +63,7 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let mut report = RetryReport::default();
     let ended = retry.run(&wanted, &stop, &mut report).await;
     signals.abort();
+    announcer.end().await;
     // What was done before an error stays done: it is told in any case.
     if ended.is_ok() || !report.indices.is_empty() {
         let left = state.checkpoints().summary(&run.id, clock.now()).await?.counters.failed;

@@ -175,6 +175,7 @@ impl Bench {
             flow: Arc::new(Mutex::new(Flow::new(limits, clock.now()))),
             patience: Duration::ZERO,
             drain: Duration::ZERO,
+            waits: backfill::waits::Waits::default(),
         };
         let mut report = RetryReport::default();
         let ended = retry.run(wanted, &CancellationToken::new(), &mut report).await;

@@ -141,3 +141,56 @@ fn through(summary: &Summary) -> bool {
     summary.run.planning == Planning::Complete
         && summary.chunks_done + summary.chunks_failed >= summary.chunks_total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backfill::ports::ShardSums;
+
+    fn summary(planning: Planning, done: u64, waits: &[(WaitCause, Millis)]) -> Summary {
+        let (mut run, shards, _) = conformance::plan("run", 1, 2);
+        run.planning = planning;
+        let shards = shards.into_iter().map(|shard| ShardSums {
+            id: shard.id,
+            live_docs: shard.live_docs,
+            stored_bytes: shard.stored_bytes,
+            damage: None,
+            damaged_docs: 0,
+            uncounted_segments: 0,
+            chunks: 2,
+            claimed: done,
+            done,
+            given_up: 0,
+            damaged: 0,
+            counters: Default::default(),
+        });
+        let wait = |(cause, since): &(WaitCause, Millis)| Wait {
+            cause: *cause,
+            reason: String::new(),
+            since: *since,
+            until: None,
+        };
+        Summary { waits: waits.iter().map(wait).collect(), ..Summary::of(run, shards) }
+    }
+
+    #[test]
+    fn a_start_that_broke_off_is_recognised_after_a_minute() {
+        let starting = summary(Planning::Complete, 0, &[(WaitCause::WorkersStarting, 1000)]);
+        assert!(!is_start_broken_off(&starting, 60_999));
+        assert!(is_start_broken_off(&starting, 61_000));
+        let waiting = summary(Planning::Complete, 0, &[(WaitCause::TargetBlocked, 0)]);
+        assert!(!is_start_broken_off(&waiting, 61_000));
+    }
+
+    #[test]
+    fn a_run_of_which_only_unreadable_shards_are_left_is_recognised() {
+        let unreadable = [(WaitCause::ShardsUnreadable, 0)];
+        assert!(is_through_but_for_unreadable_shards(&summary(Planning::Shards, 2, &unreadable)));
+        assert!(!is_through_but_for_unreadable_shards(&summary(Planning::Shards, 1, &unreadable)));
+        assert!(
+            !is_through_but_for_unreadable_shards(&summary(Planning::Shards, 2, &[])),
+            "it is still planned"
+        );
+        assert!(!is_through_but_for_unreadable_shards(&summary(Planning::Complete, 2, &unreadable)));
+    }
+}

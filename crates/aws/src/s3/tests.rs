@@ -3,6 +3,10 @@
 use super::*;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use backfill::patient::PatientBlobs;
+use backfill::waits::Waits;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -227,4 +231,16 @@ async fn a_body_that_stalls_is_read_again() {
     );
     let (blobs, _server) = store(vec![stalled, part("0-8/9", "\"e\"", "abcdefghi")]).await;
     assert_eq!(blobs.get_range("x", 0..9, None).await.unwrap().bytes, "abcdefghi");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_asks_to_slow_down_is_waited_for_longer_than_the_sdk_does() {
+    let first = part("0-3/9", "\"e\"", "abcd");
+    let busy = (0..20).map(|_| refused("503 Slow Down", "SlowDown", ""));
+    let answers = std::iter::once(first).chain(busy).chain([part("2-5/9", "\"e\"", "cdef")]).collect();
+    let (blobs, server) = store(answers).await;
+    let blobs = PatientBlobs::new(Arc::new(blobs), Duration::from_secs(600), Waits::default());
+    blobs.get_range("a", 0..4, None).await.unwrap();
+    assert_eq!(blobs.get_range("a", 2..6, None).await.unwrap().bytes.as_ref(), b"cdef");
+    assert_eq!(server.await.unwrap().len(), 22);
 }

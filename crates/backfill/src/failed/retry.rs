@@ -100,6 +100,8 @@ pub struct Retry<'a> {
     pub patience: Duration,
     /// How long what is in flight is waited for after a stop.
     pub drain: Duration,
+    /// Where it is noted that the target is waited for.
+    pub waits: Waits,
 }
 
 /// Why a document cannot be sent again as it is kept: errors of ours that no target can mend.
@@ -331,7 +333,7 @@ impl Sender<'_> {
             patience: retry.patience,
             clock: retry.clock.clone(),
             target: retry.target.clone(),
-            waits: Waits::default(),
+            waits: retry.waits.clone(),
             stopping: CancellationToken::new(),
         };
         let mut sent = Sent::default();

@@ -1,5 +1,5 @@
 use super::*;
-use backfill::model::{ChunkState, RunId};
+use backfill::model::{ChunkState, RunId, Wait, WaitCause};
 use backfill::ports::{Checkpoints, ClaimOutcome, Queue, Sample};
 use proptest::prelude::*;
 use std::time::Instant;
@@ -21,6 +21,22 @@ async fn it_is_a_checkpoint_store() {
     conformance::checkpoints(&store).await;
     conformance::planning(&store).await;
     conformance::ending(&store).await;
+}
+
+#[tokio::test]
+async fn a_file_from_before_waits_were_recorded_is_read_and_gets_their_table() {
+    let (_dir, store) = store();
+    let (run, shards, chunks) = conformance::plan("old", 1, 1);
+    conformance::store_plan(&store, &run, &shards, &chunks).await;
+    let path = store.path().to_owned();
+    drop(store);
+    Connection::open(&path).unwrap().execute_batch("DROP TABLE waits").unwrap();
+    let reader = SqliteStore::open(&path, Mode::ReadOnlyExisting).unwrap();
+    assert_eq!(reader.summary(&run.id, 0).await.unwrap().waits, []);
+    let writer = SqliteStore::open(&path, Mode::ReadWriteExisting).unwrap();
+    let wait = Wait { cause: WaitCause::TargetBlocked, reason: String::new(), since: 0, until: None };
+    writer.note_wait(&run.id, "a", Some(&wait), 0, 60).await.unwrap();
+    assert_eq!(reader.summary(&run.id, 0).await.unwrap().waits, [wait]);
 }
 
 #[tokio::test]
