@@ -11,6 +11,10 @@ use crate::{Result, corpus};
 
 /// What the targets print.
 const LOGS: &str = "fuzz/target/logs";
+/// Inputs to begin with, for those targets that have some: recorded answers of real clusters and the like.
+const SEEDS: &str = "fuzz/seeds";
+/// Inputs that fuzzing found.
+const CORPUS: &str = "fuzz/corpus";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -84,8 +88,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn fuzz(target: &str, seconds: u32) -> Result<bool> {
     let log = PathBuf::from(LOGS).join(format!("{target}.log"));
     eprintln!("fuzzing {target} for {seconds} seconds: {}", log.display());
+    // What is found goes into the first one.
+    let mut corpora = Vec::new();
+    let seeds = PathBuf::from(SEEDS).join(target);
+    if seeds.is_dir() {
+        let corpus = PathBuf::from(CORPUS).join(target);
+        fs::create_dir_all(&corpus)?;
+        corpora.extend([corpus, seeds]);
+    }
     let status = cargo_fuzz("run")
-        .args([target, "--", "-rss_limit_mb=1024"])
+        .arg(target)
+        .args(corpora)
+        .args(["--", "-rss_limit_mb=1024", "-timeout=20"])
         .arg(format!("-max_total_time={seconds}"))
         .stdout(File::create(&log)?)
         .stderr(File::options().append(true).open(&log)?)

@@ -301,3 +301,35 @@ fn each_runtime_has_its_own_client() {
     });
     threads.collect::<Vec<_>>().into_iter().for_each(|t| t.join().unwrap());
 }
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn a_primary_shard_that_is_not_active_is_reported_before_the_request_times_out() {
+    let index = unique("inactive");
+    let settings =
+        r#"{"settings":{"number_of_replicas":0,"index.routing.allocation.require._name":"nobody"}}"#;
+    admin("PUT", &format!("{index}?wait_for_active_shards=0"), settings).await;
+    let config =
+        TargetConfig { request_timeout: std::time::Duration::from_secs(10), ..TargetConfig::new(endpoint()) };
+    let target = OpenSearchTarget::new(config).unwrap();
+    let writer = writer(&target, &index, WriteMode::Index).await;
+    let reply = writer.send(&batch(WriteMode::Index, &[("1", None, "{}")])).await.unwrap();
+    let [ItemOutcome::Refused(Refusal::Fault(reason))] = &reply.items[..] else { panic!("{reply:?}") };
+    assert!(reason.contains("primary shard is not active"), "{reason}");
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn documents_written_through_an_alias_are_acknowledged() {
+    let index = index("aliased", "{}").await;
+    let alias = unique("alias");
+    admin("POST", &format!("{index}/_alias/{alias}"), "").await;
+    let target = target();
+    let documents = batch(WriteMode::Index, &[("1", None, "{}"), ("grö\"\n", None, "{}")]);
+    let reply = writer(&target, &alias, WriteMode::Index).await.send(&documents).await.unwrap();
+    assert_eq!(reply.items, vec![ItemOutcome::Indexed; 2]);
+    let found = target.cluster().fetch(&alias, &[("1", None)]).await.unwrap();
+    assert!(found[0].is_some());
+    drop_index(&index).await;
+}

@@ -589,4 +589,22 @@ mod tests {
         assert!(lengths.iter().all(|length| (50..=110).contains(length)), "{lengths:?}");
         assert!(lengths.iter().sum::<usize>() <= 100 * DOCUMENTS);
     }
+
+    /// An answer of OpenSearch 2.19.5 to two documents.
+    const RECORDED: &str = r#"{"took":12,"errors":true,"items":[{"index":{"_index":"i","_id":"0","result":"updated","status":200}},{"index":{"_index":"i","_id":"1","status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [n]","caused_by":{"reason":"For input string: \\"seven\\""}}}}]}"#;
+
+    proptest::proptest! {
+        #[test]
+        fn an_answer_that_was_changed_on_its_way_never_misleads(
+            at in 0..RECORDED.len(), drop in 0usize..30, put in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..9),
+        ) {
+            let batch = batch(2, INDEX, 2);
+            let mut bytes = RECORDED.as_bytes().to_vec();
+            bytes.splice(at..(at + drop).min(RECORDED.len()), put);
+            if let Ok(judged) = judged(&bytes, &batch, INDEX, 1 << 20, 11) {
+                proptest::prop_assert_eq!(judged.items.len(), 2);
+            }
+            let _ = Words::of_body(&bytes, &Redactor::default());
+        }
+    }
 }
