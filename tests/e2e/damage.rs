@@ -1,6 +1,6 @@
 //! Damage: whatever byte of a repository is flipped, either the documents are the same or an error names the file.
 
-use crate::support::{Desk, Documents, fixture, repo};
+use crate::support::{Desk, Documents, copy_of, fixture, repo};
 use crate::worker::planned;
 use async_trait::async_trait;
 use backfill::buffers::Buffers;
@@ -13,7 +13,7 @@ use bytes::Bytes;
 use local::{Compression, ExportTarget, FsFailedDocuments};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
@@ -160,17 +160,6 @@ fn every_flipped_byte_is_harmless_or_told_with_the_files_name() {
         running.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
     println!("{} bytes flipped, {harmless} of them harmless", read.len());
-}
-
-/// A repository of the desk's own, to be changed.
-fn copy_of(desk: &Desk, fixture: &servers::Fixture) -> PathBuf {
-    let copy = desk.path("repo");
-    for file in crate::support::files_below(&fixture.repo) {
-        let to = copy.join(file.strip_prefix(&fixture.repo).unwrap());
-        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
-        std::fs::copy(file, to).unwrap();
-    }
-    copy
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Exports: the whole job without a cluster.
 
-use crate::support::{Desk, Documents, files_below, fixture, repo};
+use crate::support::{Desk, Documents, copy_of, files_below, fixture, repo};
 use servers::Fixture;
 use std::collections::BTreeMap;
 
@@ -212,6 +212,36 @@ fn status_has_the_form_that_its_users_know() {
     let json = desk.backfill(&["--json", "status"]).expect(0).json();
     assert_eq!(json["outcome"], "complete");
     assert_eq!(json["documents_done"], fixture.expected.len());
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_listed_beside_the_others() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let copy = copy_of(&desk, &fixture);
+    let listed = desk.console(&["snapshot", "list", "--repo", "repo", "--json"]).expect(0).json();
+    let uuid = listed[0]["uuid"].as_str().unwrap();
+    std::fs::remove_file(copy.join(format!("snap-{uuid}.dat"))).unwrap();
+    let listed = desk.console(&["snapshot", "list", "--repo", "repo", "--json"]).expect(5);
+    assert!(listed.stderr.contains("snapshot snap-1 cannot be read"), "{}", listed.stderr);
+    let listed = listed.json();
+    let states: Vec<&str> = listed.as_array().unwrap().iter().map(|s| s["state"].as_str().unwrap()).collect();
+    assert_eq!(states, ["UNREADABLE", "SUCCESS"]);
+}
+
+#[test]
+fn places_that_are_no_repository_are_told_from_damaged_ones() {
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let copy = copy_of(&desk, &fixture);
+    let plan = |repo: &str| desk.backfill(&["plan", "--repo", repo]).expect(2).stderr;
+    let above = plan(desk.dir.path().to_str().unwrap());
+    assert!(above.contains("may be a directory within this one"), "{above}");
+    for file in crate::support::files_below(&copy) {
+        std::fs::write(file, "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 8\n").unwrap();
+    }
+    let pointers = plan("repo");
+    assert!(pointers.contains("git lfs pull"), "{pointers}");
+    let nothing = desk.backfill(&["plan", "--repo", &repo(&fixture), "--index", "a*,-a*"]).expect(2).stderr;
+    assert!(nothing.contains("no index of snapshot snap-2 is selected"), "{nothing}");
 }
 
 #[test]

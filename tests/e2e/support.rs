@@ -115,6 +115,17 @@ pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// A repository of the desk's own, to be changed.
+pub(crate) fn copy_of(desk: &Desk, fixture: &Fixture) -> PathBuf {
+    let copy = desk.path("repo");
+    for file in files_below(&fixture.repo) {
+        let to = copy.join(file.strip_prefix(&fixture.repo).unwrap());
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(file, to).unwrap();
+    }
+    copy
+}
+
 pub(crate) fn fixture(name: &str) -> Fixture {
     servers::fixture(name).unwrap_or_else(|e| panic!("fixture {name}: {e}"))
 }

@@ -5,12 +5,13 @@ use crate::args::{RepositoryArgs, SnapshotArgs};
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table};
 use crate::settings::{selection, snapshot_name};
-use crate::terminal::Text;
+use crate::terminal::{Text, notice};
 use backfill::indices::Handling;
 use backfill::plan::{Plan, plan};
-use backfill::source::Repository;
-use futures::TryStreamExt;
+use backfill::source::{Repository, SourceError};
+use futures::StreamExt;
 use serde::Serialize;
+use snapshot::repository::SnapshotEntry;
 use snapshot::snapshot_info::SnapshotInfo;
 
 #[derive(Serialize)]
@@ -24,27 +25,25 @@ struct Listed {
     shards_total: u64,
     shards_missing: usize,
     version: Option<String>,
+    /// Why nothing else is known of it.
+    error: Option<String>,
 }
 
 pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> Result<Exit> {
     let blobs = stack::repository(context, repository).await?.open().await?;
     let repository = Repository::open(blobs).await?;
-    let listed = |info: SnapshotInfo| Listed {
-        name: info.name,
-        uuid: info.uuid,
-        state: info.state.to_string(),
-        started_ms: info.start_millis,
-        finished_ms: info.end_millis,
-        indices: info.indices.len(),
-        shards_total: info.total_shards,
-        shards_missing: info.failures.len(),
-        version: info.version.map(|v| v.to_string()),
-    };
-    let mut listed: Vec<Listed> = repository.snapshot_infos().map_ok(listed).try_collect().await?;
+    let mut listed: Vec<Listed> =
+        repository.snapshot_infos().map(|(entry, info)| Listed::new(entry, info)).collect().await;
     listed.sort_by_key(|snapshot| snapshot.started_ms);
+    for (name, error) in listed.iter().filter_map(|snapshot| Some((&snapshot.name, snapshot.error.as_ref()?)))
+    {
+        notice(&format!("error: snapshot {name} cannot be read: {error}"));
+    }
+    let exit =
+        if listed.iter().any(|snapshot| snapshot.error.is_some()) { Exit::Snapshot } else { Exit::Done };
     if context.json {
         print_json(&listed)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     let columns = [
         ("snapshot", Align::Left),
@@ -70,7 +69,38 @@ pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> 
         })
         .collect();
     table(&columns, &rows).print();
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+impl Listed {
+    fn new(entry: &SnapshotEntry, info: std::result::Result<SnapshotInfo, SourceError>) -> Listed {
+        match info {
+            Ok(info) => Listed {
+                name: info.name,
+                uuid: info.uuid,
+                state: info.state.to_string(),
+                started_ms: info.start_millis,
+                finished_ms: info.end_millis,
+                indices: info.indices.len(),
+                shards_total: info.total_shards,
+                shards_missing: info.failures.len(),
+                version: info.version.map(|version| version.to_string()),
+                error: None,
+            },
+            Err(error) => Listed {
+                name: entry.name.clone(),
+                uuid: entry.uuid.clone(),
+                state: "UNREADABLE".to_owned(),
+                started_ms: None,
+                finished_ms: None,
+                indices: 0,
+                shards_total: 0,
+                shards_missing: 0,
+                version: None,
+                error: Some(error.to_string()),
+            },
+        }
+    }
 }
 
 pub(super) async fn describe(

@@ -76,6 +76,9 @@ pub struct IndexSource {
     pub shard_dirs: Vec<String>,
 }
 
+/// What a file begins with that Git LFS keeps elsewhere, by version 1 of its specification.
+const GIT_LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
+
 impl Repository {
     /// Reads the list of snapshots in the newest root of the repository.
     pub async fn open(blobs: Arc<dyn Blobs>) -> Result<Repository, SourceError> {
@@ -89,24 +92,36 @@ impl Repository {
         let newest = paths::newest_root(names.iter().map(String::as_str));
         let file = match newest {
             Some(generation) => {
-                check_latest(blobs.as_ref(), &names, generation).await?;
+                if let Err(error) = check_latest(blobs.as_ref(), &names, generation).await {
+                    return Err(refuse_pointer(blobs.as_ref(), paths::LATEST, error).await);
+                }
                 paths::root_index(generation)
             }
             // The only root of Elasticsearch 1 and 2; what is left of it beside a newer one says nothing.
             None if names.iter().any(|n| n == paths::ROOT_OF_NAMES) => paths::ROOT_OF_NAMES.to_owned(),
-            None if names.is_empty() => return Err(not_a_repository("it is empty")),
             None => {
-                return Err(not_a_repository(
-                    "it has neither a file index-N nor one named index; give the path that the repository was \
-                     registered with",
-                ));
+                let has = if names.is_empty() {
+                    "it contains no files"
+                } else {
+                    "it has neither a file index-N nor one named index"
+                };
+                return Err(not_a_repository(&format!(
+                    "{has}; give the path that the repository was registered with, which may be a directory within this one"
+                )));
             }
         };
         let (length, etag) = blobs.size(&file).await?;
         let file = RootFile { name: file, length, etag };
         let mut reader = RootReader::new(&file.name, DEFAULT_LIMIT);
-        file.stream(blobs.as_ref(), 0, |bytes| reader.feed(bytes)).await?;
-        let mut root = reader.finish().map_err(|e| located(blobs.as_ref(), e))?;
+        let read = file.stream(blobs.as_ref(), 0, |bytes| reader.feed(bytes)).await;
+        let read = match read {
+            Ok(()) => reader.finish().map_err(|e| located(blobs.as_ref(), e)),
+            Err(error) => Err(error),
+        };
+        let mut root = match read {
+            Ok(root) => root,
+            Err(error) => return Err(refuse_pointer(blobs.as_ref(), &file.name, error).await),
+        };
         root.learn_forms(names.iter().map(String::as_str));
         Ok(Repository { blobs, root, file })
     }
@@ -134,17 +149,20 @@ impl Repository {
         Ok(())
     }
 
-    /// What each snapshot says of itself, in the order of the root.
-    pub fn snapshot_infos(&self) -> impl Stream<Item = Result<SnapshotInfo, SourceError>> {
+    /// Returns what each snapshot says of itself, in the order of the root. One that cannot be read does not keep the others
+    /// back.
+    pub fn snapshot_infos(&self) -> impl Stream<Item = (&SnapshotEntry, Result<SnapshotInfo, SourceError>)> {
         self.infos_of(self.root.snapshots.iter())
     }
 
     fn infos_of<'a>(
         &'a self,
         entries: impl IntoIterator<Item = &'a SnapshotEntry>,
-    ) -> impl Stream<Item = Result<SnapshotInfo, SourceError>> {
-        let files: Vec<String> = entries.into_iter().map(info_file).collect();
-        futures::stream::iter(files).map(|file| self.snapshot_info(file)).buffered(CONCURRENCY)
+    ) -> impl Stream<Item = (&'a SnapshotEntry, Result<SnapshotInfo, SourceError>)> {
+        let entries: Vec<&SnapshotEntry> = entries.into_iter().collect();
+        futures::stream::iter(entries)
+            .map(async |entry| (entry, self.snapshot_info(info_file(entry)).await))
+            .buffered(CONCURRENCY)
     }
 
     async fn snapshot_info(&self, file: String) -> Result<SnapshotInfo, SourceError> {
@@ -165,7 +183,7 @@ impl Repository {
                 ..info
             };
             let infos: Vec<SnapshotInfo> =
-                self.infos_of(self.root.undated()).map_ok(dates).try_collect().await?;
+                self.infos_of(self.root.undated()).map(|(_, info)| info.map(dates)).try_collect().await?;
             entry = self.root.latest_by(&infos).map_err(|e| self.located(e))?;
         }
         let info = self.snapshot_info(info_file(entry)).await?;
@@ -310,6 +328,19 @@ async fn check_latest(blobs: &dyn Blobs, names: &[String], generation: u64) -> R
         });
     }
     Ok(())
+}
+
+/// The error for a file that could not be read: often a checkout with Git LFS has only pointers in place of the files.
+async fn refuse_pointer(blobs: &dyn Blobs, file: &str, error: SourceError) -> SourceError {
+    match blobs.get_range(file, 0..GIT_LFS_POINTER.len() as u64, None).await {
+        Ok(blob) if blob.bytes == GIT_LFS_POINTER => SourceError::NotARepository {
+            location: blobs.location(),
+            why: format!(
+                "{file} is a pointer of Git LFS and not the file itself; run `git lfs pull` in that checkout"
+            ),
+        },
+        _ => error,
+    }
 }
 
 fn info_file(entry: &SnapshotEntry) -> String {
