@@ -10,9 +10,9 @@ use crate::{
     Error, Product, Version,
     error::At,
     patch,
-    release::{Origin, Release},
+    release::{Jars, Origin, Release},
     server::{Account, check_open},
-    tools::{maven_copy, maven_copy_with_dependencies},
+    tools::{Artifact, maven_copy, maven_copy_with_dependencies},
 };
 
 const CACHE_VARIABLE: &str = "BACKFILL_SERVERS";
@@ -80,11 +80,12 @@ fn plain_home(product: Product, version: Version) -> Result<PathBuf, Error> {
                 unpack(&zip, dir)?;
                 fs::remove_file(&zip).at(&zip)?;
             }
-            Origin::Jars => {
-                let lib = dir.join(&name).join("lib");
-                fs::create_dir_all(&lib).at(&lib)?;
-                maven_copy_with_dependencies("org.elasticsearch", product.name(), &version, &lib)?;
-                patch::for_newer_java(&lib.join(format!("{name}.jar")))?;
+            Origin::Jars(jars) => {
+                let home = dir.join(&name);
+                put_together(product, version, jars, &home)?;
+                if product == Product::Elasticsearch {
+                    patch::for_newer_java(&home.join("lib").join(format!("{name}.jar")))?;
+                }
             }
         }
         for missing in ["plugins", "logs"] {
@@ -94,6 +95,55 @@ fn plain_home(product: Product, version: Version) -> Result<PathBuf, Error> {
         Ok(())
     })?;
     Ok(dir.join(name))
+}
+
+/// Logging of a server that brings no configuration of its own: to its standard output.
+const LOGGING: &str = "status = error
+appender.console.type = Console
+appender.console.name = console
+appender.console.layout.type = PatternLayout
+appender.console.layout.pattern = [%d{ISO8601}][%-5p][%-25c{1.}] %m%n
+rootLogger.level = info
+rootLogger.appenderRef.console.ref = console
+";
+
+/// Lays out the jars of a server as its distribution would have them.
+fn put_together(product: Product, version: Version, jars: &Jars, home: &Path) -> Result<(), Error> {
+    let lib = home.join("lib");
+    fs::create_dir_all(&lib).at(&lib)?;
+    let further = jars.further.iter().map(|(group, artifact, own)| match own {
+        Some(own) => Artifact::new(group, artifact, own),
+        None => Artifact::new(group, artifact, version),
+    });
+    let all: Vec<Artifact> =
+        [Artifact::new(jars.group, product.name(), version)].into_iter().chain(further).collect();
+    maven_copy_with_dependencies(&all, &lib)?;
+    for module in jars.modules {
+        let dir = home.join("modules").join(module.name);
+        fs::create_dir_all(&dir).at(&dir)?;
+        maven_copy_with_dependencies(&[Artifact::new(module.group, module.artifact, version)], &dir)?;
+        // A jar that the server has, too, may not be in a module a second time.
+        for entry in fs::read_dir(&dir).at(&dir)? {
+            let jar = entry.at(&dir)?.path();
+            if jar.file_name().is_some_and(|name| lib.join(name).exists()) {
+                fs::remove_file(&jar).at(&jar)?;
+            }
+        }
+        let descriptor = dir.join("plugin-descriptor.properties");
+        let (name, class) = (module.name, module.class);
+        let text = format!(
+            "description={name}\nversion={version}\nname={name}\nclassname={class}\njava.version=21\n\
+             {product}.version={version}\ncustom.foldername=\nextended.plugins=\nhas.native.controller=false\n"
+        );
+        fs::write(&descriptor, text).at(&descriptor)?;
+    }
+    if !jars.modules.is_empty() {
+        let config = home.join("config");
+        fs::create_dir_all(&config).at(&config)?;
+        let logging = config.join("log4j2.properties");
+        fs::write(&logging, LOGGING).at(&logging)?;
+    }
+    Ok(())
 }
 
 /// The directory `name` of the cache, filled by `fill` if it is not there. Processes that want the same one at the

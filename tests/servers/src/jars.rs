@@ -12,7 +12,7 @@ use crate::{
     error::At,
     jdk,
     listen::{free_address, wait_for_answer},
-    tools::maven_copy_with_dependencies,
+    tools::{Artifact, maven_copy_with_dependencies},
 };
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -128,7 +128,7 @@ fn jars(group: &str, artifact: &str, version: Version) -> Result<PathBuf, Error>
         let lib = dir.join("lib");
         fs::create_dir_all(&lib).at(&lib)?;
         eprintln!("== getting {group}:{artifact}:{version}");
-        maven_copy_with_dependencies(group, artifact, &version, &lib)
+        maven_copy_with_dependencies(&[Artifact::new(group, artifact, version)], &lib)
     })?;
     Ok(dir.join("lib"))
 }

@@ -80,8 +80,29 @@ pub(crate) struct Release {
 pub(crate) enum Origin {
     /// A distribution: its group; its artifact is the product's name, its type zip.
     Zip(&'static str),
-    /// Nothing but its jar and those that it needs.
-    Jars,
+    /// Nothing but jars.
+    Jars(&'static Jars),
+}
+
+/// What a server is put together from that is published as jars only.
+#[derive(Debug)]
+pub(crate) struct Jars {
+    /// The group of the server itself; its artifact is the product's name.
+    pub(crate) group: &'static str,
+    /// What the server needs beside the dependencies that its artifact names. Each has a version of its own or the server's.
+    pub(crate) further: &'static [(&'static str, &'static str, Option<&'static str>)],
+    /// Modules without which it does not start.
+    pub(crate) modules: &'static [Module],
+}
+
+/// A module, made from an artifact of the server's version and those that it depends on.
+#[derive(Debug)]
+pub(crate) struct Module {
+    pub(crate) name: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) artifact: &'static str,
+    /// Its plugin class.
+    pub(crate) class: &'static str,
 }
 
 /// How the process is started.
@@ -114,7 +135,7 @@ static RELEASES: &[Release] = &[
     Release {
         product: Product::Elasticsearch,
         from: (1, 4),
-        origin: Origin::Jars,
+        origin: Origin::Jars(&Jars { group: "org.elasticsearch", further: &[], modules: &[] }),
         java: &[11],
         launch: Launch::Java {
             main: ES_MAIN,
@@ -252,6 +273,38 @@ static RELEASES: &[Release] = &[
         transport_port: "transport.port",
         settings: &[SINGLE_NODE],
     },
+    Release {
+        product: Product::OpenSearch,
+        from: (3, 9),
+        origin: Origin::Jars(&Jars {
+            group: "org.opensearch",
+            further: &[
+                ("org.opensearch", "opensearch-plugin-classloader", None),
+                ("org.opensearch", "opensearch-agent-bootstrap", None),
+                ("org.apache.logging.log4j", "log4j-core", Some("2.25.5")),
+            ],
+            modules: &[Module {
+                name: "transport-netty4",
+                group: "org.opensearch.plugin",
+                artifact: "transport-netty4-client",
+                class: "org.opensearch.transport.Netty4ModulePlugin",
+            }],
+        }),
+        java: &[21, 25, 24],
+        launch: Launch::Java {
+            main: OS_MAIN,
+            properties: &[
+                "-Dopensearch.path.home={home}",
+                "-Dopensearch.path.conf={config}",
+                "-Dopensearch.distribution.type=zip",
+                "-Dopensearch.bundled_jdk=false",
+                "-Djava.locale.providers=SPI,CLDR",
+            ],
+            arguments: &[],
+        },
+        transport_port: "transport.port",
+        settings: &[SINGLE_NODE],
+    },
 ];
 
 impl Release {
@@ -275,6 +328,7 @@ mod tests {
         assert_eq!(row(Product::Elasticsearch, "5.6.16").unwrap(), (5, 5));
         assert_eq!(row(Product::OpenSearch, "2.19.5").unwrap(), (1, 0));
         assert_eq!(row(Product::OpenSearch, "3.6.0").unwrap(), (3, 0));
+        assert_eq!(row(Product::OpenSearch, "3.9.0").unwrap(), (3, 9));
         assert_eq!(row(Product::Elasticsearch, "1.7.6").unwrap(), (1, 4));
         assert_eq!(row(Product::Elasticsearch, "2.4.6").unwrap(), (2, 0));
         assert!(row(Product::Elasticsearch, "0.90.13").is_err());

@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use crate::{Error, Version, distribution::cached, error::At, jdk};
+use crate::{Error, distribution::cached, error::At, jdk};
 
 /// The packages that bring everything on Debian and its relatives.
 const MAVEN: &str = "Maven is missing, which downloads the servers: apt-get install maven";
@@ -74,27 +74,46 @@ pub(crate) fn maven_copy(coordinates: &str, dir: &Path) -> Result<(), Error> {
     run(&mut command, &format!("getting {coordinates} with mvn"))
 }
 
-/// Copies the jar of an artifact, and all jars that it needs to run, into `dir`.
-pub(crate) fn maven_copy_with_dependencies(
-    group: &str,
-    artifact: &str,
-    version: &Version,
-    dir: &Path,
-) -> Result<(), Error> {
+/// An artifact of Maven Central, whose type is jar.
+#[derive(Clone, Debug)]
+pub(crate) struct Artifact {
+    pub(crate) group: String,
+    pub(crate) artifact: String,
+    pub(crate) version: String,
+}
+
+impl Artifact {
+    pub(crate) fn new(group: &str, artifact: &str, version: impl ToString) -> Self {
+        Self { group: group.to_owned(), artifact: artifact.to_owned(), version: version.to_string() }
+    }
+}
+
+/// Copies the jars of some artifacts, and all jars that they need to run, into `dir`.
+pub(crate) fn maven_copy_with_dependencies(artifacts: &[Artifact], dir: &Path) -> Result<(), Error> {
     let maven = find_program("mvn").ok_or_else(|| Error::Missing(MAVEN.to_owned()))?;
     let project = dir.join("pom.xml");
+    let dependencies: String = artifacts
+        .iter()
+        .map(|Artifact { group, artifact, version }| {
+            format!(
+                "<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>\
+                 <version>{version}</version></dependency>"
+            )
+        })
+        .collect();
     let text = format!(
         "<project><modelVersion>4.0.0</modelVersion><groupId>of.tests</groupId><artifactId>jars</artifactId>\
-         <version>1</version><dependencies><dependency><groupId>{group}</groupId>\
-         <artifactId>{artifact}</artifactId><version>{version}</version></dependency></dependencies></project>"
+         <version>1</version><dependencies>{dependencies}</dependencies></project>"
     );
     fs::write(&project, text).at(&project)?;
+    let names: Vec<String> =
+        artifacts.iter().map(|a| format!("{}:{}:{}", a.group, a.artifact, a.version)).collect();
     let mut command = Command::new(maven);
     command
         .current_dir(dir)
         .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime"])
         .arg(format!("-DoutputDirectory={}", dir.display()));
-    run(&mut command, &format!("getting {group}:{artifact}:{version} with mvn"))?;
+    run(&mut command, &format!("getting {} with mvn", names.join(", ")))?;
     fs::remove_file(&project).at(&project)
 }
 

@@ -11,11 +11,14 @@ const LUCENE70: &str = "Lucene70DocValuesMetadata";
 const LUCENE80: &str = "Lucene80DocValuesMetadata";
 const LUCENE90: &str = "Lucene90DocValuesMetadata";
 const KNOWN: &[Known] =
-    &[Known::little(LUCENE90, 0..=0), Known::big(LUCENE80, 0..=2), Known::big(LUCENE70, 0..=0)];
+    &[Known::little(LUCENE90, 0..=2), Known::big(LUCENE80, 0..=2), Known::big(LUCENE70, 0..=0)];
 /// Versions of [`LUCENE80`]: binary values are compressed; they are where the field's attribute says so.
 const V80_COMPRESSED: u32 = 1;
 const V80_COMPRESSED_BY_MODE: u32 = 2;
 const MODE_80: &str = "Lucene80DocValuesFormat.mode";
+/// The version of [`LUCENE90`] that states the largest number of values of a document with the skip index. Version 1 only
+/// moved the skip index from the `.dvd` file into a file of its own, `.dvs`.
+const V90_MAX_VALUE_COUNT: u32 = 2;
 /// What [`LUCENE80`] writes in place of a block shift when a terms dictionary is LZ4-compressed; its shift is then the next.
 const TERMS_LZ4_CODE_80: u32 = (6 << 16) | 1;
 const TERMS_LZ4_SHIFT: u32 = 6;
@@ -69,6 +72,9 @@ impl Meta<'_> {
         let kind = self.input.u8()?;
         if info.doc_values_skip_index {
             self.input.skip(8 * 4 + 4 * 2)?; // offset, length, greatest and least value; documents, last document
+            if self.codec == LUCENE90 && self.version >= V90_MAX_VALUE_COUNT {
+                self.input.skip(4)?;
+            }
         }
         match kind {
             0 => return self.numeric().map(|(docs, _)| Some(docs)),
