@@ -64,6 +64,7 @@ versions! {
     opensearch_3_6: "os-3.6.0",
     opensearch_3_6_hashed_infix: "os-3.6.0-hashed-infix",
     opensearch_3_6_resized: "os-3.6.0-resized",
+    opensearch_3_8_resized: "os-3.8.0-resized",
     opensearch_3_7: "os-3.7.0",
     opensearch_3_8: "os-3.8.0",
 }
