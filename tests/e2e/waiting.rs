@@ -194,7 +194,8 @@ fn a_shard_that_cannot_be_read_for_now_does_not_keep_the_others_back() {
     let told = "1 shard cannot be read for now and will be tried again by the next start: [basic][0]: ";
     let ended = start().expect(5);
     assert!(ended.stdout.contains(told), "{}", ended.stdout);
-    assert!(ended.stdout.contains("`backfill start` tries them again"), "{}", ended.stdout);
+    let said = ended.stdout + &ended.stderr;
+    assert!(said.contains("`backfill start` tries them again"), "{said}");
     assert!(!desk.exported("out").0.is_empty(), "the other index was exported");
     let shown = desk.backfill(&["status", "--deep-check"]).expect(0).stdout;
     assert!(shown.starts_with("BackfillStatus.STOPPED") && shown.contains(told), "{shown}");
