@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use backfill::encode::Encoding;
-use backfill::model::{ChunkId, RunId, WriteMode};
-use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Reply, Target, TargetError};
+use backfill::model::{ChunkId, Identity, RunId, WriteMode};
+use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Place, Reply, Target, TargetError};
 use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,8 +60,16 @@ impl Target for Memory {
         Ok(())
     }
 
-    async fn missing(&self, _names: &[String]) -> Result<Vec<String>, TargetError> {
-        Ok(Vec::new())
+    async fn place(&self, _name: &str) -> Result<Option<Place>, TargetError> {
+        Ok(Some(Place::index(Identity::none())))
+    }
+
+    async fn identity(&self, _name: &str) -> Result<Option<Identity>, TargetError> {
+        Ok(Some(Identity::none()))
+    }
+
+    async fn create(&self, _name: &str, _data_stream: bool) -> Result<bool, TargetError> {
+        Ok(true)
     }
 
     async fn begin(

@@ -16,7 +16,7 @@ Exit codes:
   3    done, but with failed documents; or verify found differences
   4    gave up waiting
   5    snapshot unreadable, damaged or changed
-  6    target unreachable or blocked
+  6    target unreachable or blocked; or an index there was replaced during the run
   130  interrupted or stopped before the end";
 
 /// Works on clusters, snapshots and backfills.
@@ -170,6 +170,8 @@ pub enum BackfillCommand {
     Verify(VerifyArgs),
     /// Tell all that is recorded of a run: its plan and settings, and how far indices, shards and chunks are
     Describe(DescribeArgs),
+    /// Put indices of the run back to their beginning, so that start migrates them again
+    Redo(RedoArgs),
     /// Forget a run, so that a start begins anew; documents in the target stay
     Reset(ResetArgs),
     /// Look at the failed documents, and try them again
@@ -250,6 +252,17 @@ pub struct DescribeArgs {
     /// Which run [default: the newest]
     #[arg(long, value_name = "ID")]
     pub run: Option<String>,
+    /// The state.
+    #[command(flatten)]
+    pub state: StateArgs,
+}
+
+/// Arguments of `redo`.
+#[derive(Debug, Args)]
+pub struct RedoArgs {
+    /// Indices of the snapshot, or data streams: names, wildcards, -exclusions
+    #[arg(required = true, value_name = "INDEX", allow_hyphen_values = true)]
+    pub index: Vec<String>,
     /// The state.
     #[command(flatten)]
     pub state: StateArgs,

@@ -1,5 +1,6 @@
 //! Exit codes, and the errors that lead to them.
 
+use backfill::destinations::DestinationError;
 use backfill::model::Cause;
 use backfill::planning::PlanningError;
 use backfill::ports::{BlobError, StoreError, TargetError};
@@ -23,7 +24,7 @@ pub enum Exit {
     GaveUpWaiting = 4,
     /// The snapshot is unreadable, damaged, or changed under the run.
     Snapshot = 5,
-    /// The target is unreachable, or blocks writes.
+    /// The target is unreachable, blocks writes, or has lost what was written.
     Target = 6,
     /// Interrupted or stopped before the end.
     Interrupted = 130,
@@ -137,6 +138,16 @@ impl From<BlobError> for CommandError {
 impl From<TargetError> for CommandError {
     fn from(error: TargetError) -> CommandError {
         CommandError::new(Exit::Target, error.to_string())
+    }
+}
+
+impl From<DestinationError> for CommandError {
+    fn from(error: DestinationError) -> CommandError {
+        match error {
+            DestinationError::Target(error) => error.into(),
+            DestinationError::Store(error) => error.into(),
+            DestinationError::Missing { .. } => CommandError::new(Exit::Target, error.to_string()),
+        }
     }
 }
 

@@ -141,6 +141,9 @@ pub fn status(report: &StatusReport, deep: bool) -> Text {
     for waiting in &report.waiting {
         out.push(&waiting.text);
     }
+    if let Some(unvouched) = &report.unvouched {
+        let _ = writeln!(out, "Warning: {unvouched}");
+    }
     if deep {
         deep_status(&mut out, report);
     }
@@ -195,6 +198,7 @@ fn deep_status(out: &mut Text, report: &StatusReport) {
     for (title, lines) in [
         ("Missing from the snapshot", &report.missing_shards),
         ("Damaged", &report.damage),
+        ("Replaced", &report.replaced),
         ("Given up", &report.given_up),
         ("Last error", &report.last_errors),
     ] {

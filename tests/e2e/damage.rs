@@ -103,7 +103,7 @@ async fn try_migrate(blobs: Arc<Memory>, dir: &Path) -> Result<Outcome, String> 
         waits: backfill::waits::Waits::default(),
     };
     while worker.step(&CancellationToken::new()).await.map_err(|e| text(&e))? != Step::Idle {}
-    let state = finish(&store, &SystemClock, &run).await.map_err(|e| text(&e))?;
+    let state = finish(&store, &SystemClock, &run, &[]).await.map_err(|e| text(&e))?;
     let run = store.run(&run.id).await.map_err(|e| text(&e))?;
     if state == Some(RunState::Damaged) {
         return Ok(Outcome::Told(run.damage));

@@ -13,6 +13,7 @@ mod export;
 mod failed;
 mod interrupted;
 mod memory;
+mod replaced;
 mod support;
 mod types;
 mod verify;

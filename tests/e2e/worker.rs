@@ -8,13 +8,15 @@ use backfill::failed::Reader;
 use backfill::finish::finish;
 use backfill::indices::Handling;
 use backfill::model::{
-    ChunkId, ChunkState, Counters, Planning, Run, RunId, RunSpec, RunState, Selection, Settled, WriteMode,
+    ChunkId, ChunkState, Counters, Identity, Planning, Run, RunId, RunSpec, RunState, Selection, Settled,
+    WriteMode,
 };
 use backfill::plan::outline;
 use backfill::planning::Planner;
 use backfill::ports::{
     Acknowledge, Batch, Blob, BlobError, Blobs, Checkpoints, ChunkWriter, FailedDocument, FailedDocuments,
-    FailedPart, ItemOutcome, Message, Queue, Reply, StoreError, StoredPart, SystemClock, Target, TargetError,
+    FailedPart, ItemOutcome, Message, Place, Queue, Reply, StoreError, StoredPart, SystemClock, Target,
+    TargetError,
 };
 use backfill::source::Repository;
 use backfill::worker::flow::{Flow, FlowLimits};
@@ -176,8 +178,16 @@ impl Target for Mannered {
         Ok(())
     }
 
-    async fn missing(&self, _names: &[String]) -> Result<Vec<String>, TargetError> {
-        Ok(Vec::new())
+    async fn place(&self, _name: &str) -> Result<Option<Place>, TargetError> {
+        Ok(Some(Place::index(Identity::none())))
+    }
+
+    async fn identity(&self, _name: &str) -> Result<Option<Identity>, TargetError> {
+        Ok(Some(Identity::none()))
+    }
+
+    async fn create(&self, _name: &str, _data_stream: bool) -> Result<bool, TargetError> {
+        Ok(true)
     }
 
     async fn begin(
@@ -320,7 +330,7 @@ impl Bench {
 
     async fn work_off(&self, worker: &Worker) {
         while worker.step(&CancellationToken::new()).await.unwrap() != Step::Idle {}
-        assert_eq!(finish(&self.store, &SystemClock, &self.run).await.unwrap(), Some(RunState::Done));
+        assert_eq!(finish(&self.store, &SystemClock, &self.run, &[]).await.unwrap(), Some(RunState::Done));
     }
 
     async fn counters(&self) -> Counters {
@@ -510,7 +520,7 @@ async fn a_repository_that_is_out_of_reach_is_no_damage() {
         assert_eq!(bench.counters().await.damaged, 0, "after {requests} requests");
         *blobs.left.lock().unwrap() = u32::MAX;
         let state = loop {
-            if let Some(state) = finish(&bench.store, &SystemClock, &bench.run).await.unwrap() {
+            if let Some(state) = finish(&bench.store, &SystemClock, &bench.run, &[]).await.unwrap() {
                 break state;
             }
             worker.step(&CancellationToken::new()).await.unwrap();

@@ -156,6 +156,7 @@ mod tests {
             missing_shards: Vec::new(),
             refused: Vec::new(),
             damage: Vec::new(),
+            notes: Default::default(),
         };
         for (patterns, expected) in [
             ("a", &["a"][..]),

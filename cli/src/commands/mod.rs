@@ -5,6 +5,7 @@ mod control;
 mod describe;
 mod failed;
 mod plan;
+mod redo;
 mod reset;
 mod retry;
 mod snapshots;
@@ -83,6 +84,7 @@ async fn dispatch(group: Group, context: &Context<'_>) -> Result<Exit> {
             BackfillCommand::Stop { timeout, state } => control::stop(context, timeout, &state).await,
             BackfillCommand::Verify(args) => verify::verify(context, &args).await,
             BackfillCommand::Describe(args) => describe::describe(context, &args).await,
+            BackfillCommand::Redo(args) => redo::redo(context, &args).await,
             BackfillCommand::Reset(args) => reset::reset(context, &args).await,
             BackfillCommand::FailedDocuments { command } => match command {
                 FailedCommand::Location(state) => failed::location(context, &state).await,

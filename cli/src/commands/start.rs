@@ -13,9 +13,10 @@ use crate::settings::{self, LATEST, RepositorySetting, TargetSetting, handling, 
 use crate::terminal;
 use crate::waiting::Announcer;
 use backfill::buffers::Buffers;
+use backfill::destinations::{self, Destinations};
 use backfill::finish::finish;
 use backfill::model::differences::{differences, refusal_of_another_job};
-use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState};
+use backfill::model::{Planning, Run, RunId, RunSpec, RunState};
 use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, note_unreadable};
@@ -155,9 +156,9 @@ impl Job<'_> {
             None => {
                 let target = self.target.open()?;
                 self.wait_for(target.as_ref(), &waits).await?;
-                let outline = outline(&repository, &opened, &spec.selection, &handling).await?;
-                self.check_outline(&outline, target.as_ref(), &waits).await?;
-                (self.create(spec, &outline, newest.as_ref()).await?, Some(outline))
+                let mut outline = outline(&repository, &opened, &spec.selection, &handling).await?;
+                let destinations = self.check_outline(&mut outline, target.as_ref(), &waits).await?;
+                (self.create(spec, &outline, destinations, newest.as_ref()).await?, Some(outline))
             }
         };
         if run.state.is_finished() || run.planning == Planning::Complete {
@@ -235,8 +236,14 @@ impl Job<'_> {
                 bytes(run.spec.chunk_bytes)
             ));
         }
-        self.wait_for(self.target.open()?.as_ref(), waits).await?;
+        let target = self.target.open()?;
+        self.wait_for(target.as_ref(), waits).await?;
         self.say(&format!("Continuing run {}.", run.id));
+        let create = self.args.send.create_missing_indices;
+        let run = destinations::resume(&self.state.store, target.as_ref(), &run.id, create).await?;
+        for lost in destinations::replaced(target.as_ref(), &run).await? {
+            self.say(&format!("warning: {lost}; `backfill redo INDEX` puts an index back to its beginning"));
+        }
         self.state.store.reclaim(&run.id).await?;
         let again = self.state.store.retry_failed(&run.id).await?;
         self.state.store.enqueue(&run.id, &again).await?;
@@ -252,10 +259,17 @@ impl Job<'_> {
     }
 
     /// Warns, and refuses what could not end well.
-    async fn check_outline(&self, plan: &Outline, target: &dyn Target, waits: &Waits) -> Result<()> {
+    async fn check_outline(
+        &self,
+        plan: &mut Outline,
+        target: &dyn Target,
+        waits: &Waits,
+    ) -> Result<Destinations> {
         if plan.indices.is_empty() && plan.refused.is_empty() {
             return Err(CommandError::usage(nothing_selected(&plan.snapshot)));
         }
+        let create = self.args.send.create_missing_indices;
+        let destinations = Destinations::look(&mut plan.indices, target, create).await?;
         for index in &plan.indices {
             for warning in &index.warnings {
                 self.say(&format!("warning: {}: {warning}", index.name));
@@ -267,30 +281,23 @@ impl Job<'_> {
         for (index, why) in &plan.refused {
             self.say(&format!("refused: {index}: {why}"));
         }
-        if !self.args.send.create_missing_indices {
-            let names = plan.indices.iter().flat_map(IndexPlan::destinations);
-            let mut names: Vec<String> = names.map(str::to_owned).collect();
-            names.dedup();
-            let missing = ask_target(waits, self.args.send.target_wait, || target.missing(&names)).await?;
-            if !missing.is_empty() {
-                return Err(CommandError::new(
-                    Exit::Target,
-                    format!(
-                        "the target {} lacks {}: create them with their mappings first, \
-                         or let the target guess mappings with --create-missing-indices",
-                        target.location(),
-                        missing.join(", ")
-                    ),
-                ));
-            }
+        if let Some(unvouched) = destinations.unvouched() {
+            self.say(&format!("warning: {unvouched}"));
         }
-        Ok(())
+        Ok(destinations)
     }
 
-    async fn create(&self, spec: RunSpec, outline: &Outline, newest: Option<&Run>) -> Result<Run> {
+    async fn create(
+        &self,
+        spec: RunSpec,
+        outline: &Outline,
+        destinations: Destinations,
+        newest: Option<&Run>,
+    ) -> Result<Run> {
         let now = SystemClock.now();
         let id = RunId(format!("{}-{}", crate::render::utc(now as i64).replace([' ', ':'], "-"), now % 1000));
-        let run = outline.run(id, spec, self.workers(), now);
+        let mut run = outline.run(id, spec, self.workers(), now);
+        run.notes.targets = destinations.identities;
         match self.state.store.create_run(&run, newest.map(|run| &run.id)).await? {
             Creation::Created => Ok(run),
             Creation::Superseded(other) => {
@@ -347,7 +354,8 @@ impl Job<'_> {
             RunnerEnd::Finished => {
                 let run = self.state.store.run(&run.id).await?;
                 if run.planning == Planning::Complete {
-                    finish(&self.state.store, &SystemClock, &run).await?;
+                    let replaced = self.replaced(&run).await?;
+                    finish(&self.state.store, &SystemClock, &run, &replaced).await?;
                 } else {
                     // Some shards could not be read; another start tries them again.
                     self.state.store.set_state(&run.id, RunState::Failed, SystemClock.now(), &[]).await?;
@@ -363,6 +371,14 @@ impl Job<'_> {
             }
         }
         self.conclude(&run.id).await
+    }
+
+    /// Compares the destinations with what they were when the run began; waits for a target that does not answer, as
+    /// long as was allowed.
+    async fn replaced(&self, run: &Run) -> Result<Vec<String>> {
+        let target = self.target.open()?;
+        self.wait_for(target.as_ref()).await?;
+        Ok(destinations::replaced(target.as_ref(), run).await?)
     }
 
     /// Prints what became of the run.
@@ -408,6 +424,9 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     }
     for waiting in &report.waiting {
         print_line(&waiting.text);
+    }
+    for lost in &report.replaced {
+        print_line(&format!("replaced: {lost}"));
     }
     for error in &report.given_up {
         terminal::notice(&format!("given up: {error}"));

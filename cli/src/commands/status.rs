@@ -57,6 +57,7 @@ pub(super) fn exit_of(report: &StatusReport) -> Exit {
         Outcome::Complete => Exit::Done,
         Outcome::CompleteWithFailedDocuments => Exit::FailedDocuments,
         Outcome::Damaged => Exit::Snapshot,
+        Outcome::TargetReplaced => Exit::Target,
         Outcome::Failed if !report.damage.is_empty() => Exit::Snapshot,
         // Shards could not be read, and whatever else there was is done.
         Outcome::Failed if report.chunks_failed == 0 => Exit::Snapshot,

@@ -5,7 +5,7 @@
 //! | `backfill` | `RUN#`place | the list of runs, in the order of their creation |
 //! | run | `CTL` | state, workers wanted, planning, who retries: small, read with each save |
 //! | run | `RUN#0000`… | the rest of the run, compressed, in parts |
-//! | run | `DMG`, `SMP` | damage; points of progress |
+//! | run | `DMG`, `NTS`, `SMP` | damage; notes; points of progress |
 //! | run | `WAIT#`owner | what a worker waits for; expires within a minute unless it is renewed |
 //! | run`#s`k | `S#`index`#`shard | a shard as planned: written last, so it is there whole or not at all |
 //! | run`#s`k | `T#`index`#`shard`#`stripe | sums of some of the shard's chunks, and the ends of their leases |
@@ -34,8 +34,8 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use backfill::model::chunk::ClaimRefused;
 use backfill::model::{
-    Chunk, ChunkId, ChunkState, HandedBack, Lease, Millis, Planning, Progress, Reason, Run, RunId, RunState,
-    Settled, Shard, ShardId, Wait,
+    Amendment, Chunk, ChunkId, ChunkState, HandedBack, Lease, Millis, Planning, Progress, Reason, Run, RunId,
+    RunState, Settled, Shard, ShardId, Wait,
 };
 use backfill::ports::{
     Checkpoints, ClaimOutcome, Creation, RetryLease, RunControl, Sample, StoreError, Summary,
@@ -116,6 +116,10 @@ impl Checkpoints for DynamoCheckpoints {
         runs::set_desired_workers(&self.table, id, workers).await
     }
 
+    async fn amend(&self, id: &RunId, amendment: &Amendment) -> Result<(), StoreError> {
+        runs::amend(&self.table, id, amendment).await
+    }
+
     async fn shard(&self, run: &RunId, shard: &ShardId) -> Result<Shard, StoreError> {
         shards::read(&self.table, run, shard).await
     }
@@ -192,6 +196,20 @@ impl Checkpoints for DynamoCheckpoints {
         let retried: Vec<Option<ChunkId>> =
             futures::stream::iter(retries).buffered(RETRIES).try_collect().await?;
         Ok(retried.into_iter().flatten().collect())
+    }
+
+    /// Chunk by chunk: what breaks off half-way is gone on with by the next call.
+    async fn redo(&self, run: &RunId, shard: &ShardId) -> Result<(), StoreError> {
+        let chunks = shards::read_chunks(&self.table, run, shard).await?;
+        let redone = chunks.iter().map(|chunk| async move {
+            let redo = |chunk: &mut Chunk, _| {
+                chunk.redo();
+                Ok(())
+            };
+            transition(&self.table, run, &chunk.id, redo).await.map(drop)
+        });
+        let redone: Vec<_> = redone.collect();
+        futures::stream::iter(redone).buffer_unordered(RETRIES).try_collect().await
     }
 
     async fn settle(&self, run: &RunId, chunk: &ChunkId, settled: &Settled) -> Result<(), StoreError> {

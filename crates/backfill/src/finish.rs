@@ -2,7 +2,7 @@
 
 use crate::model::chunk::ChunkState;
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{Chunk, Planning, RangeCrc, Run, RunState, SegmentRange, Shard};
+use crate::model::{Amendment, Chunk, Planning, RangeCrc, Run, RunState, SegmentRange, Shard};
 use crate::ports::{Checkpoints, Clock, Fleet, StoreError};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
@@ -15,11 +15,14 @@ const MAX_DAMAGE: usize = 100;
 struct Ending {
     state: RunState,
     damage: Vec<String>,
+    /// Whether chunks were given up.
+    given_up: bool,
 }
 
 /// Ends a run of which no chunk is left to claim; returns the state it ended in, or `None` if chunks, or shards to
-/// plan, are left. One with chunks that were given up has failed: a start may try them again.
-/// May be called again after it was interrupted.
+/// plan, are left. One with chunks that were given up has failed: a start may try them again. So has one of which
+/// destinations were `replaced`, as [`crate::destinations::replaced`] found after the last chunk: what was written to them
+/// is gone. May be called again after it was interrupted.
 ///
 /// # Errors
 /// When the checkpoints do not work.
@@ -27,9 +30,10 @@ pub async fn finish(
     checkpoints: &dyn Checkpoints,
     clock: &dyn Clock,
     run: &Run,
+    replaced: &[String],
 ) -> Result<Option<RunState>, StoreError> {
-    match ending(checkpoints, run).await? {
-        Some(ending) => end(checkpoints, clock, run, &ending).await,
+    match ending(checkpoints, run, replaced).await? {
+        Some(ending) => end(checkpoints, clock, run, replaced, &ending).await,
         None => Ok(None),
     }
 }
@@ -45,13 +49,14 @@ pub async fn conclude(
     fleet: &dyn Fleet,
     clock: &dyn Clock,
     run: &Run,
+    replaced: &[String],
 ) -> Result<Option<RunState>, StoreError> {
-    let Some(ending) = ending(checkpoints, run).await? else { return Ok(None) };
+    let Some(ending) = ending(checkpoints, run, replaced).await? else { return Ok(None) };
     if at_work(checkpoints).await?.is_some_and(|newest| newest.id != run.id) {
-        return end(checkpoints, clock, run, &ending).await;
+        return end(checkpoints, clock, run, replaced, &ending).await;
     }
     fleet.stop().await?;
-    let ended = end(checkpoints, clock, run, &ending).await;
+    let ended = end(checkpoints, clock, run, replaced, &ending).await;
     // A start may have come in between: then its workers are to be there, even if the end could not be recorded.
     if let Some(newest) = at_work(checkpoints).await? {
         fleet.scale(newest.desired_workers).await?;
@@ -65,13 +70,17 @@ async fn at_work(checkpoints: &dyn Checkpoints) -> Result<Option<Run>, StoreErro
 }
 
 /// How the run ends, if nothing of it is left to do.
-async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Ending>, StoreError> {
+async fn ending(
+    checkpoints: &dyn Checkpoints,
+    run: &Run,
+    replaced: &[String],
+) -> Result<Option<Ending>, StoreError> {
     if checkpoints.run(&run.id).await?.planning != Planning::Complete {
         return Ok(None);
     }
     let refused = run.refused.iter().map(|(index, why)| format!("{index}: {why}"));
     let mut damage: Vec<String> = refused.take(MAX_DAMAGE).collect();
-    let mut failed = false;
+    let mut given_up = false;
     let shards = checkpoints.shards(&run.id).await?;
     let mut shards = std::pin::pin!(with_chunks(checkpoints, &run.id, &shards));
     while let Some((shard, chunks)) = shards.try_next().await? {
@@ -79,7 +88,7 @@ async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Endin
             return Ok(None);
         }
         let through = chunks.iter().all(|c| c.state == ChunkState::Done);
-        failed |= !through;
+        given_up |= !through;
         damage.extend(chunks.iter().flat_map(|c| c.progress.damage.iter().cloned()));
         if through {
             damage.extend(compare(shard, &chunks));
@@ -87,12 +96,12 @@ async fn ending(checkpoints: &dyn Checkpoints, run: &Run) -> Result<Option<Endin
         damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
         damage.truncate(MAX_DAMAGE);
     }
-    let state = match (failed, damage.is_empty()) {
+    let state = match (given_up || !replaced.is_empty(), damage.is_empty()) {
         (true, _) => RunState::Failed,
         (false, true) => RunState::Done,
         (false, false) => RunState::Damaged,
     };
-    Ok(Some(Ending { state, damage }))
+    Ok(Some(Ending { state, damage, given_up }))
 }
 
 /// Records the end, unless somebody else has ended the run meanwhile, or a start has made chunks pending again.
@@ -100,6 +109,7 @@ async fn end(
     checkpoints: &dyn Checkpoints,
     clock: &dyn Clock,
     run: &Run,
+    replaced: &[String],
     ending: &Ending,
 ) -> Result<Option<RunState>, StoreError> {
     let now = checkpoints.summary(&run.id, clock.now()).await?;
@@ -108,8 +118,11 @@ async fn end(
         return Ok(None);
     }
     // Chunks that were given up may have been started again and be through since: that is to be looked at afresh.
-    if (now.chunks_failed > 0) != (ending.state == RunState::Failed) {
+    if (now.chunks_failed > 0) != ending.given_up {
         return Ok(None);
+    }
+    if now.run.notes.replaced != replaced {
+        checkpoints.amend(&run.id, &Amendment::Replaced(replaced.to_vec())).await?;
     }
     checkpoints.set_state(&run.id, ending.state, clock.now(), &ending.damage).await?;
     if ending.state == RunState::Failed {

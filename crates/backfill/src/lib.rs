@@ -6,6 +6,7 @@
 
 pub mod buffers;
 pub mod chunking;
+pub mod destinations;
 pub mod encode;
 pub mod failed;
 pub mod finish;

@@ -7,8 +7,8 @@
 use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, pack, queue_rank};
 use crate::indices::{Handling, plan_indices};
 use crate::model::{
-    Chunk, IndexPlan, Millis, MissingShard, Planning, Run, RunId, RunSpec, RunState, SegmentRange, Selection,
-    Shard, ShardId, clipped,
+    Chunk, IndexPlan, Millis, MissingShard, Notes, Planning, Run, RunId, RunSpec, RunState, SegmentRange,
+    Selection, Shard, ShardId, clipped,
 };
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -104,6 +104,7 @@ impl Outline {
             missing_shards: self.missing_shards.clone(),
             refused: self.refused.clone(),
             damage: Vec::new(),
+            notes: Notes::default(),
         }
     }
 

@@ -81,6 +81,8 @@ pub enum Outcome {
     Damaged,
     /// Chunks were given up and nothing else is left: a start tries them again.
     Failed,
+    /// Target indices were deleted or replaced while they were filled: documents that the target had acknowledged are gone.
+    TargetReplaced,
 }
 
 /// What is waited for, by all workers that wait for the same.
@@ -186,6 +188,10 @@ pub struct StatusReport {
     pub missing_shards: Vec<String>,
     /// What is damaged.
     pub damage: Vec<String>,
+    /// Target indices that are not the ones that the run began to write to.
+    pub replaced: Vec<String>,
+    /// That the target does not tell whether its indices were replaced, if so.
+    pub unvouched: Option<String>,
     /// What went wrong last with chunks that are to be tried again.
     pub last_errors: Vec<String>,
     /// What went wrong with chunks that were given up.
@@ -235,6 +241,7 @@ impl StatusReport {
                 RunState::Damaged => Outcome::Damaged,
                 RunState::Done if counters.failed > 0 => Outcome::CompleteWithFailedDocuments,
                 RunState::Done => Outcome::Complete,
+                RunState::Failed if !run.notes.replaced.is_empty() => Outcome::TargetReplaced,
                 RunState::Failed => Outcome::Failed,
                 RunState::Running | RunState::Stopped => Outcome::Unfinished,
             },
@@ -270,6 +277,8 @@ impl StatusReport {
                 .map(|m| format!("[{}][{}]: {}", m.index, m.shard, m.reason))
                 .collect(),
             damage,
+            replaced: run.notes.replaced.clone(),
+            unvouched: run.unvouched(),
             last_errors: summary.last_errors.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
             given_up: summary.given_up.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
             given_up_cause: summary.given_up.iter().map(|(_, why)| why.cause).max(),
@@ -300,6 +309,11 @@ impl StatusReport {
             ),
             Outcome::Damaged => format!(
                 "Finished, but the snapshot is damaged: not everything was migrated as it was.{missing}"
+            ),
+            Outcome::TargetReplaced => format!(
+                "Not everything is on the target: {}, and with it documents that were written before. `backfill redo INDEX` \
+                 puts an index back to its beginning, and `backfill start` then migrates it again.{missing}",
+                self.replaced.join("; ")
             ),
             Outcome::Failed if self.chunks_failed == 0 => format!(
                 "Not everything has been migrated: shards could not be read; `backfill start` tries them again.{missing}"

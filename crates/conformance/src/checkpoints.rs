@@ -3,8 +3,8 @@
 use super::{BYTES, DOCS, create, error, granted, plan, progress, refused, store_plan, stored};
 use backfill::model::chunk::{ClaimRefused, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
-    AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Millis, Progress, Reason, Run,
-    RunId, RunState, Settled, Shard, ShardId, Wait, WaitCause,
+    Amendment, AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Identity, Millis,
+    Progress, Reason, Run, RunId, RunState, Settled, Shard, ShardId, Wait, WaitCause,
 };
 use backfill::ports::{Checkpoints, RetryLease, Sample, ShardCounts, StoreError};
 
@@ -21,6 +21,8 @@ pub async fn checkpoints(store: &dyn Checkpoints) {
     a_summary_adds_up(store).await;
     shards_with_damage_do_not_complete(store).await;
     failed_documents_are_settled_once(store).await;
+    notes_are_kept(store).await;
+    what_is_redone_begins_anew(store).await;
     one_retries_at_a_time(store).await;
     what_is_waited_for_is_seen_until_it_is_over(store).await;
     a_deleted_run_is_gone(store).await;
@@ -52,6 +54,68 @@ async fn what_is_waited_for_is_seen_until_it_is_over(store: &dyn Checkpoints) {
         assert_eq!(seen(&run, 120).await, []);
     }
     assert_eq!(store.run(&run).await.unwrap(), before);
+}
+
+async fn notes_are_kept(store: &dyn Checkpoints) {
+    let identity = |uuid: &str| Some(Identity::Indices([("a".to_owned(), uuid.to_owned())].into()));
+    let (mut run, shards, chunks) = plan("notes", 1, 1);
+    run.notes.targets = [("a".to_owned(), identity("1")), ("b".to_owned(), identity("2"))].into();
+    store_plan(store, &run, &shards, &chunks).await;
+    assert_eq!(store.run(&run.id).await.unwrap(), run);
+    let amend = |amendment| async move { store.amend(&RunId("notes".to_owned()), &amendment).await.unwrap() };
+    amend(Amendment::Targets([("a".to_owned(), None)].into())).await;
+    // At the same time, as by commands in two terminals: none is lost.
+    futures::future::join_all(
+        (0..8).map(|n| amend(Amendment::Targets([(format!("c{n}"), identity("3"))].into()))),
+    )
+    .await;
+    amend(Amendment::Replaced(vec!["b is gone".to_owned()])).await;
+    let notes = store.run(&run.id).await.unwrap().notes;
+    assert_eq!((notes.target("a"), notes.target("b")), (None, identity("2").as_ref()));
+    assert!((0..8).all(|n| notes.target(&format!("c{n}")) == identity("3").as_ref()));
+    assert_eq!(notes.replaced, ["b is gone"]);
+    store.set_state(&run.id, RunState::Stopped, 5, &[]).await.unwrap();
+    assert_eq!(store.summary(&run.id, 6).await.unwrap().run.notes, notes);
+    let nobody = store.amend(&RunId("nobody".to_owned()), &Amendment::Replaced(Vec::new())).await;
+    assert!(matches!(nobody, Err(StoreError::NotFound(_))));
+}
+
+async fn what_is_redone_begins_anew(store: &dyn Checkpoints) {
+    let (run, shards, chunks) = plan("redo", 1, 2);
+    store_plan(store, &run, &shards, &chunks).await;
+    let of = |index: &str| chunks.iter().filter(|c| c.id.shard.index == index).collect::<Vec<_>>();
+    // Of index a, one chunk is done and one under way; index b is done.
+    for chunk in [of("a")[0], of("b")[0], of("b")[1]] {
+        granted(store, &run.id, &chunk.id, 0, 60).await;
+        store.complete(&run.id, &chunk.id, 1, &progress(chunk, DOCS)).await.unwrap();
+    }
+    let under_way = of("a")[1];
+    granted(store, &run.id, &under_way.id, 0, 60).await;
+    store.save(&run.id, &under_way.id, 1, &progress(under_way, 3), 60).await.unwrap();
+    for _ in 0..2 {
+        store.redo(&run.id, &under_way.id.shard).await.unwrap();
+    }
+    let summary = store.summary(&run.id, 1).await.unwrap();
+    assert_eq!((summary.chunks_done, summary.chunks_failed, summary.chunks_leased), (2, 2, 0));
+    let counted = |index: &str| {
+        let index = summary.indices.iter().find(|i| i.index == index).expect("planned");
+        (index.counters.documents(), index.counters.stored_bytes)
+    };
+    assert_eq!((counted("a"), counted("b")), ((0, 0), (u64::from(2 * DOCS), 2 * BYTES)));
+    let late = store.save(&run.id, &under_way.id, 1, &progress(under_way, 4), 60).await;
+    assert!(matches!(late, Err(StoreError::Refused(WriteRefused::LeaseLost { .. }))));
+    let again = store.retry_failed(&run.id).await.unwrap();
+    assert_eq!(again.len(), 2);
+    for id in &again {
+        let chunk = granted(store, &run.id, id, 1, 61).await;
+        assert_eq!((chunk.epoch, chunk.progress.cursor), (2, planned(&chunks, id).progress.cursor));
+        store.complete(&run.id, id, 2, &progress(&chunk, DOCS)).await.unwrap();
+    }
+    assert_eq!(store.summary(&run.id, 2).await.unwrap().counters.documents(), u64::from(4 * DOCS));
+}
+
+fn planned<'a>(chunks: &'a [Chunk], id: &ChunkId) -> &'a Chunk {
+    chunks.iter().find(|chunk| chunk.id == *id).expect("planned")
 }
 
 async fn one_retries_at_a_time(store: &dyn Checkpoints) {

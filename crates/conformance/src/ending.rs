@@ -3,13 +3,15 @@
 use super::{DOCS, error, granted, plan, progress, store_plan};
 use backfill::finish::conclude;
 use backfill::model::chunk::MAX_IDLE_CLAIMS;
-use backfill::model::{Run, RunId, RunState};
+use backfill::model::crc::CHECKSUM_FIELD;
+use backfill::model::{Progress, RangeCrc, Run, RunId, RunState};
 use backfill::ports::{Checkpoints, Clock, Fleet, FleetState, StoreError};
 use std::sync::Mutex;
 
 /// All that the checkpoint store must do when a run ends.
 pub async fn ending(store: &dyn Checkpoints) {
     a_run_has_ended_once_its_fleet_is_stopped(store).await;
+    a_run_whose_target_was_replaced_is_not_done(store).await;
     workers_of_a_start_in_between_are_there(store).await;
     the_fleet_of_another_run_is_left_alone(store).await;
     a_run_ends_however_much_of_it_was_refused(store).await;
@@ -89,24 +91,50 @@ async fn a_run_has_ended_once_its_fleet_is_stopped(store: &dyn Checkpoints) {
     let run = through(store, "stubborn", false).await;
     let fleet = Stubborn::new(2);
     for now in [10, 20] {
-        conclude(store, &fleet, &At(now), &run).await.unwrap_err();
+        conclude(store, &fleet, &At(now), &run, &[]).await.unwrap_err();
         let left = store.run(&run.id).await.unwrap();
         assert_eq!((left.state, left.finished), (RunState::Running, None));
     }
-    let state = conclude(store, &fleet, &At(30), &run).await.unwrap().unwrap();
+    let state = conclude(store, &fleet, &At(30), &run, &[]).await.unwrap().unwrap();
     let ended = store.run(&run.id).await.unwrap();
     assert!(state.is_finished());
     assert_eq!((ended.state, ended.finished), (state, Some(30)));
     // Whoever comes late changes nothing.
-    assert_eq!(conclude(store, &fleet, &At(40), &run).await.unwrap(), None);
+    assert_eq!(conclude(store, &fleet, &At(40), &run, &[]).await.unwrap(), None);
     assert_eq!(store.run(&run.id).await.unwrap().finished, Some(30));
     assert!(fleet.set.lock().unwrap().iter().all(|workers| *workers == 0));
+}
+
+/// A run of which the target has lost documents is not done, though every chunk is; the next end is looked at afresh.
+async fn a_run_whose_target_was_replaced_is_not_done(store: &dyn Checkpoints) {
+    let (run, shards, chunks) = plan("replaced", 1, 1);
+    store_plan(store, &Run { refused: Vec::new(), ..run.clone() }, &shards, &chunks).await;
+    for chunk in &chunks {
+        granted(store, &run.id, &chunk.id, 0, 60).await;
+        let read = chunk
+            .ranges
+            .iter()
+            .map(|range| RangeCrc { crc: range.file_crc, len: range.end - CHECKSUM_FIELD });
+        let progress = Progress { crcs: read.collect(), ..progress(chunk, DOCS) };
+        store.complete(&run.id, &chunk.id, 1, &progress).await.unwrap();
+    }
+    let run = store.run(&run.id).await.unwrap();
+    let lost = ["the target index a was deleted".to_owned()];
+    let ended = conclude(store, &Stubborn::new(0), &At(10), &run, &lost).await.unwrap();
+    let left = store.run(&run.id).await.unwrap();
+    assert_eq!(
+        (ended, left.state, &left.notes.replaced[..]),
+        (Some(RunState::Failed), RunState::Failed, &lost[..])
+    );
+    store.set_state(&run.id, RunState::Running, 11, &[]).await.unwrap();
+    let ended = conclude(store, &Stubborn::new(0), &At(12), &run, &[]).await.unwrap();
+    assert_eq!((ended, store.run(&run.id).await.unwrap().notes.replaced.len()), (Some(RunState::Done), 0));
 }
 
 async fn workers_of_a_start_in_between_are_there(store: &dyn Checkpoints) {
     let run = through(store, "start-in-between", true).await;
     let fleet = Stubborn { start: Some((store, run.id.clone())), ..Stubborn::new(0) };
-    assert_eq!(conclude(store, &fleet, &At(10), &run).await.unwrap(), None);
+    assert_eq!(conclude(store, &fleet, &At(10), &run, &[]).await.unwrap(), None);
     assert_eq!(store.run(&run.id).await.unwrap().state, RunState::Running);
     assert_eq!(*fleet.set.lock().unwrap(), [0, 3]);
 }
@@ -116,7 +144,7 @@ async fn the_fleet_of_another_run_is_left_alone(store: &dyn Checkpoints) {
     let (later, shards, chunks) = plan("later", 1, 1);
     store_plan(store, &later, &shards, &chunks).await;
     let fleet = Stubborn::new(9);
-    assert!(conclude(store, &fleet, &At(10), &run).await.unwrap().is_some());
+    assert!(conclude(store, &fleet, &At(10), &run, &[]).await.unwrap().is_some());
     assert!(fleet.set.lock().unwrap().is_empty());
 }
 
@@ -125,7 +153,7 @@ async fn a_run_ends_however_much_of_it_was_refused(store: &dyn Checkpoints) {
     let refused = (0..2000).map(|n| (format!("index-{n}"), "no ".repeat(100))).collect();
     let run = Run { refused, indices: Vec::new(), ..plan("refused", 1, 1).0 };
     store_plan(store, &run, &[], &[]).await;
-    let ended = conclude(store, &Stubborn::new(0), &At(10), &run).await.unwrap();
+    let ended = conclude(store, &Stubborn::new(0), &At(10), &run, &[]).await.unwrap();
     assert_eq!(ended, Some(RunState::Damaged));
     assert!(!store.run(&run.id).await.unwrap().damage.is_empty());
 }

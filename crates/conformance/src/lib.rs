@@ -25,9 +25,9 @@ pub use queue::{RealTime, Time, ToldTime, queue};
 use backfill::chunking::queue_rank;
 use backfill::model::chunk::ClaimRefused;
 use backfill::model::{
-    AttemptError, Cause, Chunk, ChunkId, Counters, DocumentPlan, IndexPlan, Millis, Planning, Position,
-    Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard, ShardId,
-    TimeFields, Types, TypesChoice,
+    AttemptError, Cause, Chunk, ChunkId, Counters, DocumentPlan, IndexPlan, Millis, Notes, Planning,
+    Position, Progress, RangeCrc, Reason, Run, RunId, RunSpec, RunState, SegmentRange, Selection, Shard,
+    ShardId, TimeFields, Types, TypesChoice,
 };
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation};
 
@@ -74,6 +74,7 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         missing_shards: Vec::new(),
         refused: vec![("broken".to_owned(), "its metadata is missing".to_owned())],
         damage: Vec::new(),
+        notes: Notes::default(),
     };
     let ids: Vec<ShardId> = ["a", "b"]
         .iter()

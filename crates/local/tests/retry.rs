@@ -6,10 +6,13 @@
 use async_trait::async_trait;
 use backfill::encode::{Encoding, names};
 use backfill::failed::{Reader, Retry, RetryError, RetryReport, Wanted};
-use backfill::model::{Chunk, ChunkId, Counters, Position, Progress, Run, RunId, Settled, WriteMode};
+use backfill::model::{
+    Chunk, ChunkId, Counters, Identity, Position, Progress, Run, RunId, Settled, WriteMode,
+};
 use backfill::ports::{
     Acknowledge, Batch, Checkpoints, ChunkWriter, ClaimOutcome, Clock, FailedDocument, FailedDocuments,
-    FailedPart, ItemOutcome, Reply, RetryLease, StoreError, StoredPart, SystemClock, Target, TargetError,
+    FailedPart, ItemOutcome, Place, Reply, RetryLease, StoreError, StoredPart, SystemClock, Target,
+    TargetError,
 };
 use backfill::worker::flow::{Flow, FlowLimits};
 use conformance::DOCS;
@@ -57,8 +60,16 @@ impl Target for Memory {
         Ok(())
     }
 
-    async fn missing(&self, _names: &[String]) -> Result<Vec<String>, TargetError> {
-        Ok(Vec::new())
+    async fn place(&self, _name: &str) -> Result<Option<Place>, TargetError> {
+        Ok(Some(Place::index(Identity::none())))
+    }
+
+    async fn identity(&self, _name: &str) -> Result<Option<Identity>, TargetError> {
+        Ok(Some(Identity::none()))
+    }
+
+    async fn create(&self, _name: &str, _data_stream: bool) -> Result<bool, TargetError> {
+        Ok(true)
     }
 
     async fn begin(

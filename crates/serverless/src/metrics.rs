@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use backfill::encode::Encoding;
-use backfill::model::{ChunkId, RunId, Settled, WriteMode};
+use backfill::model::{ChunkId, Identity, RunId, Settled, WriteMode};
 use backfill::ports::{
-    Acknowledge, Batch, ChunkWriter, FailedDocument, FailedDocuments, FailedPart, ItemOutcome, Reply,
+    Acknowledge, Batch, ChunkWriter, FailedDocument, FailedDocuments, FailedPart, ItemOutcome, Place, Reply,
     StoreError, StoredPart, Target, TargetError,
 };
 use serde_json::{Value, json};
@@ -149,8 +149,16 @@ impl Target for CountedTarget {
         self.inner.check().await
     }
 
-    async fn missing(&self, names: &[String]) -> Result<Vec<String>, TargetError> {
-        self.inner.missing(names).await
+    async fn place(&self, name: &str) -> Result<Option<Place>, TargetError> {
+        self.inner.place(name).await
+    }
+
+    async fn identity(&self, name: &str) -> Result<Option<Identity>, TargetError> {
+        self.inner.identity(name).await
+    }
+
+    async fn create(&self, name: &str, data_stream: bool) -> Result<bool, TargetError> {
+        self.inner.create(name, data_stream).await
     }
 
     async fn begin(

@@ -1,5 +1,6 @@
 //! Why a function does not do what it was asked: one sentence, and the exit code of the command that asked.
 
+use backfill::destinations::DestinationError;
 use backfill::planning::PlanningError;
 use backfill::ports::{BlobError, StoreError, TargetError};
 use backfill::source::SourceError;
@@ -53,6 +54,15 @@ impl From<StoreError> for Refusal {
 impl From<TargetError> for Refusal {
     fn from(error: TargetError) -> Refusal {
         Refusal::target(error.to_string())
+    }
+}
+
+impl From<DestinationError> for Refusal {
+    fn from(error: DestinationError) -> Refusal {
+        match error {
+            DestinationError::Store(error) => error.into(),
+            error => Refusal::target(error.to_string()),
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use crate::runtime::Invocation;
 use crate::status::note_starting;
 use crate::{Environment, Error};
 use aws::api::{FunctionError, StartAnswer, StartRequest};
+use backfill::destinations::{self, Destinations};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
 use backfill::model::differences::{differences, refusal_of_another_job};
-use backfill::model::{IndexPlan, Planning, Run, RunId, RunSpec, RunState, Selection};
+use backfill::model::{Planning, Run, RunId, RunSpec, RunState, Selection};
 use backfill::patient::{PatientBlobs, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, PlanningEnd, note_unreadable, send_messages};
@@ -160,16 +161,17 @@ impl StartFunction {
             }
             if same {
                 ask_target(&Waits::default(), patience(invocation), || target.check()).await?;
-                return self.resume(run.clone(), request, &repository, &opened, invocation).await;
+                return self.resume(run.clone(), request, &target, (&repository, &opened), invocation).await;
             }
         }
         ask_target(&Waits::default(), patience(invocation), || target.check()).await?;
-        let outline = outline(&repository, &opened, &spec.selection, &handling(&spec)).await?;
-        let warnings = check(&outline, &target, request.create_missing_indices, patience(invocation)).await?;
+        let mut outline = outline(&repository, &opened, &spec.selection, &handling(&spec)).await?;
+        let create = request.create_missing_indices;
+        let (destinations, warnings) = check(&mut outline, &target, create, patience(invocation)).await?;
         // Before anything is stored: what is stored is planned, and so begun, whatever is answered here.
         let wanted = request.workers.unwrap_or(self.environment.settings.workers);
         self.environment.fleet()?.check(wanted).await?;
-        let run = self.create(request, spec, &outline, newest.as_ref()).await?;
+        let run = self.create(request, spec, (&outline, destinations), newest.as_ref()).await?;
         self.environment.fleet()?.scale(run.desired_workers).await?;
         let ended = self.plan(&run, &repository, &opened, &outline, invocation, true).await?;
         let run = self.unless_stopped(Run { planning: ended.planning, ..run }).await?;
@@ -182,14 +184,17 @@ impl StartFunction {
         &self,
         run: Run,
         request: &StartRequest,
-        repository: &Repository,
-        opened: &OpenedSnapshot,
+        target: &OpenSearchTarget,
+        (repository, opened): (&Repository, &OpenedSnapshot),
         invocation: &Invocation,
     ) -> Result<StartAnswer, Refusal> {
         let Environment { checkpoints, queue, .. } = &self.environment;
         let (before, mut unreadable) = (run.state, Vec::new());
         let workers_wanted = request.workers.unwrap_or(run.desired_workers);
         self.environment.fleet()?.check(workers_wanted).await?;
+        let resumed =
+            destinations::resume(checkpoints, target, &run.id, request.create_missing_indices).await?;
+        let lost = destinations::replaced(target, &resumed).await?;
         let again = checkpoints.retry_failed(&run.id).await?;
         queue.enqueue(&run.id, &again).await?;
         checkpoints.set_desired_workers(&run.id, workers_wanted).await?;
@@ -211,7 +216,9 @@ impl StartFunction {
             _ => "was resumed",
         };
         let message = format!("run {} {how} with {}", run.id, workers(workers_wanted));
-        Ok(StartAnswer { unreadable, ..answer(&run, false, message) })
+        let advice = "`backfill redo INDEX` puts an index back to its beginning";
+        let warnings = lost.into_iter().map(|lost| format!("{lost}; {advice}")).collect();
+        Ok(StartAnswer { warnings, unreadable, ..answer(&run, false, message) })
     }
 
     /// Goes on with the planning of a run, and with nothing else.
@@ -322,7 +329,7 @@ impl StartFunction {
         &self,
         request: &StartRequest,
         spec: RunSpec,
-        outline: &Outline,
+        (outline, destinations): (&Outline, Destinations),
         newest: Option<&Run>,
     ) -> Result<Run, Refusal> {
         let checkpoints = &self.environment.checkpoints;
@@ -332,7 +339,8 @@ impl StartFunction {
             checkpoints.set_state(&run.id, RunState::Stopped, now, &[]).await?;
         }
         let wanted = request.workers.unwrap_or(self.environment.settings.workers);
-        let run = outline.run(RunId::at(now), spec, wanted, now);
+        let mut run = outline.run(RunId::at(now), spec, wanted, now);
+        run.notes.targets = destinations.identities;
         match checkpoints.create_run(&run, newest.map(|run| &run.id)).await? {
             Creation::Created => Ok(run),
             Creation::Superseded(other) => {
@@ -394,37 +402,24 @@ fn handling(spec: &RunSpec) -> Handling {
 
 /// What should be known before anything is written, or why nothing should be.
 async fn check(
-    outline: &Outline,
+    outline: &mut Outline,
     target: &dyn Target,
     create_missing: bool,
     patience: Duration,
-) -> Result<Vec<String>, Refusal> {
+) -> Result<(Destinations, Vec<String>), Refusal> {
     if outline.indices.is_empty() && outline.refused.is_empty() {
         return Err(Refusal::usage(format!(
             "no index of snapshot {} is selected; see `console snapshot describe`, --index and --include-hidden",
             outline.snapshot
         )));
     }
+    let destinations = Destinations::look(&mut outline.indices, target, create_missing).await?;
     let warnings = outline.indices.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.name)));
     let missing =
         outline.missing_shards.iter().map(|m| format!("missing: [{}][{}]: {}", m.index, m.shard, m.reason));
     let refused = outline.refused.iter().map(|(index, why)| format!("refused: {index}: {why}"));
-    let told = warnings.chain(missing).chain(refused).collect();
-    if !create_missing {
-        let names = outline.indices.iter().flat_map(IndexPlan::destinations);
-        let mut names: Vec<String> = names.map(str::to_owned).collect();
-        names.dedup();
-        let lacking = ask_target(&Waits::default(), patience, || target.missing(&names)).await?;
-        if !lacking.is_empty() {
-            return Err(Refusal::target(format!(
-                "the target {} lacks {}: create them with their mappings first, or let the target guess mappings with \
-                 --create-missing-indices",
-                target.location(),
-                lacking.join(", ")
-            )));
-        }
-    }
-    Ok(told)
+    let told = warnings.chain(missing).chain(refused).chain(destinations.unvouched()).collect();
+    Ok((destinations, told))
 }
 
 fn answer(run: &Run, created: bool, message: String) -> StartAnswer {

@@ -8,6 +8,7 @@ use crate::runtime::Invocation;
 use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
+use backfill::destinations::replaced;
 use backfill::finish::conclude;
 use backfill::model::{Millis, Planning, RunId, RunState, Wait, WaitCause};
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, StoreError, Summary, SystemClock};
@@ -87,7 +88,10 @@ impl StatusFunction {
     async fn conclude(&self, summary: Summary, fleet: &LambdaFleet) -> Result<Summary, Refusal> {
         let checkpoints = &self.environment.checkpoints;
         let run = &summary.run;
-        let Some(state) = conclude(checkpoints, fleet, &SystemClock, run).await? else { return Ok(summary) };
+        let replaced = replaced(&self.environment.target().await?, run).await?;
+        let Some(state) = conclude(checkpoints, fleet, &SystemClock, run, &replaced).await? else {
+            return Ok(summary);
+        };
         tracing::info!(run = %run.id, ?state, "the run has ended");
         Ok(checkpoints.summary(&run.id, SystemClock.now()).await?)
     }

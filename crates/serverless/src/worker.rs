@@ -187,6 +187,7 @@ impl WorkerFunction {
             Ok(Step::Idle | Step::Skipped) => Ok("skipped"),
             Ok(Step::Worked(ChunkEnd::Done)) => Ok("done"),
             Ok(Step::Worked(ChunkEnd::HandedBack)) => Ok("handed_back"),
+            Ok(Step::Worked(ChunkEnd::GivenUp)) => Ok("given_up"),
             Ok(Step::Worked(ChunkEnd::LeaseLost)) => Ok("lease_lost"),
             Err(StepError { error, .. }) => {
                 if matches!(error, WorkerError::Target(TargetError::Denied { .. })) {

@@ -1,6 +1,7 @@
 //! The client of one cluster.
 
 mod answers;
+mod places;
 
 use crate::classify;
 use crate::config::{ConfigError, Service, TargetConfig};

@@ -13,8 +13,8 @@ use crate::transport::Request;
 use crate::words::{MAX_WORDS, clean};
 use async_trait::async_trait;
 use backfill::encode::Encoding;
-use backfill::model::{ChunkId, RunId, WriteMode};
-use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Reply, Target, TargetError};
+use backfill::model::{ChunkId, Identity, RunId, WriteMode};
+use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Place, Reply, Target, TargetError};
 use backfill::secrets::Redactor;
 use bytes::Bytes;
 use reqwest::Method;
@@ -91,8 +91,16 @@ impl Target for OpenSearchTarget {
         self.cluster().check().await
     }
 
-    async fn missing(&self, names: &[String]) -> Result<Vec<String>, TargetError> {
-        self.cluster().missing(names).await
+    async fn place(&self, name: &str) -> Result<Option<Place>, TargetError> {
+        self.cluster().place(name).await
+    }
+
+    async fn identity(&self, name: &str) -> Result<Option<Identity>, TargetError> {
+        self.cluster().identity(name).await
+    }
+
+    async fn create(&self, name: &str, data_stream: bool) -> Result<bool, TargetError> {
+        self.cluster().create(name, data_stream).await
     }
 
     async fn begin(

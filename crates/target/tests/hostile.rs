@@ -436,7 +436,7 @@ async fn fetched_documents_are_those_that_were_asked_for() {
 async fn names_that_would_reach_elsewhere_are_refused() {
     let target = OpenSearchTarget::new(config("http://127.0.0.1:9")).unwrap();
     for name in ["", "_all", "a,b", "logs-*", "..", "a/_bulk"] {
-        let error = target.missing(&[name.to_owned()]).await.unwrap_err();
+        let error = target.identity(name).await.unwrap_err();
         assert!(matches!(error, TargetError::Unexpected { .. }), "{name}: {error:?}");
     }
 }

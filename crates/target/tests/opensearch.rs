@@ -4,8 +4,8 @@
 
 mod common;
 
-use backfill::model::WriteMode;
-use backfill::ports::{ItemOutcome, Refusal, Target, TargetError};
+use backfill::model::{Identity, WriteMode};
+use backfill::ports::{ItemOutcome, Place, PlaceKind, Refusal, Target, TargetError};
 use common::{batch, writer};
 use std::sync::atomic::{AtomicU32, Ordering};
 use target::{Compression, FetchedDoc, OpenSearchTarget, TargetConfig};
@@ -245,7 +245,10 @@ async fn data_streams_take_create_only_and_give_their_documents_back() {
     let reply = writer(&target, &stream, WriteMode::Index).await;
     let reply = reply.send(&batch(WriteMode::Index, &documents[..1])).await.unwrap();
     assert!(matches!(&reply.items[..], [ItemOutcome::Refused(Refusal::Blocked(_))]), "{reply:?}");
-    assert_eq!(target.missing(&[stream.clone(), "t-absent".to_owned()]).await.unwrap(), ["t-absent"]);
+    let place = target.place(&stream).await.unwrap().unwrap();
+    assert_eq!(place.kind, PlaceKind::DataStream);
+    let Identity::Indices(backing) = &place.identity else { panic!("{place:?}") };
+    assert_eq!(backing.len(), 2, "{backing:?}");
     admin("DELETE", &format!("_data_stream/{stream}"), "").await;
     admin("DELETE", &format!("_index_template/{stream}"), "").await;
 }
@@ -268,10 +271,37 @@ async fn indices_are_listed_counted_and_missed() {
     assert_eq!((row.pri.as_str(), row.rep.as_str(), row.docs_count.as_str()), ("1", "0", "2"));
     assert!(!row.uuid.is_empty() && row.store_size.ends_with('b') && row.pri_store_size.ends_with('b'));
     assert!(target.cluster().cat_indices("").await.unwrap().contains(row));
-    let names = [index.clone(), "t-absent-1".to_owned(), alias, "t-absent-2".to_owned()];
-    assert_eq!(target.missing(&names).await.unwrap(), ["t-absent-1", "t-absent-2"]);
+    let identity = Identity::Indices([(index.clone(), row.uuid.clone())].into());
+    assert_eq!(target.place(&index).await.unwrap(), Some(Place::index(identity.clone())));
+    for (action, routing) in [("", None), (r#"{"routing":"r1"}"#, Some("r1".to_owned()))] {
+        admin("PUT", &format!("{index}/_alias/{alias}"), action).await;
+        let kind = PlaceKind::Alias { routing };
+        assert_eq!(target.place(&alias).await.unwrap(), Some(Place { identity: identity.clone(), kind }));
+    }
+    assert_eq!(target.place("t-absent-1").await.unwrap(), None);
     assert!(target.cluster().count("t-absent", false).await.is_err());
     assert!(target.cluster().fetch("t-absent", &[("1", None)]).await.is_err());
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn indices_and_data_streams_are_created_as_templates_have_it() {
+    let (index, stream) = (unique("made"), unique("made-stream"));
+    let template = format!("{{\"index_patterns\":[\"{stream}\"],\"data_stream\":{{}}}}");
+    admin("PUT", &format!("_index_template/{stream}"), &template).await;
+    let target = target();
+    for (name, kind) in [(&index, PlaceKind::Index), (&stream, PlaceKind::DataStream)] {
+        // Whatever it was in the source; and again, as by another start at the same time.
+        for data_stream in [false, true] {
+            assert!(target.create(name, data_stream).await.unwrap());
+            assert_eq!(target.place(name).await.unwrap().unwrap().kind, kind, "{name}");
+        }
+    }
+    let error = target.create("T-Capitals", false).await.unwrap_err();
+    assert!(error.to_string().contains("must be lowercase"), "{error}");
+    admin("DELETE", &format!("_data_stream/{stream}"), "").await;
+    admin("DELETE", &format!("_index_template/{stream}"), "").await;
     drop_index(&index).await;
 }
 

@@ -56,6 +56,11 @@ pub(super) fn damage(run: &RunId) -> Key {
     Key::new(run_partition(run), DAMAGE)
 }
 
+/// The notes on a run.
+pub(super) fn notes(run: &RunId) -> Key {
+    Key::new(run_partition(run), NOTES)
+}
+
 /// The points of progress.
 pub(super) fn samples(run: &RunId) -> Key {
     Key::new(run_partition(run), SAMPLES)
@@ -74,6 +79,7 @@ pub(super) fn wait(run: &RunId, owner: &str) -> Key {
 pub(super) const WAIT: &str = "WAIT#";
 pub(super) const CONTROL: &str = "CTL";
 pub(super) const DAMAGE: &str = "DMG";
+pub(super) const NOTES: &str = "NTS";
 pub(super) const SAMPLES: &str = "SMP";
 pub(super) const RUN_PART: &str = "RUN#";
 

@@ -6,7 +6,7 @@ use super::table::{TRIES, Table, Written, defect, key_of, pause};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
-use backfill::model::{Millis, Planning, Run, RunId, RunState, Wait, clipped};
+use backfill::model::{Amendment, Millis, Notes, Planning, Run, RunId, RunState, Wait, clipped};
 use backfill::ports::{Clock, Creation, RetryLease, RunControl, Sample, StoreError, SystemClock};
 
 /// Bytes of a part of a run's record.
@@ -196,6 +196,9 @@ pub(super) async fn read(table: &Table, id: &RunId) -> Result<StoredRun, StoreEr
     if let Some(damage) = find(keys::DAMAGE)? {
         run.damage = damage.texts("damage")?;
     }
+    if let Some(notes) = find(keys::NOTES)? {
+        run.notes = run.notes.with_later(read_notes(&notes)?);
+    }
     let samples = match find(keys::SAMPLES)? {
         Some(item) => read_samples(&item)?,
         None => Vec::new(),
@@ -282,6 +285,42 @@ pub(super) async fn set_state(
         }
     }
     Err(table.busy())
+}
+
+/// Changes the notes on a run.
+pub(super) async fn amend(table: &Table, id: &RunId, amendment: &Amendment) -> Result<(), StoreError> {
+    for attempt in 0..TRIES {
+        let (control, key) = (keys::control(id), keys::notes(id));
+        let found = table.get_all(&[control.clone(), key.clone()]).await?;
+        let control = found.get(&control).ok_or_else(|| no_run(id, table))?;
+        let ttl = Reader::new(control, &table.name)?.number("ttl")?;
+        let (mut notes, revision) = match found.get(&key) {
+            Some(item) => {
+                let item = Reader::new(item, &table.name)?;
+                (read_notes(&item)?, item.number("rev")?)
+            }
+            None => (Notes::default(), 0u64),
+        };
+        notes.amend(amendment);
+        let what = format!("the notes on run {id}");
+        let mut item = new_item(&key, ttl);
+        item.insert("rev".to_owned(), number(revision + 1));
+        item.insert("notes".to_owned(), bytes(pack(&what, &notes)?));
+        item::check_size(&what, &item, "start again with --new and fewer indices")?;
+        let written = match revision {
+            0 => table.put_new(item).await?,
+            revision => table.put_over(item, revision).await?,
+        };
+        if written {
+            return Ok(());
+        }
+        pause(attempt).await;
+    }
+    Err(table.busy())
+}
+
+fn read_notes(item: &Reader<'_>) -> Result<Notes, StoreError> {
+    unpack(&item.name(), item.bytes("notes")?)
 }
 
 pub(super) async fn set_desired_workers(table: &Table, id: &RunId, workers: u32) -> Result<(), StoreError> {

@@ -1,6 +1,6 @@
 //! Requests to the table: paged, retried where that is safe, with errors in words.
 
-use super::item::{Item, text};
+use super::item::{Item, number, text};
 use super::keys::Key;
 use crate::error::{AwsError, explain};
 use aws_sdk_dynamodb::Client;
@@ -213,6 +213,17 @@ impl Table {
     pub(super) async fn put_new(&self, item: Item) -> Result<bool, StoreError> {
         let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
         match request.condition_expression("attribute_not_exists(pk)").send().await {
+            Ok(_) => Ok(true),
+            Err(error) if is(&error, "ConditionalCheckFailedException") => Ok(false),
+            Err(error) => Err(self.write_error(&error)),
+        }
+    }
+
+    /// Writes an item over the one with its key, if that still has this revision; whether it did.
+    pub(super) async fn put_over(&self, item: Item, revision: u64) -> Result<bool, StoreError> {
+        let request = self.client.put_item().table_name(&self.name).set_item(Some(item));
+        let request = request.condition_expression("rev = :rev");
+        match request.expression_attribute_values(":rev", number(revision)).send().await {
             Ok(_) => Ok(true),
             Err(error) if is(&error, "ConditionalCheckFailedException") => Ok(false),
             Err(error) => Err(self.write_error(&error)),

@@ -13,6 +13,8 @@
 //!
 //! A chunk on which attempt after attempt brings nothing is given up, so that it holds nobody up for ever. Nothing of it
 //! is lost: its cursor stays where it is, the run does not end as done, and [`Chunk::retry`] makes it pending again.
+//! [`Chunk::redo`] puts a chunk in any state back to its beginning and gives it up, for when the target has lost what
+//! was written.
 
 use super::{Counters, Millis, RangeCrc, Settled, ShardId};
 use serde::{Deserialize, Serialize};
@@ -143,6 +145,8 @@ pub enum Reason {
     TimeUp,
     /// It cannot go on with this chunk.
     Error(AttemptError),
+    /// Nor can anybody else, however often it is tried: the chunk is given up at once.
+    Hopeless(AttemptError),
 }
 
 /// What becomes of a chunk that was given back.
@@ -323,6 +327,10 @@ impl Chunk {
                     self.state = ChunkState::Failed;
                 }
             }
+            Reason::Hopeless(error) => {
+                self.last_error = Some(error);
+                self.state = ChunkState::Failed;
+            }
         }
         Ok(match self.state {
             ChunkState::Failed => HandedBack::Failed,
@@ -338,6 +346,23 @@ impl Chunk {
             self.idle_claims = 0;
         }
         failed
+    }
+
+    /// Puts the chunk back to its beginning, unless it was never claimed: nothing of it counts as migrated any more. It is given
+    /// up until [`Chunk::retry`]. Its epoch stays, so that whatever was recorded under an earlier claim is recognised.
+    pub fn redo(&mut self) {
+        if self.epoch == 0 {
+            return;
+        }
+        let planned = Chunk::new(self.id.clone(), std::mem::take(&mut self.ranges));
+        let message = "it is to be migrated again".to_owned();
+        *self = Chunk {
+            order: self.order,
+            state: ChunkState::Failed,
+            epoch: self.epoch,
+            last_error: Some(AttemptError { cause: Cause::Target, message }),
+            ..planned
+        };
     }
 
     /// Gives the chunk up after attempts that left no error: the last one that any attempt left is told, too.
@@ -497,6 +522,35 @@ mod tests {
             let left = steady.hand_back(steady.epoch, at(0, doc), Reason::TimeUp);
             assert_eq!(left, Ok(HandedBack::Pending { idle_claims: 0 }));
         }
+    }
+
+    #[test]
+    fn a_hopeless_chunk_is_given_up_at_once() {
+        let mut chunk = chunk();
+        chunk.claim("a", 0, 60).unwrap();
+        let left = chunk.hand_back(1, at(0, 7), Reason::Hopeless(error("gone")));
+        assert_eq!((left, chunk.last_error), (Ok(HandedBack::Failed), Some(error("gone"))));
+    }
+
+    #[test]
+    fn a_chunk_that_is_done_can_be_put_back_to_its_beginning() {
+        let planned = Chunk { order: 7, ..chunk() };
+        let mut chunk = planned.clone();
+        chunk.redo();
+        assert_eq!(chunk, planned, "nothing of it was written");
+        chunk.claim("a", 0, 60).unwrap();
+        let mut zombie = chunk.clone();
+        chunk.complete(1, at(1, 0)).unwrap();
+        for _ in 0..2 {
+            chunk.redo();
+            assert_eq!(chunk.claim("a", 0, 60), Err(ClaimRefused::Failed));
+        }
+        zombie.state = chunk.state.clone();
+        assert!(zombie.complete(1, at(1, 0)).is_err());
+        assert!(chunk.retry());
+        assert_eq!(Chunk { last_error: None, epoch: 0, ..chunk.clone() }, planned);
+        chunk.claim("b", 0, 60).unwrap();
+        assert_eq!(chunk.epoch, 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod crc;
 pub mod differences;
 pub mod document;
+pub mod notes;
 pub mod run;
 pub mod settled;
 pub mod shard;
@@ -20,6 +21,7 @@ pub use chunk::{
 pub use counters::Counters;
 pub use crc::RangeCrc;
 pub use document::{DocumentPlan, FieldName, FilteredSources, TimeFields, Types, TypesChoice, index_of_type};
+pub use notes::{Amendment, Identity, Notes};
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use settled::Settled;
 pub use shard::{IndexPlan, Shard, ShardId, clipped};

@@ -1,6 +1,6 @@
 //! A run: one backfill of one snapshot (a selection of its indices) into one target.
 
-use super::{IndexPlan, Millis, TimeFields, TypesChoice};
+use super::{IndexPlan, Millis, Notes, TimeFields, TypesChoice};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -166,6 +166,9 @@ pub struct Run {
     pub refused: Vec<(String, String)>,
     /// What makes the run damaged: file, range, expectation. Filled when chunks or the run end.
     pub damage: Vec<String>,
+    /// What was learned of it since.
+    #[serde(default)]
+    pub notes: Notes,
 }
 
 impl Run {

@@ -2,8 +2,8 @@
 
 use crate::model::chunk::{ClaimRefused, WriteRefused};
 use crate::model::{
-    AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Planning, Progress, Reason, Run, RunId,
-    RunState, Settled, Shard, ShardId, Wait,
+    Amendment, AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Planning, Progress, Reason, Run,
+    RunId, RunState, Settled, Shard, ShardId, Wait,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -303,6 +303,10 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// Sets the number of workers wanted.
     async fn set_desired_workers(&self, id: &RunId, workers: u32) -> Result<(), StoreError>;
 
+    /// Changes the notes on a run, see [`Notes::amend`](crate::model::Notes::amend). Changes that meet are applied one after
+    /// the other.
+    async fn amend(&self, id: &RunId, amendment: &Amendment) -> Result<(), StoreError>;
+
     /// The record of a shard.
     async fn shard(&self, run: &RunId, shard: &ShardId) -> Result<Shard, StoreError>;
 
@@ -348,6 +352,10 @@ pub trait Checkpoints: Send + Sync + std::fmt::Debug {
     /// Makes all chunks that were given up pending again, see [`Chunk::retry`]; returns them in their order, to be
     /// enqueued.
     async fn retry_failed(&self, run: &RunId) -> Result<Vec<ChunkId>, StoreError>;
+
+    /// Puts all chunks of a shard back to their beginning, see [`Chunk::redo`]; they are given up until
+    /// [`Checkpoints::retry_failed`]. Nobody else may work on the run meanwhile. May be called again after it was killed.
+    async fn redo(&self, run: &RunId, shard: &ShardId) -> Result<(), StoreError>;
 
     /// Moves failed documents of a chunk that is done to the counters of those that arrived, see [`Chunk::settle`]: in
     /// one transaction those of the chunk and whatever sums are kept of it (shard, index, run). Refused with

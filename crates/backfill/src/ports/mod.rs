@@ -18,5 +18,6 @@ pub use failed::{FailedDocument, FailedDocuments, FailedPart, StoredPart};
 pub use fleet::{Fleet, FleetState};
 pub use queue::{Message, Queue};
 pub use target::{
-    Acknowledge, Batch, BatchEntry, ChunkWriter, ItemOutcome, Refusal, Reply, Target, TargetError,
+    Acknowledge, Batch, BatchEntry, ChunkWriter, ItemOutcome, Place, PlaceKind, Refusal, Reply, Target,
+    TargetError,
 };

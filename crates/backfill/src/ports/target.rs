@@ -1,7 +1,7 @@
 //! The target: where documents go.
 
 use crate::encode::Encoding;
-use crate::model::{ChunkId, Position, RunId, WriteMode};
+use crate::model::{ChunkId, Identity, Position, RunId, WriteMode};
 use async_trait::async_trait;
 use bytes::Bytes;
 use std::ops::Range;
@@ -143,6 +143,36 @@ pub enum Acknowledge {
     OnFinish,
 }
 
+/// What a name on the target stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The indices behind it.
+    pub identity: Identity,
+    /// What kind of name it is.
+    pub kind: PlaceKind,
+}
+
+impl Place {
+    /// An index with this identity.
+    pub fn index(identity: Identity) -> Place {
+        Place { identity, kind: PlaceKind::Index }
+    }
+}
+
+/// A kind of name on the target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlaceKind {
+    /// An index, or files.
+    Index,
+    /// An alias.
+    Alias {
+        /// The routing that it gives to documents written through it.
+        routing: Option<String>,
+    },
+    /// A data stream.
+    DataStream,
+}
+
 /// A target.
 #[async_trait]
 pub trait Target: Send + Sync + std::fmt::Debug {
@@ -161,8 +191,15 @@ pub trait Target: Send + Sync + std::fmt::Debug {
     /// Whether it can be reached and lets us in.
     async fn check(&self) -> Result<(), TargetError>;
 
-    /// Which of these indices and data streams do not exist.
-    async fn missing(&self, names: &[String]) -> Result<Vec<String>, TargetError>;
+    /// Returns what an index, alias or data stream is; `None` if there is none of this name.
+    async fn place(&self, name: &str) -> Result<Option<Place>, TargetError>;
+
+    /// Returns the indices behind a name, in one small request; `None` if there is nothing of this name.
+    async fn identity(&self, name: &str) -> Result<Option<Identity>, TargetError>;
+
+    /// Creates an index with whatever mappings the target's templates have for it, or a data stream. Does nothing if it
+    /// is there. Returns whether the target allows it.
+    async fn create(&self, name: &str, data_stream: bool) -> Result<bool, TargetError>;
 
     /// Begins to write a chunk.
     async fn begin(

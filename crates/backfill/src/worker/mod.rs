@@ -10,6 +10,7 @@ mod feed;
 pub mod flow;
 pub mod process;
 pub mod reader;
+mod vouch;
 
 pub use process::ChunkEnd;
 
@@ -219,6 +220,10 @@ impl Worker {
             }
         };
         let (claimed, progress) = (chunk.clone(), chunk.progress.clone());
+        if let Some(lost) = vouch::before(self, &chunk).await? {
+            self.hand_back(&message, &claimed, &progress, &Reason::Hopeless(lost)).await?;
+            return Ok(Step::Worked(ChunkEnd::GivenUp));
+        }
         let task = match process::ChunkTask::begin(self, &message, chunk).await {
             Ok(task) => task,
             Err(error) => {

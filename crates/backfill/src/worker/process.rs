@@ -3,11 +3,11 @@
 use super::acks::{AckTracker, Delivered};
 use super::deliver::Delivery;
 use super::feed::AbortOnDrop;
-use super::flow::MIN_DELIVERIES;
+use super::flow::{self, MIN_DELIVERIES};
 use super::reader::{ChunkReader, ReadError, Work};
-use super::{Worker, WorkerError};
+use super::{Worker, WorkerError, vouch};
 use crate::model::chunk::WriteRefused;
-use crate::model::{Chunk, IndexPlan, Progress, Reason, RunState};
+use crate::model::{AttemptError, Chunk, IndexPlan, Progress, Reason, RunState};
 use crate::ports::{Acknowledge, FailedPart, Message, StoreError, TargetError};
 use std::sync::{Arc, PoisonError};
 use tokio::sync::mpsc;
@@ -31,6 +31,8 @@ pub enum ChunkEnd {
     Done,
     /// Stopped before the end: the chunk is pending again, its cursor where it got to.
     HandedBack,
+    /// Given up at once: its target index was replaced, and with it documents that were written before are gone.
+    GivenUp,
     /// Another worker has taken the chunk over.
     LeaseLost,
 }
@@ -40,6 +42,8 @@ enum Left {
     Finished,
     /// The run is stopped, or the worker's own token was cancelled.
     Stopped(Reason),
+    /// What was written is gone.
+    Lost(AttemptError),
     Failed(WorkerError),
 }
 
@@ -120,13 +124,17 @@ impl<'a> ChunkTask<'a> {
 
     /// Works until the end, a stop or an error, and leaves the checkpoint accordingly.
     pub(super) async fn run(mut self, stop: &CancellationToken) -> Result<ChunkEnd, WorkerError> {
-        let left = self.work(stop).await;
+        let left = match self.work(stop).await {
+            Left::Finished => self.vouch(stop).await,
+            left => left,
+        };
         let outcome = match left {
             Left::Finished => self.complete().await.map(|()| ChunkEnd::Done),
             Left::Stopped(reason) => {
                 self.drain().await;
                 self.hand_back(&reason).await.map(|()| ChunkEnd::HandedBack)
             }
+            Left::Lost(error) => self.hand_back(&Reason::Hopeless(error)).await.map(|()| ChunkEnd::GivenUp),
             Left::Failed(error) => {
                 self.drain().await;
                 match self.hand_back(&Reason::Error(error.as_attempt())).await {
@@ -156,10 +164,7 @@ impl<'a> ChunkTask<'a> {
             let room = reading && self.has_room();
             tokio::select! {
                 biased;
-                () = stop.cancelled() => return Left::Stopped(match self.worker.options.time_limited {
-                    true => Reason::TimeUp,
-                    false => Reason::Stopped,
-                }),
+                () = stop.cancelled() => return Left::Stopped(self.stopped()),
                 Some(ended) = self.deliveries.join_next() => {
                     let settled = match self.delivered(ended) {
                         Ok(()) => self.record_many().await,
@@ -195,6 +200,43 @@ impl<'a> ChunkTask<'a> {
             )));
         }
         Left::Finished
+    }
+
+    /// Why work ends when the worker is told to stop.
+    fn stopped(&self) -> Reason {
+        if self.worker.options.time_limited { Reason::TimeUp } else { Reason::Stopped }
+    }
+
+    /// Makes sure that the target index is still the one that the run began to write to: otherwise documents of this chunk,
+    /// too, may be gone. Waits for a target that does not answer as its deliveries do.
+    async fn vouch(&mut self, stop: &CancellationToken) -> Left {
+        let begun = Instant::now();
+        let mut attempt = 0;
+        loop {
+            let error = match vouch::replaced(self.worker, &self.index).await {
+                Ok(None) => return Left::Finished,
+                Ok(Some(lost)) => return Left::Lost(lost),
+                Err(error) => error,
+            };
+            let passes =
+                matches!(&error, WorkerError::Target(error) if !matches!(error, TargetError::Denied { .. }));
+            if !passes || begun.elapsed() >= self.worker.options.patience {
+                return Left::Failed(error);
+            }
+            let pause =
+                flow::backoff(attempt, None, fastrand::f64()).min(self.worker.options.checkpoint_every);
+            attempt += 1;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return Left::Stopped(self.stopped()),
+                () = tokio::time::sleep(pause) => {}
+            }
+            match self.checkpoint().await {
+                Ok(RunState::Running) => {}
+                Ok(_) => return Left::Stopped(Reason::Stopped),
+                Err(error) => return Left::Failed(error),
+            }
+        }
     }
 
     /// Whether one more batch may be under way.

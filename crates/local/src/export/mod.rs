@@ -13,8 +13,8 @@ use crate::durable;
 use crate::paths::encode_part;
 use async_trait::async_trait;
 use backfill::encode::Encoding;
-use backfill::model::{ChunkId, RunId, WriteMode};
-use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Reply, Target, TargetError};
+use backfill::model::{ChunkId, Identity, RunId, WriteMode};
+use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Place, Reply, Target, TargetError};
 use output::{Output, OutputError};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -121,9 +121,17 @@ impl Target for ExportTarget {
         .await
     }
 
-    async fn missing(&self, _names: &[String]) -> Result<Vec<String>, TargetError> {
-        // Directories are made when something is written to them.
-        Ok(Vec::new())
+    // Directories are made when something is written to them, and files have no identity that could change.
+    async fn place(&self, _name: &str) -> Result<Option<Place>, TargetError> {
+        Ok(Some(Place::index(Identity::none())))
+    }
+
+    async fn identity(&self, _name: &str) -> Result<Option<Identity>, TargetError> {
+        Ok(Some(Identity::none()))
+    }
+
+    async fn create(&self, _name: &str, _data_stream: bool) -> Result<bool, TargetError> {
+        Ok(true)
     }
 
     async fn begin(

@@ -140,7 +140,11 @@ async fn no_document_no_file() {
         writer.finish().await.unwrap();
         assert_eq!(names(&dir.path().join("logs")).len(), usize::from(!documents.is_empty()));
     }
-    assert!(target.missing(&["logs".to_owned()]).await.unwrap().is_empty());
+    assert_eq!(
+        target.identity("logs").await.unwrap(),
+        Some(Identity::none()),
+        "files are made when they are written"
+    );
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use super::records::{self, Share};
 use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
 use backfill::model::{
-    Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Settled, Shard,
-    ShardId, Wait,
+    Amendment, Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Settled,
+    Shard, ShardId, Wait,
 };
 use backfill::ports::{
     Checkpoints, ClaimOutcome, Creation, RetryLease, RunControl, Sample, StoreError, Summary,
@@ -101,6 +101,11 @@ impl Checkpoints for SqliteStore {
         .await
     }
 
+    async fn amend(&self, id: &RunId, amendment: &Amendment) -> Result<(), StoreError> {
+        let (id, amendment) = (id.clone(), amendment.clone());
+        self.write(move |tx| records::amend(tx, &id, &amendment)).await
+    }
+
     async fn shard(&self, run: &RunId, shard: &ShardId) -> Result<Shard, StoreError> {
         let (run, shard) = (run.clone(), shard.clone());
         self.read(move |tx| Ok(records::read_shard(tx, &run, &shard)?.1)).await
@@ -191,6 +196,20 @@ impl Checkpoints for SqliteStore {
                 })?;
             }
             Ok(failed)
+        })
+        .await
+    }
+
+    async fn redo(&self, run: &RunId, shard: &ShardId) -> Result<(), StoreError> {
+        let (run, shard) = (run.clone(), shard.clone());
+        self.write(move |tx| {
+            for chunk in records::read_chunks(tx, records::read_shard(tx, &run, &shard)?.0)? {
+                transition(tx, &run, &chunk.id, |chunk| {
+                    chunk.redo();
+                    Ok(())
+                })?;
+            }
+            Ok(())
         })
         .await
     }

@@ -136,6 +136,9 @@ fn connect(path: &Path, mode: Mode) -> Result<Connection, Fault> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     let deadline = Instant::now() + BUSY_TIMEOUT;
+    if mode == Mode::ReadOnlyExisting && schema::is_outdated(&connection)? {
+        connect(path, Mode::ReadWriteExisting)?;
+    }
     // SQLite does not wait by itself while others change a new file to WAL mode at the same time.
     loop {
         match schema::prepare(&mut connection, path, mode) {

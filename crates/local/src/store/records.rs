@@ -3,7 +3,8 @@
 use super::Fault;
 use super::columns::{from_json, int, nat, to_json};
 use backfill::model::{
-    Chunk, ChunkId, ChunkState, Counters, Lease, Progress, Run, RunId, RunState, SegmentRange, Shard, ShardId,
+    Amendment, Chunk, ChunkId, ChunkState, Counters, Lease, Notes, Progress, Run, RunId, RunState,
+    SegmentRange, Shard, ShardId,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -52,9 +53,9 @@ pub(super) fn no_chunk(run: &RunId, chunk: &ChunkId) -> Fault {
 
 /// The run of this key, as it is now.
 pub(super) fn read_run(connection: &Connection, seq: i64) -> Result<Run, Fault> {
-    let (record, state, planning, desired, finished, damage) = connection
+    let (record, state, planning, desired, finished, damage, notes) = connection
         .prepare_cached(
-            "SELECT record, state, planning, desired_workers, finished, damage FROM runs WHERE seq = ?1",
+            "SELECT record, state, planning, desired_workers, finished, damage, notes FROM runs WHERE seq = ?1",
         )?
         .query_row([seq], |row| {
             Ok((
@@ -64,6 +65,7 @@ pub(super) fn read_run(connection: &Connection, seq: i64) -> Result<Run, Fault> 
                 row.get::<_, u32>(3)?,
                 row.get::<_, Option<i64>>(4)?,
                 row.get::<_, String>(5)?,
+                row.get::<_, String>(6)?,
             ))
         })?;
     let mut run: Run = from_json("a run", &record)?;
@@ -72,7 +74,19 @@ pub(super) fn read_run(connection: &Connection, seq: i64) -> Result<Run, Fault> 
     run.desired_workers = desired;
     run.finished = finished.map(nat);
     run.damage = from_json("a run's damage", &damage)?;
+    run.notes = run.notes.with_later(from_json("the notes on a run", &notes)?);
     Ok(run)
+}
+
+/// Changes the notes on a run.
+pub(super) fn amend(connection: &Connection, id: &RunId, amendment: &Amendment) -> Result<(), Fault> {
+    let seq = run_seq(connection, id)?;
+    let notes: String =
+        connection.query_row("SELECT notes FROM runs WHERE seq = ?1", [seq], |row| row.get(0))?;
+    let mut notes: Notes = from_json("the notes on a run", &notes)?;
+    notes.amend(amendment);
+    connection.execute("UPDATE runs SET notes = ?2 WHERE seq = ?1", params![seq, to_json(&notes)?])?;
+    Ok(())
 }
 
 /// Stores a run.

@@ -9,7 +9,7 @@ use std::path::Path;
 const APPLICATION: i32 = 0x4246_494C;
 
 /// Raised when the tables change.
-const VERSION: i32 = 3;
+const VERSION: i32 = 4;
 
 /// Records are JSON where nothing is searched or summed, plain columns where something is.
 /// Shards carry the sums of their chunks. Of a chunk that was never begun, `progress` is NULL.
@@ -25,7 +25,8 @@ CREATE TABLE runs (
     finished INTEGER,
     damage TEXT NOT NULL,
     retry_owner TEXT,
-    retry_until INTEGER
+    retry_until INTEGER,
+    notes TEXT NOT NULL DEFAULT '{}'
 );
 CREATE TABLE shards (
     seq INTEGER PRIMARY KEY,
@@ -108,14 +109,25 @@ pub(super) fn has_waits(connection: &Connection) -> Result<bool, Fault> {
     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
 }
 
-/// Sets the connection up, and makes or checks the tables.
+/// What turns the tables of one version into those of the next, from the oldest version on that is still read.
+const OLDEST: i32 = 3;
+const MIGRATIONS: [&str; (VERSION - OLDEST) as usize] =
+    ["ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '{}'"];
+
+/// Sets the connection up, and makes, migrates or checks the tables.
 pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> Result<(), Fault> {
     let empty = is_empty(connection)?;
     if empty && mode != Mode::ReadWriteCreate {
         return Err(nothing_started(path));
     }
-    if !empty {
-        check(connection)?;
+    if !empty && check(connection)? < VERSION {
+        // A file that is only read cannot be migrated; `connect` has seen to that.
+        if mode == Mode::ReadOnlyExisting {
+            return Err(Fault::invalid(
+                "its tables are those of an older version; `backfill status` migrates them",
+            ));
+        }
+        migrate(connection)?;
     }
     if mode != Mode::ReadOnlyExisting {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
@@ -145,7 +157,24 @@ fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     Ok(connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?)
 }
 
-fn check(connection: &Connection) -> Result<(), Fault> {
+/// Whether a file has the tables of an older version that can be migrated.
+pub(super) fn is_outdated(connection: &Connection) -> Result<bool, Fault> {
+    Ok(!is_empty(connection)? && check(connection)? < VERSION)
+}
+
+fn migrate(connection: &mut Connection) -> Result<(), Fault> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    let from = usize::try_from(check(&transaction)? - OLDEST).unwrap_or_default();
+    for migration in MIGRATIONS.iter().skip(from) {
+        transaction.execute_batch(migration)?;
+    }
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    Ok(transaction.commit()?)
+}
+
+/// Returns the version of the tables, if it is one that is known.
+fn check(connection: &Connection) -> Result<i32, Fault> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
     if pragma("application_id")? != APPLICATION {
         return Err(Fault::invalid(
@@ -153,7 +182,7 @@ fn check(connection: &Connection) -> Result<(), Fault> {
         ));
     }
     match pragma("user_version")? {
-        VERSION => Ok(()),
+        known @ OLDEST..=VERSION => Ok(known),
         found if found > VERSION => Err(Fault::invalid(format!(
             "it was made by a newer version of this program (format {found}, this one knows {VERSION}); \
              use that version, or give another --state"

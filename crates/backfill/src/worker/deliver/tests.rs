@@ -1,7 +1,7 @@
 use super::*;
 use crate::encode::{Document, Encoder};
-use crate::model::{ChunkId, RunId, ShardId, WriteMode};
-use crate::ports::{Acknowledge, Reply};
+use crate::model::{ChunkId, Identity, RunId, ShardId, WriteMode};
+use crate::ports::{Acknowledge, Place, Reply};
 use crate::worker::flow::FlowLimits;
 use async_trait::async_trait;
 use std::collections::BTreeSet;
@@ -80,8 +80,16 @@ impl Target for Ruled {
         if (self.0.there)(self.0.begun.elapsed()) { Ok(()) } else { Err(unexpected()) }
     }
 
-    async fn missing(&self, _names: &[String]) -> Result<Vec<String>, TargetError> {
-        Ok(Vec::new())
+    async fn place(&self, _name: &str) -> Result<Option<Place>, TargetError> {
+        Ok(Some(Place::index(Identity::none())))
+    }
+
+    async fn identity(&self, _name: &str) -> Result<Option<Identity>, TargetError> {
+        Ok(Some(Identity::none()))
+    }
+
+    async fn create(&self, _name: &str, _data_stream: bool) -> Result<bool, TargetError> {
+        Ok(true)
     }
 
     async fn begin(

@@ -1,0 +1,132 @@
+//! What names on a cluster stand for.
+//!
+//! The settings of an index hold its UUID, and one request for them under any name (index, alias, data stream) answers
+//! for each index behind it. Every version of Elasticsearch and OpenSearch answers it alike, and a user who may write to an
+//! index can usually read them. `_cat/indices` shows UUIDs, too, but leaves out hidden indices and needs more rights.
+
+use super::{Cluster, LIMIT};
+use crate::classify;
+use crate::transport::Answer;
+use crate::words::Words;
+use backfill::model::Identity;
+use backfill::ports::{Place, PlaceKind, TargetError};
+use bytes::Bytes;
+use reqwest::Method;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What an answer about several indices says of one.
+#[derive(Deserialize)]
+struct Settings {
+    #[serde(default)]
+    settings: BTreeMap<String, serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+struct Aliases {
+    #[serde(default)]
+    aliases: BTreeMap<String, Alias>,
+}
+
+#[derive(Deserialize)]
+struct Alias {
+    #[serde(default)]
+    index_routing: Option<String>,
+}
+
+/// The setting that holds the UUID of an index.
+const UUID: &str = "index.uuid";
+
+impl Cluster {
+    /// Returns the indices behind a name; `None` if there are none.
+    pub async fn identity(&self, name: &str) -> Result<Option<Identity>, TargetError> {
+        let path = format!("{}/_settings/{UUID}?flat_settings=true", self.segment(name)?);
+        let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+        match answer.status {
+            200 => {}
+            404 if is_not_found(&answer) => return Ok(None),
+            // To let nobody read the settings of an index is no reason not to write to it.
+            403 => {
+                let reason = Words::of_body(&answer.body).sentence();
+                return Ok(self.exists(name).await?.then_some(Identity::Unknown(reason)));
+            }
+            400 | 404 | 405 if self.is_serverless() => {
+                let reason = "the collection does not answer for the settings of an index".to_owned();
+                return Ok(self.exists(name).await?.then_some(Identity::Unknown(reason)));
+            }
+            _ => return Err(classify::refusal(self.location(), answer.meaning(), 0)),
+        }
+        let indices: BTreeMap<String, Settings> = self.parse(&answer)?;
+        if indices.is_empty() {
+            return Ok(None);
+        }
+        let uuids = indices.into_iter().map(|(index, mut settings)| match settings.settings.remove(UUID) {
+            Some(serde_json::Value::String(uuid)) => Some((index, uuid)),
+            _ => None,
+        });
+        let without = || Identity::Unknown("the answer about its settings has no UUID".to_owned());
+        Ok(Some(uuids.collect::<Option<_>>().map_or_else(without, Identity::Indices)))
+    }
+
+    /// Returns what a name is; `None` if there is nothing of this name.
+    pub async fn place(&self, name: &str) -> Result<Option<Place>, TargetError> {
+        let Some(identity) = self.identity(name).await? else { return Ok(None) };
+        let kind = match &identity {
+            Identity::Indices(indices) if !indices.contains_key(name) => self.kind(name).await?,
+            _ => PlaceKind::Index,
+        };
+        Ok(Some(Place { identity, kind }))
+    }
+
+    /// Tells aliases and data streams apart.
+    async fn kind(&self, name: &str) -> Result<PlaceKind, TargetError> {
+        let path = format!("_alias/{}", self.segment(name)?);
+        let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+        match answer.status {
+            // A data stream is no alias.
+            404 => return Ok(PlaceKind::DataStream),
+            403 => return Ok(PlaceKind::Alias { routing: None }),
+            _ => {}
+        }
+        let mut indices: BTreeMap<String, Aliases> = self.parse(&answer)?;
+        let alias = indices.values_mut().find_map(|index| index.aliases.remove(name));
+        Ok(match alias {
+            Some(alias) => PlaceKind::Alias { routing: alias.index_routing },
+            None => PlaceKind::DataStream,
+        })
+    }
+
+    /// Creates an index or a data stream; see [`backfill::ports::Target::create`].
+    pub async fn create(&self, name: &str, data_stream: bool) -> Result<bool, TargetError> {
+        let answer = self.put(name, data_stream).await?;
+        let words = Words::of_body(&answer.body);
+        let says = |text: &str| answer.status == 400 && words.reason.contains(text);
+        // A name for which a template makes data streams can be nothing else, and one without such a template no data stream.
+        let other = if data_stream {
+            says("no matching index template found for data stream")
+        } else {
+            says("creates data streams only")
+        };
+        let answer = if other { self.put(name, !data_stream).await? } else { answer };
+        let words = Words::of_body(&answer.body);
+        match (answer.status, words.kind.as_str()) {
+            (200 | 201, _) | (_, "resource_already_exists_exception") => Ok(true),
+            (403, _) => Ok(false),
+            (400, _) => Err(self.unexpected(format!(
+                "it cannot create the index {name} ({}); leave it out with --index '…,-{name}'",
+                words.sentence()
+            ))),
+            _ => Err(classify::refusal(self.location(), answer.meaning(), 0)),
+        }
+    }
+
+    async fn put(&self, name: &str, data_stream: bool) -> Result<Answer, TargetError> {
+        let name = self.segment(name)?;
+        let path = if data_stream { format!("_data_stream/{name}") } else { name };
+        self.ask(Method::PUT, path, Bytes::new(), LIMIT).await
+    }
+}
+
+fn is_not_found(answer: &Answer) -> bool {
+    Words::of_body(&answer.body).kind == "index_not_found_exception"
+}
