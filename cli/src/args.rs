@@ -260,8 +260,8 @@ pub struct DescribeArgs {
 /// Arguments of `redo`.
 #[derive(Debug, Args)]
 pub struct RedoArgs {
-    /// Indices of the snapshot, or data streams: names, wildcards, -exclusions
-    #[arg(required = true, value_name = "INDEX", allow_hyphen_values = true)]
+    /// Indices of the snapshot, or data streams: names, wildcards, and exclusions as in 'a*,-ab'
+    #[arg(required = true, value_name = "INDEX")]
     pub index: Vec<String>,
     /// The state.
     #[command(flatten)]

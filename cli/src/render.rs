@@ -142,7 +142,7 @@ pub fn status(report: &StatusReport, deep: bool) -> Text {
         out.push(&waiting.text);
     }
     if let Some(unvouched) = &report.unvouched {
-        let _ = writeln!(out, "Warning: {unvouched}");
+        out.push(&format!("Warning: {unvouched}"));
     }
     if deep {
         deep_status(&mut out, report);

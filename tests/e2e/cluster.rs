@@ -74,6 +74,40 @@ fn documents_that_the_target_refuses_are_kept_and_the_others_arrive() {
 
 #[test]
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
+fn documents_of_one_id_that_meet_in_one_shard_are_told_by_every_run() {
+    let (_alone, url) = empty_target();
+    let (desk, fixture) = (Desk::new(), fixture("os-2.19.5"));
+    let http = servers::Http::new(&url);
+    // In the snapshot the routings `a` and `b` of the id `same` lead to different shards.
+    let one =
+        json!({"settings": {"number_of_shards": 1, "number_of_replicas": 0}, "mappings": {"dynamic": false}});
+    http.put("/basic", &one).unwrap().ok().unwrap();
+    // Documents that were there before are replaced, whatever they are.
+    let path =
+        fixture.expected.iter().find(|d| d.index == "basic" && d.id.bytes().all(|b| b.is_ascii_digit())).map(
+            |d| {
+                let routing = d.routing.as_ref().map_or_else(String::new, |r| format!("?routing={r}"));
+                format!("/basic/_doc/{}{routing}", d.id)
+            },
+        );
+    http.put(&path.unwrap(), &json!({"stale": true})).unwrap().ok().unwrap();
+    let repo = repo(&fixture);
+    for _ in 0..2 {
+        let args =
+            ["start", "--local", "--repo", &repo, "--target", &url, "--index", "basic", "--json", "--new"];
+        let report = desk.backfill(&args).expect(3).json();
+        let summary = &report["summary"];
+        assert_eq!((&summary["documents_done"], &summary["documents_failed"]), (&json!(307), &json!(1)));
+        let listed = desk.backfill(&["failed-documents", "list", "--json"]).expect(0).json();
+        assert_eq!((&listed["id"], &listed["error_type"]), (&json!("same"), &json!("id_collision")));
+        let found = Documents::in_cluster(&url);
+        assert_eq!(found.0.len(), 306);
+        assert!(!found.0.values().any(|source| source.contains("stale")));
+    }
+}
+
+#[test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
 fn missing_indices_and_blocks_are_told_and_nothing_is_lost() {
     let (_alone, url) = empty_target();
     let (desk, fixture) = (Desk::new(), fixture("tiny"));

@@ -212,9 +212,10 @@ fn print_indices(run: &Run, indices: &[&IndexSummary]) {
         .iter()
         .map(|index| {
             let plan = run.index(&index.index);
-            let mode = plan.map(|plan| match plan.write_mode() {
+            let mode = plan.map(|plan| match run.write_mode(plan) {
                 WriteMode::Index => "index",
                 WriteMode::Distinct => "create, compared",
+                WriteMode::PerRouting => "create, by routing",
             });
             let counters = &index.counters;
             let mut row = vec![

@@ -17,7 +17,7 @@ use backfill::destinations::{self, Destinations};
 use backfill::finish::finish;
 use backfill::model::differences::{differences, refusal_of_another_job};
 use backfill::model::{Planning, Run, RunId, RunSpec, RunState};
-use backfill::patient::{PatientBlobs, ask_target};
+use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, note_unreadable};
 use backfill::ports::{Blobs, Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target};
@@ -240,8 +240,9 @@ impl Job<'_> {
         self.wait_for(target.as_ref(), waits).await?;
         self.say(&format!("Continuing run {}.", run.id));
         let create = self.args.send.create_missing_indices;
-        let run = destinations::resume(&self.state.store, target.as_ref(), &run.id, create).await?;
-        for lost in destinations::replaced(target.as_ref(), &run).await? {
+        let asked = self.patient(target.as_ref(), waits);
+        let run = destinations::resume(&self.state.store, &asked, &run.id, create).await?;
+        for lost in destinations::replaced(&asked, &run).await? {
             self.say(&format!("warning: {lost}; `backfill redo INDEX` puts an index back to its beginning"));
         }
         self.state.store.reclaim(&run.id).await?;
@@ -258,6 +259,10 @@ impl Job<'_> {
         Ok(ask_target(waits, self.args.send.target_wait, || target.check()).await?)
     }
 
+    fn patient<'t>(&self, target: &'t dyn Target, waits: &'t Waits) -> PatientTarget<'t> {
+        PatientTarget { target, waits, patience: self.args.send.target_wait }
+    }
+
     /// Warns, and refuses what could not end well.
     async fn check_outline(
         &self,
@@ -269,7 +274,8 @@ impl Job<'_> {
             return Err(CommandError::usage(nothing_selected(&plan.snapshot)));
         }
         let create = self.args.send.create_missing_indices;
-        let destinations = Destinations::look(&mut plan.indices, target, create).await?;
+        let asked = self.patient(target, waits);
+        let destinations = Destinations::look(&mut plan.indices, &asked, create).await?;
         for index in &plan.indices {
             for warning in &index.warnings {
                 self.say(&format!("warning: {}: {warning}", index.name));
@@ -377,8 +383,8 @@ impl Job<'_> {
     /// long as was allowed.
     async fn replaced(&self, run: &Run) -> Result<Vec<String>> {
         let target = self.target.open()?;
-        self.wait_for(target.as_ref()).await?;
-        Ok(destinations::replaced(target.as_ref(), run).await?)
+        let waits = Waits::default();
+        Ok(destinations::replaced(&self.patient(target.as_ref(), &waits), run).await?)
     }
 
     /// Prints what became of the run.
@@ -426,7 +432,7 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
         print_line(&waiting.text);
     }
     for lost in &report.replaced {
-        print_line(&format!("replaced: {lost}"));
+        terminal::notice(&format!("replaced: {lost}"));
     }
     for error in &report.given_up {
         terminal::notice(&format!("given up: {error}"));
@@ -436,7 +442,9 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     }
     match report.outcome {
         Outcome::Complete | Outcome::CompleteWithFailedDocuments => print_line(&report.conclusion()),
-        Outcome::Damaged | Outcome::Failed | Outcome::Unfinished => terminal::notice(&report.conclusion()),
+        Outcome::Damaged | Outcome::Failed | Outcome::TargetReplaced | Outcome::Unfinished => {
+            terminal::notice(&report.conclusion());
+        }
     }
 }
 

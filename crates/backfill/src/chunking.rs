@@ -212,6 +212,7 @@ mod tests {
             damage: None,
             damaged_docs: 0,
             uncounted_segments: 0,
+            routed: false,
         };
         let shards = [planned("b", 2), planned("empty", 0), planned("a", 4)];
         let order: Vec<ChunkId> = queue_order(&shards).collect();

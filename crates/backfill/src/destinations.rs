@@ -7,6 +7,7 @@
 //! time. To forbid the cluster to create indices would need a setting of the cluster that others depend on.
 
 use crate::model::{Amendment, Identity, IndexPlan, Run, RunId};
+use crate::patient::PatientTarget;
 use crate::ports::{Checkpoints, Place, PlaceKind, StoreError, Target, TargetError};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,7 +56,7 @@ impl Destinations {
     /// When the target does not answer, when destinations are missing and are not to be created, or cannot be.
     pub async fn look(
         plans: &mut [IndexPlan],
-        target: &dyn Target,
+        target: &PatientTarget<'_>,
         create: bool,
     ) -> Result<Destinations, DestinationError> {
         let names = plans.iter().flat_map(IndexPlan::destinations).map(str::to_owned).collect();
@@ -125,7 +126,7 @@ impl Run {
 /// When target or checkpoints do not answer, or destinations are missing.
 pub async fn resume(
     checkpoints: &dyn Checkpoints,
-    target: &dyn Target,
+    target: &PatientTarget<'_>,
     run: &RunId,
     create: bool,
 ) -> Result<Run, DestinationError> {
@@ -147,16 +148,17 @@ pub async fn resume(
 ///
 /// # Errors
 /// When the target does not answer.
-pub async fn replaced(target: &dyn Target, run: &Run) -> Result<Vec<String>, TargetError> {
+pub async fn replaced(target: &PatientTarget<'_>, run: &Run) -> Result<Vec<String>, TargetError> {
     let names: BTreeSet<&str> = run.indices.iter().flat_map(IndexPlan::destinations).collect();
     let known: Vec<_> = names.into_iter().filter_map(|name| Some((name, vouched(run, name)?))).collect();
-    let lost = known.into_iter().map(async |(name, before)| lost(target, name, before).await);
+    let lost =
+        known.into_iter().map(async |(name, before)| Ok(lost(name, before, target.identity(name).await?)));
     let lost: Vec<_> = lost.collect();
     let lost: Vec<Option<String>> = futures::stream::iter(lost).buffered(LOOKUPS).try_collect().await?;
     Ok(lost.into_iter().flatten().collect())
 }
 
-/// Returns the same for one index of the snapshot.
+/// Returns the same for one index of the snapshot, without waiting for the target.
 pub(crate) async fn replaced_of(
     target: &dyn Target,
     run: &Run,
@@ -164,7 +166,7 @@ pub(crate) async fn replaced_of(
 ) -> Result<Option<String>, TargetError> {
     for name in index.destinations() {
         let Some(before) = vouched(run, name) else { continue };
-        let lost = lost(target, name, before).await?;
+        let lost = lost(name, before, target.identity(name).await?);
         if lost.is_some() {
             return Ok(lost);
         }
@@ -179,8 +181,7 @@ fn vouched<'a>(run: &'a Run, name: &str) -> Option<&'a Identity> {
         .filter(|identity| matches!(identity, Identity::Indices(indices) if !indices.is_empty()))
 }
 
-async fn lost(target: &dyn Target, name: &str, before: &Identity) -> Result<Option<String>, TargetError> {
-    let now = target.identity(name).await?;
+fn lost(name: &str, before: &Identity, now: Option<Identity>) -> Option<String> {
     if let Some(now) = &now {
         let added = before.added(now);
         if !added.is_empty() {
@@ -190,13 +191,16 @@ async fn lost(target: &dyn Target, name: &str, before: &Identity) -> Result<Opti
             tracing::warn!(name, why, "the target does not tell any more whether the index was replaced");
         }
     }
-    Ok(before.lost(name, now.as_ref()))
+    before.lost(name, now.as_ref())
 }
 
 type Places = BTreeMap<String, Option<Place>>;
 
-async fn places(target: &dyn Target, names: &BTreeSet<String>) -> Result<Places, TargetError> {
-    let looked = names.iter().map(async |name| Ok((name.clone(), target.place(name).await?)));
+async fn places(target: &PatientTarget<'_>, names: &BTreeSet<String>) -> Result<Places, TargetError> {
+    let looked = names.iter().map(async |name| {
+        let place = target.place(name).await?;
+        Ok((name.clone(), place))
+    });
     let looked: Vec<_> = looked.collect();
     futures::stream::iter(looked).buffered(LOOKUPS).try_collect().await
 }
@@ -204,7 +208,7 @@ async fn places(target: &dyn Target, names: &BTreeSet<String>) -> Result<Places,
 /// Sends backing indices whose data stream the snapshot does not hold to the stream of the target.
 async fn to_streams(
     plans: &mut [IndexPlan],
-    target: &dyn Target,
+    target: &PatientTarget<'_>,
     places: &mut Places,
 ) -> Result<(), TargetError> {
     for plan in plans.iter_mut().filter(|plan| !plan.data_stream && plan.destination == plan.name) {
@@ -247,7 +251,7 @@ fn streams_of(backing: &str) -> Vec<&str> {
 }
 
 async fn create_missing(
-    target: &dyn Target,
+    target: &PatientTarget<'_>,
     streams: &BTreeMap<String, bool>,
     places: &mut Places,
 ) -> Result<(), TargetError> {

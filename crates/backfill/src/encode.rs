@@ -10,6 +10,10 @@ use std::io::Write;
 /// Bytes that a batch is expected to have, at most: one that has more holds a giant, of which the next one says nothing.
 const MAX_EXPECTED: usize = 32 << 20;
 
+/// How action lines begin.
+const INDEX: &[u8] = b"{\"index\":{\"_id\":";
+const CREATE: &[u8] = b"{\"create\":{\"_id\":";
+
 /// The form of a batch's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -104,8 +108,8 @@ impl Encoder {
         match self.encoding {
             Encoding::Bulk => {
                 let action: &[u8] = match self.mode {
-                    WriteMode::Index => b"{\"index\":{\"_id\":",
-                    WriteMode::Distinct => b"{\"create\":{\"_id\":",
+                    WriteMode::Index => INDEX,
+                    WriteMode::Distinct | WriteMode::PerRouting => CREATE,
                 };
                 body.extend_from_slice(action);
                 write_json_string(body, document.id);
@@ -185,6 +189,31 @@ pub(crate) fn write_json_string(out: &mut Vec<u8>, text: &str) {
 }
 
 impl Batch {
+    /// The batch with only these entries, which were to be created, as ones that replace what is there.
+    #[must_use]
+    pub fn replacing(&self, indices: &[usize]) -> Batch {
+        let mut body = Vec::new();
+        let mut entries = Vec::with_capacity(indices.len());
+        for entry in indices.iter().map(|i| &self.entries[*i]) {
+            let start = body.len();
+            let bytes = &self.body[entry.bytes.clone()];
+            let (action, rest) = match bytes.strip_prefix(CREATE) {
+                Some(rest) => (INDEX, rest),
+                None => (&[][..], bytes),
+            };
+            body.extend_from_slice(action);
+            body.extend_from_slice(rest);
+            // The source ends as far from the end as before.
+            let end = body.len() - (entry.bytes.end - entry.source.end);
+            entries.push(BatchEntry {
+                bytes: start..body.len(),
+                source: end - entry.source.len()..end,
+                position: entry.position,
+            });
+        }
+        Batch { body: body.into(), entries }
+    }
+
     /// The batch with only these entries (indices in ascending order), their bytes the same as before.
     #[must_use]
     pub fn subset(&self, indices: &[usize]) -> Batch {
@@ -292,6 +321,22 @@ mod tests {
         expires: Some(2),
         source: b"{\"n\":1.10}",
     };
+
+    #[test]
+    fn documents_that_were_to_be_created_can_replace_what_is_there() {
+        let batch = |mode, ids: &[&str]| {
+            let mut encoder = Encoder::new(Encoding::Bulk, mode, "i");
+            for (doc, id) in ids.iter().enumerate() {
+                encoder.push(Position { range: 0, doc: doc as u32 }, &Document { id, ..DOCUMENT });
+            }
+            encoder.take()
+        };
+        let all = batch(WriteMode::PerRouting, &["a", "b", "c"]);
+        let mut expected = batch(WriteMode::Index, &["a", "c"]);
+        expected.entries[1].position.doc = 2;
+        let found = all.replacing(&[0, 2]);
+        assert_eq!((found.body, found.entries), (expected.body, expected.entries));
+    }
 
     #[test]
     fn bodies_have_the_form_that_targets_expect() {

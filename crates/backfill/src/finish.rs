@@ -210,6 +210,7 @@ mod tests {
             damage: None,
             damaged_docs: 0,
             uncounted_segments: 0,
+            routed: false,
         };
         (shard, chunks)
     }

@@ -9,8 +9,8 @@
 //!
 //! A store that has never answered is not waited for, because a wrong address does not get right by itself.
 
-use crate::model::WaitCause;
-use crate::ports::{Blob, BlobError, Blobs, TargetError};
+use crate::model::{Identity, WaitCause};
+use crate::ports::{Blob, BlobError, Blobs, Place, Target, TargetError};
 use crate::waits::Waits;
 use crate::worker::flow::backoff;
 use async_trait::async_trait;
@@ -75,6 +75,48 @@ pub async fn ask_target<'a, T>(
         let pause = backoff(tries, None, fastrand::f64()).min(MAX_QUESTION_PAUSE);
         let pause = pause.max(retry_after.unwrap_or_default());
         tokio::time::sleep(pause.min(patience.saturating_sub(idle))).await;
+    }
+}
+
+/// The target as a run that begins, goes on or ends asks it what its names are.
+#[derive(Clone, Copy, Debug)]
+pub struct PatientTarget<'a> {
+    /// The target.
+    pub target: &'a dyn Target,
+    /// Where it is noted that it is waited for.
+    pub waits: &'a Waits,
+    /// How long it is waited for.
+    pub patience: Duration,
+}
+
+impl PatientTarget<'_> {
+    /// The target as the user named it.
+    pub fn location(&self) -> String {
+        self.target.location()
+    }
+
+    /// See [`Target::place`].
+    ///
+    /// # Errors
+    /// As [`ask_target`].
+    pub async fn place(&self, name: &str) -> Result<Option<Place>, TargetError> {
+        ask_target(self.waits, self.patience, || self.target.place(name)).await
+    }
+
+    /// See [`Target::identity`].
+    ///
+    /// # Errors
+    /// As [`ask_target`].
+    pub async fn identity(&self, name: &str) -> Result<Option<Identity>, TargetError> {
+        ask_target(self.waits, self.patience, || self.target.identity(name)).await
+    }
+
+    /// See [`Target::create`].
+    ///
+    /// # Errors
+    /// As [`ask_target`].
+    pub async fn create(&self, name: &str, data_stream: bool) -> Result<bool, TargetError> {
+        ask_target(self.waits, self.patience, || self.target.create(name, data_stream)).await
     }
 }
 

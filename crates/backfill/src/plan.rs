@@ -200,8 +200,9 @@ async fn plan_shard(
     let mut segments = std::pin::pin!(segments);
     while let Some((commit, planned)) = segments.next().await {
         match planned {
-            Ok((live, cut)) => {
+            Ok((live, routed, cut)) => {
                 shard.live_docs += u64::from(live);
+                shard.routed |= routed;
                 ranges.extend(cut);
             }
             Err(error) if error.is_damage() => {
@@ -226,16 +227,16 @@ fn live_docs(info: &SegmentInfo, commit: &SegmentCommit) -> u32 {
     info.doc_count.saturating_sub(commit.del_count).saturating_sub(commit.soft_del_count)
 }
 
-/// The live documents of a segment, and its ranges; none if nothing of it is alive.
+/// The live documents of a segment, whether any may have a routing, and its ranges; none if nothing of it is alive.
 async fn plan_segment(
     shard: &Arc<ShardSource>,
     commit: &SegmentCommit,
     chunk_bytes: u64,
-) -> Result<(u32, Vec<SegmentRange>), SourceError> {
+) -> Result<(u32, bool, Vec<SegmentRange>), SourceError> {
     let segment = Segment::open(shard.clone(), commit).await?;
     let live = segment.live_count();
     if live == 0 {
-        return Ok((0, Vec::new()));
+        return Ok((0, false, Vec::new()));
     }
     let (header, crc, index) =
         futures::join!(segment.data_header(), segment.data_crc(), segment.block_index());
@@ -249,7 +250,7 @@ async fn plan_segment(
     };
     let index = index?;
     let ranges = cut_segment(&extent, &Blocks { index: &index, segment: &segment }, chunk_bytes)?;
-    Ok((live, ranges))
+    Ok((live, segment.has_routings(), ranges))
 }
 
 struct Blocks<'a> {

@@ -13,13 +13,15 @@
 //! is left.
 
 use crate::chunking::queue_order;
-use crate::model::{ChunkId, Millis, Planning, Run, RunId, RunState, ShardId, Wait, WaitCause, clipped};
+use crate::model::{
+    Amendment, ChunkId, Millis, Planning, Run, RunId, RunState, ShardId, Wait, WaitCause, clipped,
+};
 use crate::plan::{Outline, Planned};
 use crate::ports::{Checkpoints, Queue, StoreError};
 use crate::reconcile::enqueue_open;
 use crate::source::{OpenedSnapshot, Repository, SourceError};
 use futures::{StreamExt, TryStreamExt};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use tokio_util::sync::CancellationToken;
 
 /// Messages between two records of how many were sent.
@@ -102,12 +104,14 @@ impl Planner<'_> {
                 Stored::Some => return ended(planning),
                 Stored::All => {}
                 Stored::AllBut(unreadable, stored) => {
+                    self.note_routings(run).await?;
                     if stored > 0 || self.resend {
                         enqueue_open(self.checkpoints, self.queue, &run.id).await?;
                     }
                     return Ok(PlanningEnd { planning, unreadable });
                 }
             }
+            self.note_routings(run).await?;
             planning = self.checkpoints.advance_planning(&run.id, planning, Planning::Messages(0)).await?;
         }
         ended(send_messages(self.checkpoints, self.queue, &run.id, planning, stop).await?)
@@ -129,6 +133,18 @@ impl Planner<'_> {
                 why.map_or_else(String::new, |(_, why)| format!(": {why}"))
             ),
         })
+    }
+
+    /// Notes in which indices documents have routings, which decides how all of an index are written. No worker has a chunk
+    /// before that, unless shards could not be read for a while.
+    async fn note_routings(&self, run: &Run) -> Result<(), StoreError> {
+        let shards = self.checkpoints.shards(&run.id).await?;
+        let routed: BTreeSet<String> =
+            shards.into_iter().filter(|shard| shard.routed).map(|shard| shard.id.index).collect();
+        match routed.is_empty() {
+            true => Ok(()),
+            false => self.checkpoints.amend(&run.id, &Amendment::Routed(routed)).await,
+        }
     }
 
     /// Stores the shards that are not yet there. Those that cannot be read are tried again when all others are stored.

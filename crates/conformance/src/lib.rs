@@ -90,6 +90,7 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         damage: None,
         damaged_docs: 0,
         uncounted_segments: 0,
+        routed: false,
     });
     let all_chunks = (0..chunks).flat_map(|number| ids.iter().map(move |id| (id.clone(), number)));
     let all_chunks = all_chunks.map(|(shard, number)| {

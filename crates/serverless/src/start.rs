@@ -15,7 +15,7 @@ use backfill::encode::Encoding;
 use backfill::indices::Handling;
 use backfill::model::differences::{differences, refusal_of_another_job};
 use backfill::model::{Planning, Run, RunId, RunSpec, RunState, Selection};
-use backfill::patient::{PatientBlobs, ask_target};
+use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, PlanningEnd, note_unreadable, send_messages};
 use backfill::ports::{Checkpoints, Clock, Creation, Fleet, Queue, SystemClock, Target};
@@ -192,9 +192,11 @@ impl StartFunction {
         let (before, mut unreadable) = (run.state, Vec::new());
         let workers_wanted = request.workers.unwrap_or(run.desired_workers);
         self.environment.fleet()?.check(workers_wanted).await?;
+        let waits = Waits::default();
+        let asked = PatientTarget { target, waits: &waits, patience: patience(invocation) };
         let resumed =
-            destinations::resume(checkpoints, target, &run.id, request.create_missing_indices).await?;
-        let lost = destinations::replaced(target, &resumed).await?;
+            destinations::resume(checkpoints, &asked, &run.id, request.create_missing_indices).await?;
+        let lost = destinations::replaced(&asked, &resumed).await?;
         let again = checkpoints.retry_failed(&run.id).await?;
         queue.enqueue(&run.id, &again).await?;
         checkpoints.set_desired_workers(&run.id, workers_wanted).await?;
@@ -413,7 +415,9 @@ async fn check(
             outline.snapshot
         )));
     }
-    let destinations = Destinations::look(&mut outline.indices, target, create_missing).await?;
+    let waits = Waits::default();
+    let asked = PatientTarget { target, waits: &waits, patience };
+    let destinations = Destinations::look(&mut outline.indices, &asked, create_missing).await?;
     let warnings = outline.indices.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.name)));
     let missing =
         outline.missing_shards.iter().map(|m| format!("missing: [{}][{}]: {}", m.index, m.shard, m.reason));

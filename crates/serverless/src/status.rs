@@ -11,11 +11,16 @@ use aws::api::FunctionError;
 use backfill::destinations::replaced;
 use backfill::finish::conclude;
 use backfill::model::{Millis, Planning, RunId, RunState, Wait, WaitCause};
+use backfill::patient::PatientTarget;
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, StoreError, Summary, SystemClock};
 use backfill::reconcile::{QUIET, look};
 use backfill::status::{FleetStatus, StatusReport};
+use backfill::waits::Waits;
 use serde_json::{Value, json};
+use std::time::Duration;
 
+/// How long a target is waited for that does not answer; the next look is a minute later.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// A run with more chunks is concluded by the schedule alone: each of its chunks must be read for that.
 const QUICKLY_CONCLUDED: u64 = 5000;
 
@@ -88,7 +93,9 @@ impl StatusFunction {
     async fn conclude(&self, summary: Summary, fleet: &LambdaFleet) -> Result<Summary, Refusal> {
         let checkpoints = &self.environment.checkpoints;
         let run = &summary.run;
-        let replaced = replaced(&self.environment.target().await?, run).await?;
+        let (target, waits) = (self.environment.target().await?, Waits::default());
+        let asked = PatientTarget { target: &target, waits: &waits, patience: PATIENCE };
+        let replaced = replaced(&asked, run).await?;
         let Some(state) = conclude(checkpoints, fleet, &SystemClock, run, &replaced).await? else {
             return Ok(summary);
         };

@@ -238,6 +238,43 @@ impl Cluster {
         Ok(located.iter().map(|hit| hit.as_ref().and_then(|_| documents.next().flatten())).collect())
     }
 
+    /// The routings of the documents with these ids (and routings), in the same order; `None` for those that are not there.
+    /// By id alone a document is found in the shard that the routing leads to, whatever its own routing is.
+    pub(crate) async fn routings(
+        &self,
+        index: &str,
+        wanted: &[(&str, Option<&str>)],
+    ) -> Result<Vec<Option<Option<String>>>, TargetError> {
+        let mut routings = Vec::with_capacity(wanted.len());
+        for page in wanted.chunks(PAGE) {
+            let docs: Vec<_> =
+                page.iter().map(|(id, routing)| Wanted { index: None, id, routing: *routing }).collect();
+            let body = self.encode(&MultiGet { docs: &docs })?;
+            // Without sources a server leaves routings out as well, unless it is asked for them.
+            let path = format!("{}/_mget?_source=false&stored_fields=_routing", self.segment(index)?);
+            let answer = self.ask(Method::POST, path, body).await?;
+            let got = self.parse::<MultiGot>(&answer)?.docs;
+            if got.len() != page.len() || !got.iter().zip(page).all(|(got, wanted)| got.id == wanted.0) {
+                let reason = "it answers with other documents than those that were asked for; \
+                              check what is between it and us";
+                return Err(self.garbled(reason.to_owned()));
+            }
+            self.check_indices(index, got.iter().map(|got| got.index.as_str()), &answer.redactor).await?;
+            if got.iter().all(|got| got.error.is_none()) {
+                routings.extend(got.into_iter().map(|got| got.found.then_some(got.routing)));
+                continue;
+            }
+            // The name stands for several indices.
+            let hits = self.locate(index, page).await?;
+            routings.extend(page.iter().map(|(id, routing)| {
+                let same = |hit: &&Hit| hit.id == *id && hit.routing.as_deref() == *routing;
+                let other = || hits.iter().find(|hit| hit.id == *id);
+                hits.iter().find(same).or_else(other).map(|hit| hit.routing.clone())
+            }));
+        }
+        Ok(routings)
+    }
+
     /// Where documents with these ids are, by a search, which looks into all indices behind a name.
     async fn locate(&self, index: &str, wanted: &[(&str, Option<&str>)]) -> Result<Vec<Hit>, TargetError> {
         self.refresh(index).await?;

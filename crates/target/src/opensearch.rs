@@ -1,6 +1,7 @@
 //! Writing documents to a cluster.
 
 mod distinct;
+mod routed;
 #[cfg(test)]
 mod tests;
 
@@ -129,6 +130,7 @@ impl Writer {
     async fn post(
         &self,
         batch: &Batch,
+        mode: WriteMode,
         compressed: bool,
     ) -> Result<(u16, Result<Reply, TargetError>), TargetError> {
         let Inner { cluster, compressor, reasons, .. } = &*self.inner;
@@ -154,7 +156,7 @@ impl Writer {
             return Ok((status, Err(refusal)));
         }
         let halted = |halt: classify::items::Halt| halt.into_error(cluster.location());
-        let sent = Sent { batch, destination: &self.destination, mode: self.mode, redactor: &redactor };
+        let sent = Sent { batch, destination: &self.destination, mode, redactor: &redactor };
         let mut answer = Answer::new(sent, *reasons);
         let mut left = LIMIT.0 + LIMIT.1 * batch.entries.len();
         while let Some(part) = incoming.part().await? {
@@ -200,10 +202,10 @@ impl Writer {
         Ok(judged.items)
     }
 
-    async fn write(&self, batch: &Batch) -> Result<Reply, TargetError> {
+    async fn write(&self, batch: &Batch, mode: WriteMode) -> Result<Reply, TargetError> {
         let Inner { cluster, compressor, .. } = &*self.inner;
         let compressed = compressor.applies(batch.body.len());
-        let (status, reply) = self.post(batch, compressed).await?;
+        let (status, reply) = self.post(batch, mode, compressed).await?;
         if compressed && reply.is_ok() {
             compressor.proven();
         }
@@ -211,7 +213,7 @@ impl Writer {
             return reply;
         }
         // Nothing of the batch was written: it was refused as a whole.
-        let plain = self.post(batch, false).await?.1?;
+        let plain = self.post(batch, mode, false).await?.1?;
         if compressor.refused() {
             let location = cluster.location();
             tracing::warn!(
@@ -229,9 +231,10 @@ impl ChunkWriter for Writer {
         if batch.entries.is_empty() {
             return Ok(Vec::new().into());
         }
-        let reply = self.write(batch).await?;
+        let reply = self.write(batch, self.mode).await?;
         match self.mode {
             WriteMode::Distinct => self.tell_apart(batch, reply).await,
+            WriteMode::PerRouting => self.replace_own(batch, reply).await,
             WriteMode::Index => Ok(reply),
         }
     }

@@ -255,6 +255,31 @@ async fn data_streams_take_create_only_and_give_their_documents_back() {
 
 #[tokio::test]
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
+async fn documents_of_one_id_and_two_routings_do_not_replace_each_other() {
+    let index = index("routed", r#"{"dynamic":false}"#).await;
+    let target = target();
+    let mode = WriteMode::PerRouting;
+    let writer = writer(&target, &index, mode).await;
+    let collides = |item: &ItemOutcome| {
+        matches!(item, ItemOutcome::Failed { error_type, reason }
+            if error_type == "id_collision" && reason.contains("with the routing \"a\""))
+    };
+    // In one batch, in a second run, and when the source has changed since: always the same.
+    for n in [1, 1, 2] {
+        let source = format!("{{\"n\":{n}}}");
+        let documents = [("1", Some("a"), &*source), ("1", Some("b"), &*source), ("2", None, &*source)];
+        let items = writer.send(&batch(mode, &documents)).await.unwrap().items;
+        assert_eq!((&items[0], &items[2]), (&ItemOutcome::Indexed, &ItemOutcome::Indexed));
+        assert!(collides(&items[1]), "{items:?}");
+        let found = target.cluster().fetch(&index, &[("1", Some("a")), ("2", None)]).await.unwrap();
+        let source = Some(source.as_bytes());
+        assert!(found.iter().all(|doc| doc.as_ref().unwrap().source.as_deref() == source), "{found:?}");
+    }
+    drop_index(&index).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a real OpenSearch: cargo xtask test"]
 async fn indices_are_listed_counted_and_missed() {
     let index = index("cat", "{}").await;
     let alias = format!("{index}-alias");

@@ -73,6 +73,7 @@ fn sizes() -> Sizes {
         damage: None,
         damaged_docs: 0,
         uncounted_segments: 0,
+        routed: false,
     };
     let mut sums: Item = new_item(&keys::sums(&run_id(), &shard_id, 0), stored.ttl);
     for (name, value) in Share::of(&stored.chunk).attributes() {

@@ -2,8 +2,10 @@ use super::*;
 use crate::encode::Encoding;
 use crate::model::{ChunkId, DocumentPlan, WriteMode};
 use crate::ports::{Acknowledge, ChunkWriter};
+use crate::waits::Waits;
 use async_trait::async_trait;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// A target that has these places, and creates others as indices if it may.
 #[derive(Debug)]
@@ -71,6 +73,16 @@ fn cluster(places: &[(&str, &[&str], PlaceKind)], creates: bool) -> Cluster {
     Cluster { places: Mutex::new(places.collect()), creates }
 }
 
+async fn look(
+    plans: &mut [IndexPlan],
+    target: &Cluster,
+    create: bool,
+) -> Result<Destinations, DestinationError> {
+    let waits = Waits::default();
+    Destinations::look(plans, &PatientTarget { target, waits: &waits, patience: Duration::ZERO }, create)
+        .await
+}
+
 fn plan(name: &str, stream: Option<&str>) -> IndexPlan {
     IndexPlan {
         name: name.to_owned(),
@@ -114,7 +126,7 @@ async fn plans_are_adapted_to_what_the_target_has() {
     );
     let names = ["i", "plain", "routed", "logs", backing, ".ds-logs-000009", ".ds-own-000001"];
     let mut plans: Vec<IndexPlan> = names.iter().map(|name| plan(name, None)).collect();
-    let found = Destinations::look(&mut plans, &target, false).await.unwrap();
+    let found = look(&mut plans, &target, false).await.unwrap();
     let told: Vec<_> =
         plans.iter().map(|p| (p.destination.as_str(), p.write_mode(), p.warnings.len())).collect();
     let expected = [
@@ -134,12 +146,12 @@ async fn plans_are_adapted_to_what_the_target_has() {
 #[tokio::test]
 async fn what_is_missing_is_created_or_told() {
     let mut plans = [plan("a", None), plan("b", Some("stream"))];
-    let error = Destinations::look(&mut plans, &cluster(&[], false), false).await.unwrap_err().to_string();
+    let error = look(&mut plans, &cluster(&[], false), false).await.unwrap_err().to_string();
     assert!(error.contains("lacks a, stream: create them"), "{error}");
-    let found = Destinations::look(&mut plans, &cluster(&[], true), true).await.unwrap();
+    let found = look(&mut plans, &cluster(&[], true), true).await.unwrap();
     assert_eq!(found.identities["a"], Some(identity(&["a"])));
     // Where it may not be created, the first document creates it, as far as that is allowed.
-    let found = Destinations::look(&mut plans, &cluster(&[], false), true).await.unwrap();
+    let found = look(&mut plans, &cluster(&[], false), true).await.unwrap();
     let unvouched = found.unvouched().unwrap();
     assert!(unvouched.contains("UUIDs of a, stream (it is missing"), "{unvouched}");
 }

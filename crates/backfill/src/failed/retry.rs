@@ -215,7 +215,7 @@ impl Retry<'_> {
                 told.recovered += settled.moved();
             }
         }
-        let mode = plan.write_mode();
+        let mode = self.run.write_mode(plan);
         let writer = self.target.begin(&self.run.id, &chunk.id, &plan.destination, mode).await?;
         let writer: Arc<dyn ChunkWriter> = Arc::from(writer);
         for stored in parts {
@@ -323,7 +323,7 @@ impl Sender<'_> {
     ) -> Sent {
         let retry = self.retry;
         let mut encoder =
-            Encoder::new(retry.target.encoding(), self.plan.write_mode(), &self.plan.destination);
+            Encoder::new(retry.target.encoding(), retry.run.write_mode(self.plan), &self.plan.destination);
         let delivery = Delivery {
             writer: self.writer.clone(),
             encoding: retry.target.encoding(),

@@ -203,7 +203,7 @@ impl IndexPlan {
         }
     }
 
-    /// How its documents are written.
+    /// How its documents are written, unless they have routings: see [`Run::write_mode`](super::Run::write_mode).
     pub fn write_mode(&self) -> WriteMode {
         match &self.documents.types {
             _ if self.data_stream => WriteMode::Distinct,

@@ -4,7 +4,7 @@
 //! beside it: a store reads these notes, applies an [`Amendment`], and writes them back, all in one step.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Descriptions of replaced indices kept with a run, at most.
 const MAX_REPLACED: usize = 100;
@@ -61,6 +61,9 @@ pub struct Notes {
     /// next start.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, Option<Identity>>,
+    /// Indices of the snapshot in which documents have routings. Known when every shard is planned.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub routed: BTreeSet<String>,
     /// Target indices that had been replaced when the run ended, each in a sentence. They keep it from being done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<String>,
@@ -71,6 +74,8 @@ pub struct Notes {
 pub enum Amendment {
     /// Records what these destinations are, or that it is to be recorded anew.
     Targets(BTreeMap<String, Option<Identity>>),
+    /// Records in which indices documents have routings.
+    Routed(BTreeSet<String>),
     /// Records which target indices were found replaced; none when the run goes on.
     Replaced(Vec<String>),
 }
@@ -82,6 +87,7 @@ impl Notes {
             Amendment::Targets(targets) => {
                 self.targets.extend(targets.iter().map(|(name, identity)| (name.clone(), identity.clone())));
             }
+            Amendment::Routed(indices) => self.routed.extend(indices.iter().cloned()),
             Amendment::Replaced(replaced) => {
                 self.replaced = replaced.iter().take(MAX_REPLACED).cloned().collect();
             }

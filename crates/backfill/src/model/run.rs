@@ -64,6 +64,10 @@ pub enum WriteMode {
     /// failed. So it is where several documents of the snapshot may have the same `_id`: those of several types, and those
     /// of a data stream, each of whose indices has its own.
     Distinct,
+    /// `create`: one that is there with the same routing is replaced, and beside one with another routing the second has
+    /// failed. So it is where documents have routings: two of the same `_id` may lie in different shards of the source, and
+    /// meet in one shard of the target.
+    PerRouting,
 }
 
 /// What a run is to do. Two starts with the same spec mean the same run.
@@ -175,6 +179,14 @@ impl Run {
     /// The plan of the index with this name in the snapshot.
     pub fn index(&self, name: &str) -> Option<&IndexPlan> {
         self.indices.iter().find(|i| i.name == name)
+    }
+
+    /// How the documents of an index are written.
+    pub fn write_mode(&self, index: &IndexPlan) -> WriteMode {
+        match index.write_mode() {
+            WriteMode::Index if self.notes.routed.contains(&index.name) => WriteMode::PerRouting,
+            mode => mode,
+        }
     }
 }
 

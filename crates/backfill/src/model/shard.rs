@@ -45,6 +45,9 @@ pub struct Shard {
     /// known.
     #[serde(default)]
     pub uncounted_segments: u64,
+    /// Whether documents of it have a routing or a parent.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub routed: bool,
 }
 
 impl Shard {
@@ -60,6 +63,7 @@ impl Shard {
             damage: None,
             damaged_docs: 0,
             uncounted_segments: 0,
+            routed: false,
         }
     }
 

@@ -106,6 +106,12 @@ impl Segment {
         self.files.commit.live_count(self.info.doc_count).unwrap_or(0)
     }
 
+    /// Whether documents of it have a routing, or a parent that becomes one: servers add these fields with the first such
+    /// document.
+    pub fn has_routings(&self) -> bool {
+        ["_routing", "_parent"].into_iter().any(|name| self.fields.by_name(name).is_some())
+    }
+
     /// Name of the stored-fields data file.
     pub fn data_file(&self) -> String {
         self.files.commit.file(".fdt")

@@ -78,7 +78,7 @@ impl<'a> ChunkTask<'a> {
         let index = worker.run.index(&chunk.id.shard.index).ok_or_else(|| {
             StoreError::NotFound(format!("run {} has no index {}", worker.run.id, chunk.id.shard.index))
         })?;
-        let mode = index.write_mode();
+        let mode = worker.run.write_mode(index);
         if chunk.epoch > 1 {
             // Whatever an earlier claim recorded of documents that are gone through again now is void, even if none of
             // them fails this time: that worker may have died, or be late, between its records and its checkpoint.
@@ -214,7 +214,10 @@ impl<'a> ChunkTask<'a> {
         let mut attempt = 0;
         loop {
             let error = match vouch::replaced(self.worker, &self.index).await {
-                Ok(None) => return Left::Finished,
+                Ok(None) => {
+                    self.worker.waits.target_took();
+                    return Left::Finished;
+                }
                 Ok(Some(lost)) => return Left::Lost(lost),
                 Err(error) => error,
             };
@@ -222,6 +225,9 @@ impl<'a> ChunkTask<'a> {
                 matches!(&error, WorkerError::Target(error) if !matches!(error, TargetError::Denied { .. }));
             if !passes || begun.elapsed() >= self.worker.options.patience {
                 return Left::Failed(error);
+            }
+            if let WorkerError::Target(error) = &error {
+                self.worker.waits.note_target(error, begun.elapsed(), self.worker.options.patience);
             }
             let pause =
                 flow::backoff(attempt, None, fastrand::f64()).min(self.worker.options.checkpoint_every);

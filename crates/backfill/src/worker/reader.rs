@@ -117,8 +117,12 @@ impl ChunkReader {
                 limit: worker.options.max_document_bytes,
             },
             out: Output {
-                encoder: Encoder::new(worker.target.encoding(), index.write_mode(), &index.destination)
-                    .with_buffers(worker.buffers.clone(), worker.options.flow.max_batch_bytes),
+                encoder: Encoder::new(
+                    worker.target.encoding(),
+                    worker.run.write_mode(&index),
+                    &index.destination,
+                )
+                .with_buffers(worker.buffers.clone(), worker.options.flow.max_batch_bytes),
                 stretch: Stretch { stored_bytes, ..Stretch::default() },
                 emitted_bytes: stored_bytes,
                 consumed: stored_bytes,

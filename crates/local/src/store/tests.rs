@@ -23,6 +23,25 @@ async fn it_is_a_checkpoint_store() {
     conformance::ending(&store).await;
 }
 
+/// As the version before notes wrote it.
+#[tokio::test]
+async fn a_file_of_an_older_version_is_migrated_whoever_opens_it_first() {
+    for mode in [Mode::ReadOnlyExisting, Mode::ReadWriteExisting, Mode::ReadWriteCreate] {
+        let (dir, store) = store();
+        let (run, shards, chunks) = conformance::plan("old", 1, 1);
+        conformance::store_plan(&store, &run, &shards, &chunks).await;
+        drop(store);
+        let path = dir.path().join("state.db");
+        let older = Connection::open(&path).unwrap();
+        older.execute_batch("ALTER TABLE runs DROP COLUMN notes; PRAGMA user_version = 3").unwrap();
+        drop(older);
+        for _ in 0..2 {
+            let store = SqliteStore::open(&path, mode).unwrap();
+            assert_eq!(store.run(&run.id).await.unwrap(), run);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_file_from_before_waits_were_recorded_is_read_and_gets_their_table() {
     let (_dir, store) = store();

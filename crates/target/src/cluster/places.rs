@@ -4,7 +4,7 @@
 //! for each index behind it. Every version of Elasticsearch and OpenSearch answers it alike, and a user who may write to an
 //! index can usually read them. `_cat/indices` shows UUIDs, too, but leaves out hidden indices and needs more rights.
 
-use super::{Cluster, LIMIT};
+use super::Cluster;
 use crate::classify;
 use crate::transport::Answer;
 use crate::words::Words;
@@ -41,13 +41,13 @@ impl Cluster {
     /// Returns the indices behind a name; `None` if there are none.
     pub async fn identity(&self, name: &str) -> Result<Option<Identity>, TargetError> {
         let path = format!("{}/_settings/{UUID}?flat_settings=true", self.segment(name)?);
-        let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
         match answer.status {
             200 => {}
             404 if is_not_found(&answer) => return Ok(None),
             // To let nobody read the settings of an index is no reason not to write to it.
             403 => {
-                let reason = Words::of_body(&answer.body).sentence();
+                let reason = Words::of_body(&answer.body, &answer.redactor).sentence();
                 return Ok(self.exists(name).await?.then_some(Identity::Unknown(reason)));
             }
             400 | 404 | 405 if self.is_serverless() => {
@@ -81,7 +81,7 @@ impl Cluster {
     /// Tells aliases and data streams apart.
     async fn kind(&self, name: &str) -> Result<PlaceKind, TargetError> {
         let path = format!("_alias/{}", self.segment(name)?);
-        let answer = self.ask(Method::GET, path, Bytes::new(), LIMIT).await?;
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
         match answer.status {
             // A data stream is no alias.
             404 => return Ok(PlaceKind::DataStream),
@@ -99,7 +99,7 @@ impl Cluster {
     /// Creates an index or a data stream; see [`backfill::ports::Target::create`].
     pub async fn create(&self, name: &str, data_stream: bool) -> Result<bool, TargetError> {
         let answer = self.put(name, data_stream).await?;
-        let words = Words::of_body(&answer.body);
+        let words = Words::of_body(&answer.body, &answer.redactor);
         let says = |text: &str| answer.status == 400 && words.reason.contains(text);
         // A name for which a template makes data streams can be nothing else, and one without such a template no data stream.
         let other = if data_stream {
@@ -108,7 +108,7 @@ impl Cluster {
             says("creates data streams only")
         };
         let answer = if other { self.put(name, !data_stream).await? } else { answer };
-        let words = Words::of_body(&answer.body);
+        let words = Words::of_body(&answer.body, &answer.redactor);
         match (answer.status, words.kind.as_str()) {
             (200 | 201, _) | (_, "resource_already_exists_exception") => Ok(true),
             (403, _) => Ok(false),
@@ -123,10 +123,10 @@ impl Cluster {
     async fn put(&self, name: &str, data_stream: bool) -> Result<Answer, TargetError> {
         let name = self.segment(name)?;
         let path = if data_stream { format!("_data_stream/{name}") } else { name };
-        self.ask(Method::PUT, path, Bytes::new(), LIMIT).await
+        self.ask(Method::PUT, path, Bytes::new()).await
     }
 }
 
 fn is_not_found(answer: &Answer) -> bool {
-    Words::of_body(&answer.body).kind == "index_not_found_exception"
+    Words::of_body(&answer.body, &answer.redactor).kind == "index_not_found_exception"
 }

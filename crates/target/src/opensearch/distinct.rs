@@ -11,11 +11,26 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 /// What the failed-document stream calls it.
-const COLLISION: &str = "id_collision";
+pub(super) const COLLISION: &str = "id_collision";
 
 impl Writer {
     /// Tells the documents that are already there from those that another one keeps from their place.
     pub(super) async fn tell_apart(&self, batch: &Batch, mut reply: Reply) -> Result<Reply, TargetError> {
+        for (index, documents) in self.already_there(batch, &reply) {
+            // What has been compared is not kept.
+            for documents in documents.chunks(PAGE) {
+                self.compare(batch, &index, documents, &mut reply).await?;
+            }
+        }
+        Ok(reply)
+    }
+
+    /// The documents that are there already, with their places in the batch, by the index that they go to.
+    pub(super) fn already_there(
+        &self,
+        batch: &Batch,
+        reply: &Reply,
+    ) -> BTreeMap<String, Vec<(usize, Names)>> {
         let mut there: BTreeMap<String, Vec<(usize, Names)>> = BTreeMap::new();
         for (at, entry) in batch.entries.iter().enumerate() {
             if reply.items.get(at) != Some(&ItemOutcome::AlreadyThere) {
@@ -25,13 +40,7 @@ impl Writer {
             let index = names.index.clone().unwrap_or_else(|| self.destination.clone());
             there.entry(index).or_default().push((at, names));
         }
-        for (index, documents) in there {
-            // What has been compared is not kept.
-            for documents in documents.chunks(PAGE) {
-                self.compare(batch, &index, documents, &mut reply).await?;
-            }
-        }
-        Ok(reply)
+        there
     }
 
     async fn compare(
@@ -41,10 +50,7 @@ impl Writer {
         documents: &[(usize, Names)],
         reply: &mut Reply,
     ) -> Result<(), TargetError> {
-        let keys: Vec<(&str, Option<&str>)> = documents
-            .iter()
-            .map(|(_, names)| (names.id.as_deref().unwrap_or_default(), names.routing.as_deref()))
-            .collect();
+        let keys = keys(documents);
         let begun = Instant::now();
         let found = self.inner.cluster.fetch(index, &keys).await?;
         reply.took = reply.took.map(|took| took.saturating_add(begun.elapsed()));
@@ -60,10 +66,7 @@ impl Writer {
                     collision("and its source cannot be compared: the index keeps none, or it is too long")
                 }
                 // Gone again, or not to be seen yet: what is there is found out by another try.
-                None => {
-                    let reason = "it says that the document is there, but does not show it".to_owned();
-                    ItemOutcome::Refused(Refusal::Fault(reason))
-                }
+                None => hidden(),
             };
             if let Some(item) = reply.items.get_mut(*at) {
                 *item = outcome;
@@ -71,6 +74,20 @@ impl Writer {
         }
         Ok(())
     }
+}
+
+/// The ids and routings of documents.
+pub(super) fn keys(documents: &[(usize, Names)]) -> Vec<(&str, Option<&str>)> {
+    documents
+        .iter()
+        .map(|(_, names)| (names.id.as_deref().unwrap_or_default(), names.routing.as_deref()))
+        .collect()
+}
+
+/// What becomes of a document that is there, but is not shown.
+pub(super) fn hidden() -> ItemOutcome {
+    let reason = "it says that the document is there, but does not show it".to_owned();
+    ItemOutcome::Refused(Refusal::Fault(reason))
 }
 
 fn collision(what: &str) -> ItemOutcome {
