@@ -415,7 +415,6 @@ async fn fetched_documents_are_those_that_were_asked_for() {
         "{}",
         r#"{"docs":[]}"#,
         r#"{"docs":[{"_index":"i","_id":"2","found":true,"_source":{}}]}"#,
-        r#"{"docs":[{"_index":"i","_id":"1","found":true}]}"#,
         r#"{"docs":[{"_index":"j","_id":"1","found":true,"_source":{}}]}"#,
     ] {
         let answers = vec![answer("200 OK", "", body), answer("200 OK", "", r#"{"i":{}}"#)];
@@ -427,6 +426,11 @@ async fn fetched_documents_are_those_that_were_asked_for() {
             "{body}: {error:?}"
         );
     }
+    // Where the index keeps no sources, only that one document cannot be compared.
+    let body = r#"{"docs":[{"_index":"i","_id":"1","found":true}]}"#;
+    let (url, _server) = server(vec![answer("200 OK", "", body)]).await;
+    let fetched = OpenSearchTarget::new(config(&url)).unwrap().cluster().fetch("i", &[("1", None)]).await;
+    assert_eq!(fetched.unwrap().pop().flatten().unwrap().source, None);
     let partial = r#"{"count":3,"_shards":{"total":2,"successful":1,"failed":1}}"#;
     let (url, _server) = server(vec![answer("200 OK", "", partial)]).await;
     assert!(OpenSearchTarget::new(config(&url)).unwrap().cluster().count("i", false).await.is_err());
