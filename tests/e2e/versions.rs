@@ -67,6 +67,7 @@ versions! {
     opensearch_3_8_resized: "os-3.8.0-resized",
     opensearch_3_7: "os-3.7.0",
     opensearch_3_8: "os-3.8.0",
+    opensearch_3_9: "os-3.9.0",
 }
 
 /// What a fixture must give.
