@@ -108,10 +108,10 @@ impl Blobs for Counting {
         self.inner.location()
     }
 
-    async fn list(&self, dir: &str) -> std::result::Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, limit: usize) -> std::result::Result<Vec<String>, BlobError> {
         self.counts.requests.fetch_add(1, Relaxed);
         self.counts.pace.wait(0).await;
-        self.inner.list(dir).await
+        self.inner.list(dir, limit).await
     }
 
     async fn size(&self, path: &str) -> std::result::Result<(u64, String), BlobError> {
@@ -120,8 +120,8 @@ impl Blobs for Counting {
         self.inner.size(path).await
     }
 
-    async fn get(&self, path: &str) -> std::result::Result<Blob, BlobError> {
-        self.count(self.inner.get(path).await).await
+    async fn get(&self, path: &str, limit: usize) -> std::result::Result<Blob, BlobError> {
+        self.count(self.inner.get(path, limit).await).await
     }
 
     async fn get_range(

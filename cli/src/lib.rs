@@ -4,6 +4,7 @@ pub mod args;
 pub mod commands;
 pub mod config;
 pub mod exit;
+pub mod memory;
 pub mod progress;
 pub mod render;
 pub mod settings;

@@ -7,6 +7,7 @@ use crate::args::{
 use crate::config::{Cluster, Config};
 use crate::exit::{CommandError, Result};
 use aws::{S3Blobs, S3Options};
+use backfill::budget::Budget;
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
 use backfill::model::{FieldName, RunSpec, Selection, TimeFields};
@@ -337,6 +338,14 @@ impl TargetSetting {
             TargetSetting::Cluster(_) => Encoding::Bulk,
             TargetSetting::Export { .. } => Encoding::Export,
         }
+    }
+
+    /// The same for a worker that may take so much memory.
+    pub fn within(mut self, budget: &Budget) -> TargetSetting {
+        if let TargetSetting::Cluster(config) = &mut self {
+            config.answer_bytes = budget.answers;
+        }
+        self
     }
 
     /// Opens it. Connections belong to the async runtime in which this is called.

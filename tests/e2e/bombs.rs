@@ -2,6 +2,7 @@
 
 use crate::support::{Desk, fixture};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Child;
 
@@ -90,4 +91,106 @@ fn a_repository_of_many_snapshots_takes_little_memory() {
     let listed: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((code, listed.as_array().map(Vec::len)), (Some(0), Some(402)));
     assert!(memory < ENOUGH, "snapshot list took {memory} MiB");
+}
+
+/// Memory of processes that read hostile metadata, in MiB.
+const LITTLE: usize = 512;
+
+/// A blob of metadata, as servers write it: a header, a compressed body, and a checksum.
+fn container(codec: &str, write_body: impl FnOnce(&mut dyn Write)) -> Vec<u8> {
+    const MAGIC: u32 = 0x3fd7_6c17;
+    let mut bytes = MAGIC.to_be_bytes().to_vec();
+    bytes.push(codec.len() as u8);
+    bytes.extend_from_slice(codec.as_bytes());
+    bytes.extend_from_slice(&1u32.to_be_bytes());
+    bytes.extend_from_slice(b"DFL\0");
+    let mut body = flate2::write::DeflateEncoder::new(bytes, flate2::Compression::fast());
+    write_body(&mut body);
+    let mut bytes = body.finish().unwrap();
+    bytes.extend_from_slice(&(!MAGIC).to_be_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    let mut checksum = flate2::Crc::new();
+    checksum.update(&bytes);
+    bytes.extend_from_slice(&u64::from(checksum.sum()).to_be_bytes());
+    bytes
+}
+
+/// Replaces those files in the directory of an index or of its first shard whose names begin so.
+fn replace(repo: &Path, index: &str, dir: &str, prefix: &str, bytes: &[u8]) {
+    let root: Value = serde_json::from_slice(&std::fs::read(repo.join("index-1")).unwrap()).unwrap();
+    let dir = repo.join("indices").join(root["indices"][index]["id"].as_str().unwrap()).join(dir);
+    let mut replaced = 0;
+    for file in std::fs::read_dir(dir).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_str().unwrap().starts_with(prefix) {
+            std::fs::write(file.path(), bytes).unwrap();
+            replaced += 1;
+        }
+    }
+    assert!(replaced > 0, "{index}");
+}
+
+/// The metadata of an index of one shard with these mappings.
+fn metadata(index: &str, mappings: &str) -> Vec<u8> {
+    container("index-metadata", |body| {
+        write!(
+            body,
+            "{{\"{index}\":{{\"settings\":{{\"index.number_of_shards\":\"1\"}},\"mappings\":[{mappings}]}}}}"
+        )
+        .unwrap();
+    })
+}
+
+#[test]
+fn metadata_that_would_take_all_memory_is_refused_by_name_and_the_rest_is_planned() {
+    let desk = Desk::new();
+    let repo = copy_of("es-8.19.9", &desk);
+    // Larger than the memory when it is decompressed.
+    let spaces = vec![b' '; 1 << 20];
+    let inflating = container("index-metadata", |body| {
+        (0..LITTLE + 100).for_each(|_| body.write_all(&spaces).unwrap());
+    });
+    assert!(inflating.len() < 8 << 20);
+    replace(&repo, "compressed", "", "meta-", &inflating);
+    // Small as text, and ten times as large when it is parsed.
+    let files = container("snapshot", |body| {
+        body.write_all(b"{\"name\":\"snap-1\",\"index_version\":1,\"files\":[").unwrap();
+        for n in 0..400_000 {
+            let comma = if n == 0 { "" } else { "," };
+            write!(body, "{comma}{{\"name\":\"a\",\"physical_name\":\"{n}\",\"length\":0}}").unwrap();
+        }
+        body.write_all(b"]}").unwrap();
+    });
+    replace(&repo, "large", "0", "snap-", &files);
+    let names = container("index-metadata", |body| {
+        body.write_all(b"{\"opaque\":{\"settings\":{").unwrap();
+        (0..1_000_000).for_each(|n| write!(body, "\"{n}\":0,").unwrap());
+        body.write_all(b"\"index.number_of_shards\":1}}}").unwrap();
+    });
+    replace(&repo, "opaque", "", "meta-", &names);
+    let deep = "{\"properties\":{\"f\":".repeat(2000) + "0" + &"}}".repeat(2000);
+    replace(&repo, "hard", "", "meta-", &metadata("hard", &format!("{{\"_doc\":{deep}}}")));
+    // Many fields are nothing bad.
+    let fields: Vec<String> = (0..1_000_000).map(|n| format!("\"{n}\":{{}}")).collect();
+    let many = format!("{{\"_doc\":{{\"properties\":{{{}}}}}}}", fields.join(","));
+    replace(&repo, "verbatim", "", "meta-", &metadata("verbatim", &many));
+
+    let repo = repo.to_str().unwrap();
+    let planned = desk.limited(LITTLE, &["--json", "plan", "--repo", repo]).expect(5).json();
+    let notes = planned["notes"].as_array().unwrap();
+    for (index, reason) in [
+        ("compressed", "MiB of memory"),
+        ("large", "a list of at most 100000 elements"),
+        ("opaque", "1 MiB of memory"),
+        ("hard", "more than 100 deep"),
+    ] {
+        let named = |note: &&Value| note.as_str().unwrap().contains(index);
+        let note = notes.iter().find(named).unwrap_or_else(|| panic!("{index}: {notes:?}"));
+        assert!(note.as_str().unwrap().contains(reason), "{note}");
+    }
+    let documents = |name: &str| {
+        let index = planned["indices"].as_array().unwrap().iter().find(|index| index["index"] == name);
+        index.unwrap()["documents"].as_u64().unwrap()
+    };
+    assert!(documents("basic") > 0 && documents("verbatim") > 0 && documents("nested") > 0);
 }

@@ -42,7 +42,7 @@ impl Blobs for Memory {
         "memory".to_owned()
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, _: usize) -> Result<Vec<String>, BlobError> {
         assert_eq!(dir, "");
         Ok(self.files.keys().filter(|name| !name.contains('/')).cloned().collect())
     }
@@ -52,7 +52,7 @@ impl Blobs for Memory {
         Ok((file.len() as u64, String::new()))
     }
 
-    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+    async fn get(&self, path: &str, _: usize) -> Result<Blob, BlobError> {
         let len = self.files.get(path).map_or(0, Vec::len) as u64;
         self.get_range(path, 0..len, None).await
     }

@@ -81,6 +81,13 @@ impl Desk {
         self.command(env!("CARGO_BIN_EXE_console"), args).output().unwrap().into()
     }
 
+    /// As a process that may have so many MiB of memory.
+    pub(crate) fn limited(&self, mib: usize, args: &[&str]) -> Ended {
+        let limit = format!("ulimit -d {}; exec \"$0\" \"$@\"", mib << 10);
+        let program = ["-c", &limit, env!("CARGO_BIN_EXE_backfill")];
+        self.command("sh", &[&program, args].concat()).output().unwrap().into()
+    }
+
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command(env!("CARGO_BIN_EXE_backfill"), args);
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()

@@ -59,7 +59,8 @@ impl VerifiableTarget for Filled {
 }
 
 async fn verified(repo: &Path, target: &Filled) -> Result<Vec<IndexVerification>, VerifyError> {
-    let repository = Repository::open(Arc::new(FsBlobs::new(repo))).await?;
+    let repository =
+        Repository::open(Arc::new(FsBlobs::new(repo)) as Arc<dyn backfill::ports::Blobs>).await?;
     let opened = repository.snapshot("latest", false).await?;
     let selection = Selection { patterns: "*".to_owned(), include_hidden: false };
     let handling = Handling { encoding: Some(Encoding::Bulk), ..Handling::default() };

@@ -74,7 +74,7 @@ pub(crate) async fn planned(
 async fn planning_does_not_go_on_without_an_index_that_was_there() {
     let (dir, blobs) = (tempfile::tempdir().unwrap(), Arc::new(FsBlobs::new(fixture("os-2.19.5").repo)));
     let (store, run) = planned(blobs.clone(), dir.path(), 1 << 20).await.unwrap();
-    let repository = Repository::open(blobs).await.unwrap();
+    let repository = Repository::open(blobs as Arc<dyn Blobs>).await.unwrap();
     let opened = repository.snapshot("latest", false).await.unwrap();
     // As a later look at the snapshot has it, when the metadata of one is gone.
     let selection = Selection { patterns: "*,-basic".to_owned(), include_hidden: false };
@@ -120,9 +120,9 @@ impl Blobs for Vanishing {
         self.inner.location()
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError> {
         self.request(dir)?;
-        self.inner.list(dir).await
+        self.inner.list(dir, limit).await
     }
 
     async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
@@ -130,9 +130,9 @@ impl Blobs for Vanishing {
         self.inner.size(path).await
     }
 
-    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Blob, BlobError> {
         self.request(path)?;
-        self.inner.get(path).await
+        self.inner.get(path, limit).await
     }
 
     async fn get_range(&self, path: &str, range: Range<u64>, etag: Option<&str>) -> Result<Blob, BlobError> {
@@ -381,7 +381,7 @@ async fn documents_that_would_take_too_much_memory_fail_and_no_others() {
 
     let bench = Bench::of("es-1.7.6").await;
     let mut worker = bench.worker(Manner::Takes, None);
-    worker.options.max_document_bytes = 100_000;
+    worker.options.budget.document = 100_000;
     bench.work_off(&worker).await;
     let counters = bench.counters().await;
     let records = bench.records().await.into_iter();

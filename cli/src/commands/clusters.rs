@@ -6,8 +6,7 @@ use crate::exit::{CommandError, Exit, Result};
 use crate::render::{Align, cat_bytes, table};
 use crate::settings::{TargetSetting, snapshot_name, source_cluster};
 use backfill::model::Selection;
-use backfill::ports::Blobs;
-use backfill::source::{IndexSource, ShardSource};
+use backfill::source::{BoundedBlobs, IndexSource, ShardSource};
 use serde_json::{Map, Value};
 use std::sync::Arc;
 use target::{CatIndex, Cluster};
@@ -83,7 +82,7 @@ async fn cluster_rows(cluster: &Cluster) -> Result<Vec<Vec<String>>> {
 async fn snapshot_rows(context: &Context<'_>, args: &ClustersArgs) -> Result<(String, Vec<Vec<String>>)> {
     let blobs = stack::repository(context, &args.repository).await?.open().await?;
     let name = snapshot_name(&args.snapshot, context.config);
-    let (repository, opened) = open_snapshot(blobs.clone(), &name, true).await?;
+    let (repository, opened) = open_snapshot(blobs, &name, true).await?;
     let patterns = args.snapshot.index.clone().unwrap_or_else(|| "*".to_owned());
     let selection =
         Selection { patterns, include_hidden: args.snapshot.index.is_none() || args.snapshot.include_hidden };
@@ -97,7 +96,7 @@ async fn snapshot_rows(context: &Context<'_>, args: &ClustersArgs) -> Result<(St
                 sums.missing += 1;
                 continue;
             }
-            sums.add(blobs.clone(), index, shard, &opened.info.uuid).await?;
+            sums.add(repository.blobs.clone(), index, shard, &opened.info.uuid).await?;
         }
         rows.push(sums.row(index));
     }
@@ -116,13 +115,7 @@ struct Sums {
 }
 
 impl Sums {
-    async fn add(
-        &mut self,
-        blobs: Arc<dyn Blobs>,
-        index: &IndexSource,
-        shard: u32,
-        uuid: &str,
-    ) -> Result<()> {
+    async fn add(&mut self, blobs: BoundedBlobs, index: &IndexSource, shard: u32, uuid: &str) -> Result<()> {
         let path = index.shard_dir(shard);
         let shard = Arc::new(ShardSource::open(blobs, path, uuid).await?);
         for commit in &shard.commit.segments {
@@ -165,7 +158,7 @@ pub(super) async fn connection_check(context: &Context<'_>, args: &ClustersArgs)
             Some(cluster) => cluster.check().await.map_err(CommandError::from),
             None => {
                 let blobs = stack::repository(context, &args.repository).await?.open().await?;
-                backfill::source::Repository::open(blobs).await.map(drop).map_err(CommandError::from)
+                super::open_repository(blobs).await.map(drop)
             }
         };
         report(context, &mut json, &mut exit, ("source_cluster", "SOURCE CLUSTER"), checked);

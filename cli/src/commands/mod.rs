@@ -18,9 +18,10 @@ mod verify;
 use crate::args::{BackfillCommand, ClustersCommand, FailedCommand, Global, Group, SnapshotCommand};
 use crate::config::Config;
 use crate::exit::{Exit, Result};
+use crate::memory;
 use crate::terminal::{self, print_line};
 use backfill::ports::Blobs;
-use backfill::source::{OpenedSnapshot, Repository};
+use backfill::source::{BoundedBlobs, OpenedSnapshot, Repository};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -98,13 +99,18 @@ async fn dispatch(group: Group, context: &Context<'_>) -> Result<Exit> {
     }
 }
 
+/// Opens the repository that is meant.
+async fn open_repository(blobs: Arc<dyn Blobs>) -> Result<Repository> {
+    Ok(Repository::open(BoundedBlobs::new(blobs, memory::budget(1))).await?)
+}
+
 /// Opens the repository and the snapshot that are meant.
 async fn open_snapshot(
     blobs: Arc<dyn Blobs>,
     name: &str,
     allow_partial: bool,
 ) -> Result<(Repository, OpenedSnapshot)> {
-    let repository = Repository::open(blobs).await?;
+    let repository = open_repository(blobs).await?;
     let opened = repository.snapshot(name, allow_partial).await?;
     Ok((repository, opened))
 }

@@ -1,6 +1,6 @@
 //! `console snapshot list | describe`: what is in the repository.
 
-use super::{Context, open_snapshot, print_json, print_line, stack};
+use super::{Context, open_repository, open_snapshot, print_json, print_line, stack};
 use crate::args::{RepositoryArgs, SnapshotArgs};
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table};
@@ -8,7 +8,7 @@ use crate::settings::{selection, snapshot_name};
 use crate::terminal::{Text, notice};
 use backfill::indices::Handling;
 use backfill::plan::{Plan, plan};
-use backfill::source::{Repository, SourceError};
+use backfill::source::SourceError;
 use futures::StreamExt;
 use serde::Serialize;
 use snapshot::repository::SnapshotEntry;
@@ -31,7 +31,7 @@ struct Listed {
 
 pub(super) async fn list(context: &Context<'_>, repository: &RepositoryArgs) -> Result<Exit> {
     let blobs = stack::repository(context, repository).await?.open().await?;
-    let repository = Repository::open(blobs).await?;
+    let repository = open_repository(blobs).await?;
     let mut listed: Vec<Listed> =
         repository.snapshot_infos().map(|(entry, info)| Listed::new(entry, info)).collect().await;
     listed.sort_by_key(|snapshot| snapshot.started_ms);

@@ -7,6 +7,7 @@ use super::status::exit_of;
 use super::{Context, nothing_selected, open_snapshot, print_json, print_line};
 use crate::args::{SendArgs, StartArgs};
 use crate::exit::{CommandError, Exit, Result};
+use crate::memory;
 use crate::progress::Progress;
 use crate::render::{Align, bytes, count, table, worked};
 use crate::settings::{self, LATEST, RepositorySetting, TargetSetting, handling, selection, snapshot_name};
@@ -320,16 +321,18 @@ impl Job<'_> {
 
     /// Runs the workers until nothing is left, a stop, or an error.
     async fn work(&self, run: &Run, lock: RunnerLock) -> Result<Exit> {
+        let budget = memory::budget(run.desired_workers);
         let recipe = Arc::new(Recipe {
             run: run.clone(),
             repository: self.repository.clone(),
-            target: self.target.clone(),
+            target: self.target.clone().within(&budget),
             store: self.state.store.clone(),
             failed: self.state.failed(),
             flows: Flows::default(),
             options: WorkerOptions {
                 patience: self.args.send.target_wait,
                 flow: flow_limits(&self.args.send),
+                budget,
                 ..WorkerOptions::default()
             },
         });

@@ -11,7 +11,7 @@ pub(crate) use address::Address;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::operation::get_object::GetObjectOutput;
-use backfill::ports::{Blob, BlobError, Blobs, MAX_WHOLE};
+use backfill::ports::{Blob, BlobError, Blobs};
 use body::Fault;
 use errors::explain;
 use std::ops::Range;
@@ -19,6 +19,30 @@ use std::ops::Range;
 pub use address::OpenError;
 pub use client::S3Options;
 pub(crate) use client::http;
+
+/// Pages of a listing, at most: ten million names.
+const MAX_PAGES: usize = 10_000;
+/// What a name in a listing takes besides its bytes.
+const NAME: usize = 32;
+
+/// What is read of a blob.
+#[derive(Clone, Copy, Debug)]
+enum Wanted<'a> {
+    /// All of it, if it has no more bytes than this.
+    All {
+        limit: u64,
+    },
+    Range(&'a Range<u64>),
+}
+
+impl Wanted<'_> {
+    fn range(&self) -> Option<&Range<u64>> {
+        match self {
+            Wanted::All { .. } => None,
+            Wanted::Range(range) => Some(range),
+        }
+    }
+}
 
 /// The blobs below a prefix of a bucket.
 #[derive(Debug)]
@@ -36,15 +60,10 @@ impl S3Blobs {
     }
 
     /// The bytes of `range`, or all of them, in as many tries as make sense.
-    async fn read(
-        &self,
-        path: &str,
-        range: Option<&Range<u64>>,
-        etag: Option<&str>,
-    ) -> Result<Blob, BlobError> {
+    async fn read(&self, path: &str, wanted: Wanted<'_>, etag: Option<&str>) -> Result<Blob, BlobError> {
         let mut attempt = 0;
         loop {
-            let fault = match self.try_read(path, range, etag).await? {
+            let fault = match self.try_read(path, wanted, etag).await? {
                 Ok(blob) => return Ok(blob),
                 Err(fault) => fault,
             };
@@ -62,10 +81,11 @@ impl S3Blobs {
     async fn try_read(
         &self,
         path: &str,
-        range: Option<&Range<u64>>,
+        wanted: Wanted<'_>,
         etag: Option<&str>,
     ) -> Result<Result<Blob, Fault>, BlobError> {
         let name = || self.address.name(path);
+        let range = wanted.range();
         let request = self.client.get_object().bucket(&self.address.bucket).key(self.address.key(path));
         let request = request.set_if_match(etag.and_then(address::strong).map(str::to_owned));
         // Both ends of a range are included in HTTP.
@@ -84,26 +104,22 @@ impl S3Blobs {
             return Err(BlobError::Changed { path: name() });
         }
         let found = found.to_owned();
-        let length = self.promised(path, range, &output)?;
+        let length = self.promised(path, wanted, &output)?;
         let bytes = body::collect(output.body, length).await;
         Ok(bytes.map(|bytes| Blob { bytes, etag: found }))
     }
 
     /// How many bytes the answer is about to hold, if they are those that were asked for.
-    fn promised(
-        &self,
-        path: &str,
-        range: Option<&Range<u64>>,
-        output: &GetObjectOutput,
-    ) -> Result<u64, BlobError> {
+    fn promised(&self, path: &str, wanted: Wanted<'_>, output: &GetObjectOutput) -> Result<u64, BlobError> {
         let unavailable = |reason| BlobError::Unavailable { path: self.address.name(path), reason };
         let length = output.content_length().and_then(|l| u64::try_from(l).ok());
         let length = length.ok_or_else(|| unavailable("the store does not tell its length".to_owned()))?;
-        let Some(range) = range else {
-            return match length {
-                0..=MAX_WHOLE => Ok(length),
-                _ => Err(unavailable(format!("has {length} bytes, more than any metadata should"))),
-            };
+        let range = match wanted {
+            Wanted::Range(range) => range,
+            Wanted::All { limit } if length > limit => {
+                return Err(BlobError::TooLarge { path: self.address.name(path), len: length, limit });
+            }
+            Wanted::All { .. } => return Ok(length),
         };
         let given = output.content_range().and_then(address::content_range);
         let (given, total) = given.ok_or_else(|| {
@@ -172,10 +188,11 @@ impl Blobs for S3Blobs {
         self.address.name("")
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError> {
         let prefix = self.address.directory(dir);
         let mut names = Vec::new();
         let mut empty = true;
+        let (mut pages, mut bytes) = (0, 0);
         let mut token: Option<String> = None;
         loop {
             let request = self.client.list_objects_v2().bucket(&self.address.bucket).delimiter("/");
@@ -185,7 +202,15 @@ impl Blobs for S3Blobs {
             empty &= page.contents().is_empty() && page.common_prefixes().is_empty();
             let keys = page.contents().iter().filter_map(|o| o.key()?.strip_prefix(&prefix));
             // Some tools mark directories by empty objects.
-            names.extend(keys.filter(|n| !n.is_empty() && !n.contains('/')).map(str::to_owned));
+            for name in keys.filter(|n| !n.is_empty() && !n.contains('/')) {
+                bytes += NAME + name.len();
+                names.push(name.to_owned());
+            }
+            pages += 1;
+            if bytes > limit || pages > MAX_PAGES {
+                let (path, len, limit) = (self.address.name(dir), bytes as u64, limit as u64);
+                return Err(BlobError::TooLarge { path, len, limit });
+            }
             let next = page.next_continuation_token().map(str::to_owned);
             if page.is_truncated() != Some(true) {
                 break;
@@ -207,13 +232,13 @@ impl Blobs for S3Blobs {
         self.head(path, None).await
     }
 
-    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
-        self.read(path, None, None).await
+    async fn get(&self, path: &str, limit: usize) -> Result<Blob, BlobError> {
+        self.read(path, Wanted::All { limit: limit as u64 }, None).await
     }
 
     async fn get_range(&self, path: &str, range: Range<u64>, etag: Option<&str>) -> Result<Blob, BlobError> {
         if range.start < range.end {
-            return self.read(path, Some(&range), etag).await;
+            return self.read(path, Wanted::Range(&range), etag).await;
         }
         // HTTP has no empty ranges.
         let (len, etag) = self.head(path, etag).await?;

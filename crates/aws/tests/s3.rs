@@ -10,6 +10,8 @@ use aws_smithy_http_client::tls;
 use backfill::ports::{BlobError, Blobs, FailedDocuments};
 
 /// More objects than fit a page of a listing.
+/// More than anything here has.
+const ANY: usize = 1 << 30;
 const MANY: usize = 1100;
 const ODD: &str = "odd/__a b%20+&=ü';1";
 
@@ -32,21 +34,21 @@ async fn put(client: &Client, bucket: &str, key: &str, bytes: Vec<u8>) {
 
 /// What every adapter of the port must do with `index-0`, `big`, an oddly named blob and many blobs in `many`.
 async fn contract(blobs: &dyn Blobs, replace: impl AsyncFn(&str, Vec<u8>)) {
-    let mut names = blobs.list("").await.unwrap();
+    let mut names = blobs.list("", ANY).await.unwrap();
     names.sort();
     assert_eq!(names, ["big", "empty", "index-0"]);
-    assert_eq!(blobs.list("absent").await.unwrap(), Vec::<String>::new());
-    assert_eq!(blobs.list("odd").await.unwrap(), [&ODD[4..]]);
-    assert_eq!(blobs.list("many/below").await.unwrap().len(), MANY);
-    assert_eq!(blobs.list("many").await.unwrap(), Vec::<String>::new());
+    assert_eq!(blobs.list("absent", ANY).await.unwrap(), Vec::<String>::new());
+    assert_eq!(blobs.list("odd", ANY).await.unwrap(), [&ODD[4..]]);
+    assert_eq!(blobs.list("many/below", ANY).await.unwrap().len(), MANY);
+    assert_eq!(blobs.list("many", ANY).await.unwrap(), Vec::<String>::new());
 
-    assert_eq!(blobs.get("index-0").await.unwrap().bytes, "zero");
-    assert_eq!(blobs.get("empty").await.unwrap().bytes, "");
-    assert_eq!(blobs.get(ODD).await.unwrap().bytes, "odd");
-    assert!(matches!(blobs.get("absent").await, Err(BlobError::NotFound { .. })));
+    assert_eq!(blobs.get("index-0", ANY).await.unwrap().bytes, "zero");
+    assert_eq!(blobs.get("empty", ANY).await.unwrap().bytes, "");
+    assert_eq!(blobs.get(ODD, ANY).await.unwrap().bytes, "odd");
+    assert!(matches!(blobs.get("absent", ANY).await, Err(BlobError::NotFound { .. })));
     assert!(matches!(blobs.get_range("absent", 0..1, None).await, Err(BlobError::NotFound { .. })));
 
-    let (whole, expected) = (blobs.get("big").await.unwrap(), big());
+    let (whole, expected) = (blobs.get("big", ANY).await.unwrap(), big());
     assert!(whole.bytes == expected);
     let etag = Some(whole.etag.as_str());
     let end = expected.len();
@@ -91,14 +93,14 @@ async fn blobs_on_a_real_server() {
     assert_eq!(blobs.location(), format!("s3://{bucket}/some/base"));
     // What lies beside the prefix is reached by its whole path.
     put(&client, &bucket, "w01/some/base/x", b"beside".to_vec()).await;
-    assert_eq!(blobs.get("/w01/some/base/x").await.unwrap().bytes, "beside");
+    assert_eq!(blobs.get("/w01/some/base/x", ANY).await.unwrap().bytes, "beside");
     assert_eq!(blobs.get_range("/w01/some/base/x", 2..4, None).await.unwrap().bytes, "si");
     contract(&blobs, async |path, bytes| put(&client, &bucket, &key(path), bytes).await).await;
 
     let absent = S3Blobs::open(&format!("s3://{bucket}/absent"), options()).await.unwrap();
-    assert!(matches!(absent.list("").await, Err(BlobError::NotFound { .. })));
+    assert!(matches!(absent.list("", ANY).await, Err(BlobError::NotFound { .. })));
     let absent = S3Blobs::open("s3://backfill-absent-bucket/x", options()).await.unwrap();
-    let error = absent.list("").await.unwrap_err().to_string();
+    let error = absent.list("", ANY).await.unwrap_err().to_string();
     assert!(error.contains("there is no bucket backfill-absent-bucket"), "{error}");
 
     let failed = S3FailedDocuments::open(client.clone(), &format!("s3://{bucket}/failed/documents")).unwrap();

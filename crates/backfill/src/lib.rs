@@ -4,6 +4,7 @@
 //! Everything that touches the outside world goes through a trait in [`ports`]; adapters live in other crates.
 //! The pure parts ([`model`], [`chunking`], [`worker::acks`], [`worker::flow`], [`encode`]) know neither time nor I/O.
 
+pub mod budget;
 pub mod buffers;
 pub mod chunking;
 pub mod destinations;

@@ -129,6 +129,9 @@ pub struct PatientBlobs {
     last: Mutex<Option<Success>>,
 }
 
+/// Bytes of names that are listed to see whether a store answers: that there are more is an answer, too.
+const ENOUGH: usize = 1 << 20;
+
 /// The attempts at one request.
 #[derive(Debug)]
 struct Attempts {
@@ -193,7 +196,7 @@ impl PatientBlobs {
     async fn answers(&self, success: &Success) -> bool {
         let answer = match &success.path {
             Some(path) => self.inner.get_range(path, 0..1, None).await.map(drop),
-            None => self.inner.list("").await.map(drop),
+            None => self.inner.list("", ENOUGH).await.map(drop),
         };
         let answers = !matches!(answer, Err(BlobError::Unavailable { .. } | BlobError::OutOfReach { .. }));
         if answers {
@@ -227,10 +230,10 @@ impl Blobs for PatientBlobs {
         self.inner.location()
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError> {
         let mut attempts = Attempts::new();
         loop {
-            match self.inner.list(dir).await {
+            match self.inner.list(dir, limit).await {
                 Ok(answer) => {
                     self.succeeded(None);
                     return Ok(answer);
@@ -253,10 +256,10 @@ impl Blobs for PatientBlobs {
         }
     }
 
-    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Blob, BlobError> {
         let mut attempts = Attempts::new();
         loop {
-            match self.inner.get(path).await {
+            match self.inner.get(path, limit).await {
                 Ok(answer) => {
                     self.succeeded(Some(path));
                     return Ok(answer);
@@ -339,15 +342,15 @@ mod tests {
             "store".to_owned()
         }
 
-        async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
+        async fn list(&self, _: &str, _: usize) -> Result<Vec<String>, BlobError> {
             Ok(Vec::new())
         }
 
         async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
-            self.get(path).await.map(|blob| (0, blob.etag))
+            self.get(path, ENOUGH).await.map(|blob| (0, blob.etag))
         }
 
-        async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+        async fn get(&self, path: &str, _: usize) -> Result<Blob, BlobError> {
             if (self.fails)(path, self.begun.elapsed()) {
                 return Err(BlobError::Unavailable { path: path.to_owned(), reason: "no".to_owned() });
             }
@@ -355,7 +358,7 @@ mod tests {
         }
 
         async fn get_range(&self, path: &str, _: Range<u64>, _: Option<&str>) -> Result<Blob, BlobError> {
-            self.get(path).await
+            self.get(path, ENOUGH).await
         }
     }
 
@@ -368,9 +371,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_is_waited_out_and_told() {
         let (blobs, waits) = blobs(|_, at| (1..300).contains(&at.as_secs()));
-        blobs.get("root").await.unwrap();
+        blobs.get("root", ENOUGH).await.unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
-        let read = blobs.get("a");
+        let read = blobs.get("a", ENOUGH);
         let mut read = std::pin::pin!(read);
         assert!(tokio::time::timeout(Duration::from_secs(60), &mut read).await.is_err());
         assert_eq!(waits.shown(0).map(|wait| wait.cause), Some(WaitCause::SnapshotUnreachable));
@@ -381,10 +384,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_outage_that_does_not_end_is_given_up() {
         let (blobs, _) = blobs(|_, at| at >= Duration::from_secs(1));
-        blobs.get("root").await.unwrap();
+        blobs.get("root", ENOUGH).await.unwrap();
         tokio::time::advance(Duration::from_secs(1)).await;
         let begun = Instant::now();
-        let error = blobs.get("a").await.unwrap_err();
+        let error = blobs.get("a", ENOUGH).await.unwrap_err();
         assert!(matches!(error, BlobError::OutOfReach { .. }), "{error}");
         assert!(begun.elapsed() >= PATIENCE && begun.elapsed() < PATIENCE * 2, "{:?}", begun.elapsed());
     }
@@ -392,9 +395,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn one_blob_that_cannot_be_read_is_not_taken_for_an_outage() {
         let (blobs, _) = blobs(|path, _| path == "bad");
-        blobs.get("root").await.unwrap();
+        blobs.get("root", ENOUGH).await.unwrap();
         let begun = Instant::now();
-        let error = blobs.get("bad").await.unwrap_err();
+        let error = blobs.get("bad", ENOUGH).await.unwrap_err();
         assert!(matches!(error, BlobError::Unavailable { .. }), "{error}");
         assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
     }
@@ -403,7 +406,7 @@ mod tests {
     async fn a_store_that_has_never_answered_is_not_waited_for() {
         let (blobs, _) = blobs(|_, _| true);
         let begun = Instant::now();
-        assert!(blobs.get("root").await.is_err());
+        assert!(blobs.get("root", ENOUGH).await.is_err());
         assert_eq!(begun.elapsed(), Duration::ZERO);
     }
 }

@@ -18,8 +18,6 @@ use lucene::stored_fields::BlockIndex;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Shards planned at once.
-const CONCURRENCY: usize = 32;
 /// Segments of a shard planned at once.
 const SEGMENTS_AT_ONCE: usize = 4;
 
@@ -139,7 +137,7 @@ impl Outline {
                     Err(error) => Err(error),
                 }
             })
-            .buffer_unordered(CONCURRENCY)
+            .buffer_unordered(repository.blobs.budget().shards)
     }
 }
 

@@ -18,7 +18,7 @@ use lucene::stored_fields::BlockDecoder;
 use serde::Serialize;
 use serde_json::Value;
 use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
-use snapshot::source::{Check, DEFAULT_LIMIT, Rules, to_json};
+use snapshot::source::{Check, Rules, to_json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -342,7 +342,7 @@ impl Comparison<'_> {
         let index = segment.block_index().await?;
         let header = segment.data_header().await?;
         let decoder = BlockDecoder::new(&segment.data_file(), &header, &index).map_err(damage)?;
-        let mut decoder = decoder.with_limit(DEFAULT_LIMIT);
+        let mut decoder = decoder.with_limit(segment.budget().document);
         let documents = DocumentReader::new(&segment.fields);
         let time_series = self.plan.documents.time_series;
         let mut scratch = Scratch::default();

@@ -1,7 +1,7 @@
 //! A snapshot repository in a directory.
 
 use async_trait::async_trait;
-use backfill::ports::{Blob, BlobError, Blobs, MAX_WHOLE};
+use backfill::ports::{Blob, BlobError, Blobs};
 use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
@@ -42,10 +42,10 @@ impl Blobs for FsBlobs {
         self.root.display().to_string()
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError> {
         let root = self.root.clone();
         let dir = self.resolve(dir)?;
-        blocking(dir.clone(), move || list(&root, &dir)).await
+        blocking(dir.clone(), move || list(&root, &dir, limit)).await
     }
 
     async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
@@ -55,15 +55,15 @@ impl Blobs for FsBlobs {
         Ok((metadata.len(), etag(&metadata)))
     }
 
-    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Blob, BlobError> {
         let path = self.resolve(path)?;
-        blocking(path.clone(), move || read(&path, None, None)).await
+        blocking(path.clone(), move || read(&path, Wanted::All { limit: limit as u64 }, None)).await
     }
 
     async fn get_range(&self, path: &str, range: Range<u64>, etag: Option<&str>) -> Result<Blob, BlobError> {
         let path = self.resolve(path)?;
         let etag = etag.map(str::to_owned);
-        blocking(path.clone(), move || read(&path, Some(range), etag.as_deref())).await
+        blocking(path.clone(), move || read(&path, Wanted::Range(range), etag.as_deref())).await
     }
 }
 
@@ -81,7 +81,9 @@ fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn list(root: &Path, dir: &Path) -> Result<Vec<String>, BlobError> {
+fn list(root: &Path, dir: &Path, limit: usize) -> Result<Vec<String>, BlobError> {
+    /// What a name takes besides its bytes.
+    const NAME: usize = 32;
     let failed = |e| failed(dir, e);
     let entries = match std::fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound && root.exists() && dir != root => {
@@ -93,12 +95,20 @@ fn list(root: &Path, dir: &Path) -> Result<Vec<String>, BlobError> {
         entries => entries.map_err(failed)?,
     };
     let mut names = Vec::new();
+    let mut bytes = 0;
     for entry in entries {
         let entry = entry.map_err(failed)?;
         // No snapshot has names that are not UTF-8.
         let Ok(entry_name) = entry.file_name().into_string() else { continue };
         match std::fs::metadata(entry.path()) {
-            Ok(metadata) if metadata.is_file() => names.push(entry_name),
+            Ok(metadata) if metadata.is_file() => {
+                bytes += NAME + entry_name.len();
+                if bytes > limit {
+                    let (path, len, limit) = (name(dir), bytes as u64, limit as u64);
+                    return Err(BlobError::TooLarge { path, len, limit });
+                }
+                names.push(entry_name);
+            }
             Ok(_) => {}
             // Deleted since, or a link to nowhere.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
@@ -109,8 +119,17 @@ fn list(root: &Path, dir: &Path) -> Result<Vec<String>, BlobError> {
     Ok(names)
 }
 
+/// What is read of a blob.
+enum Wanted {
+    /// All of it, if it has no more bytes than this.
+    All {
+        limit: u64,
+    },
+    Range(Range<u64>),
+}
+
 /// Reads a range, or all of the file.
-fn read(path: &Path, range: Option<Range<u64>>, expected: Option<&str>) -> Result<Blob, BlobError> {
+fn read(path: &Path, wanted: Wanted, expected: Option<&str>) -> Result<Blob, BlobError> {
     let failed = |e| failed(path, e);
     // Before opening: to open a pipe would wait for its writer.
     if !std::fs::metadata(path).map_err(failed)?.is_file() {
@@ -123,11 +142,13 @@ fn read(path: &Path, range: Option<Range<u64>>, expected: Option<&str>) -> Resul
         return Err(BlobError::Changed { path: name(path) });
     }
     let len = metadata.len();
-    if range.is_none() && len > MAX_WHOLE {
-        let reason = format!("has {len} bytes, more than any metadata should");
-        return Err(BlobError::Unavailable { path: name(path), reason });
-    }
-    let range = range.unwrap_or(0..len);
+    let range = match wanted {
+        Wanted::All { limit } if len > limit => {
+            return Err(BlobError::TooLarge { path: name(path), len, limit });
+        }
+        Wanted::All { .. } => 0..len,
+        Wanted::Range(range) => range,
+    };
     if range.end > len {
         return Err(BlobError::Short { path: name(path), end: range.end, len });
     }
@@ -172,6 +193,8 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
+    const ANY: usize = 1 << 20;
+
     fn repository() -> (tempfile::TempDir, FsBlobs) {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("repository");
@@ -186,10 +209,11 @@ mod tests {
     #[tokio::test]
     async fn blobs_are_listed_and_read() {
         let (_dir, blobs) = repository();
-        assert_eq!(blobs.list("").await.unwrap(), ["index-0"]);
-        assert_eq!(blobs.list("indices/x/").await.unwrap(), ["a", "b"]);
-        assert!(blobs.list("indices/y").await.unwrap().is_empty());
-        let blob = blobs.get("index-0").await.unwrap();
+        assert_eq!(blobs.list("", ANY).await.unwrap(), ["index-0"]);
+        assert_eq!(blobs.list("indices/x/", ANY).await.unwrap(), ["a", "b"]);
+        assert!(blobs.list("indices/y", ANY).await.unwrap().is_empty());
+        assert!(matches!(blobs.list("indices/x", 60).await, Err(BlobError::TooLarge { .. })));
+        let blob = blobs.get("index-0", ANY).await.unwrap();
         assert_eq!(&blob.bytes[..], b"0123456789");
         assert_eq!(blobs.size("index-0").await.unwrap(), (10, blob.etag.clone()));
         let part = blobs.get_range("index-0", 3..7, Some(&blob.etag)).await.unwrap();
@@ -200,25 +224,25 @@ mod tests {
     #[tokio::test]
     async fn each_fault_has_its_own_error() {
         let (dir, blobs) = repository();
-        assert!(matches!(blobs.get("nothing").await, Err(BlobError::NotFound { .. })));
-        assert!(matches!(blobs.get("indices").await, Err(BlobError::NotFound { .. })));
-        assert!(matches!(blobs.get("index-0/below").await, Err(BlobError::NotFound { .. })));
+        assert!(matches!(blobs.get("nothing", ANY).await, Err(BlobError::NotFound { .. })));
+        assert!(matches!(blobs.get("indices", ANY).await, Err(BlobError::NotFound { .. })));
+        assert!(matches!(blobs.get("index-0/below", ANY).await, Err(BlobError::NotFound { .. })));
         let long = "x".repeat(300);
-        assert!(matches!(blobs.get(&long).await, Err(BlobError::NotFound { .. })));
+        assert!(matches!(blobs.get(&long, ANY).await, Err(BlobError::NotFound { .. })));
         // A file of any length may be made of nothing.
         File::create(dir.path().join("repository/huge")).unwrap().set_len(1 << 40).unwrap();
-        assert!(matches!(blobs.get("huge").await, Err(BlobError::Unavailable { .. })));
+        assert!(matches!(blobs.get("huge", ANY).await, Err(BlobError::TooLarge { .. })));
         let short = blobs.get_range("index-0", 5..u64::MAX, None).await;
         assert!(matches!(short, Err(BlobError::Short { end: u64::MAX, len: 10, .. })));
         let missing = FsBlobs::new(dir.path().join("missing"));
-        assert!(matches!(missing.list("").await, Err(BlobError::NotFound { .. })));
-        assert!(matches!(missing.list("indices").await, Err(BlobError::NotFound { .. })));
+        assert!(matches!(missing.list("", ANY).await, Err(BlobError::NotFound { .. })));
+        assert!(matches!(missing.list("indices", ANY).await, Err(BlobError::NotFound { .. })));
     }
 
     #[tokio::test]
     async fn a_changed_file_is_recognised() {
         let (dir, blobs) = repository();
-        let etag = blobs.get("index-0").await.unwrap().etag;
+        let etag = blobs.get("index-0", ANY).await.unwrap().etag;
         std::fs::write(dir.path().join("repository/index-0"), b"something else").unwrap();
         let changed = blobs.get_range("index-0", 0..1, Some(&etag)).await;
         assert!(matches!(changed, Err(BlobError::Changed { .. })));
@@ -229,8 +253,8 @@ mod tests {
         let (dir, blobs) = repository();
         let absolute = dir.path().join("secret");
         for path in ["../secret", "indices/../../secret", absolute.to_str().unwrap(), "..", ".", "a\0b"] {
-            assert!(matches!(blobs.get(path).await, Err(BlobError::Unavailable { .. })), "{path}");
-            assert!(matches!(blobs.list(path).await, Err(BlobError::Unavailable { .. })), "{path}");
+            assert!(matches!(blobs.get(path, ANY).await, Err(BlobError::Unavailable { .. })), "{path}");
+            assert!(matches!(blobs.list(path, ANY).await, Err(BlobError::Unavailable { .. })), "{path}");
         }
     }
 
@@ -241,7 +265,7 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
         // The superuser may read everything.
         if File::open(&path).is_err() {
-            assert!(matches!(blobs.get("index-0").await, Err(BlobError::Denied { .. })));
+            assert!(matches!(blobs.get("index-0", ANY).await, Err(BlobError::Denied { .. })));
         }
         let denied = failed(&path, io::ErrorKind::PermissionDenied.into());
         assert!(matches!(denied, BlobError::Denied { .. }));

@@ -2,7 +2,7 @@
 //! `Lucene90CompoundFormat`, and `CompoundFileWriter` of Lucene 4.
 
 use crate::codec::{self, FOOTER_LEN, Known};
-use crate::{Error, Result, SegmentId};
+use crate::{Error, ErrorKind, Result, SegmentId};
 use std::collections::BTreeMap;
 
 const KNOWN: &[Known] = &[
@@ -10,6 +10,9 @@ const KNOWN: &[Known] = &[
     Known::big("Lucene50CompoundEntries", 0..=0),
     Known::big("CompoundFileWriterEntries", 0..=1),
 ];
+
+/// Files of a segment, at most: a few for each format of doc values, points or vectors that its fields have.
+const MOST_FILES: usize = 100_000;
 
 /// The files in a compound file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +30,12 @@ impl CompoundEntries {
         let (_, mut input, _) = codec::open(file, bytes, KNOWN, id, Some(""))?;
         // Both files of a segment have a footer, or none of them.
         let footer = if codec::is_without_footer(file, bytes) { 0 } else { FOOTER_LEN as u64 };
+        let at = input.offset();
         let count = input.counted("a number of files", 17)?;
+        if count > MOST_FILES {
+            let message = format!("{count} files are more than the {MOST_FILES} that are read");
+            return Err(Error::new(ErrorKind::TooLarge, file, at, message));
+        }
         let mut entries = BTreeMap::new();
         let mut last_end = None;
         for _ in 0..count {

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     UnsupportedCodec,
     /// The bytes are not those that the checksum in the footer was made of.
     ChecksumMismatch,
+    /// What the bytes stand for takes more memory than it may.
+    TooLarge,
 }
 
 /// A result with this crate's [`Error`].

@@ -5,7 +5,7 @@ mod old;
 use crate::codec::{self, Known};
 use crate::input::Input;
 use crate::segments::{SegmentCommit, base36};
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 use std::collections::BTreeMap;
 
 const KNOWN: &[Known] = &[
@@ -28,6 +28,10 @@ const LUCENE94: &str = "Lucene94FieldInfos";
 const V60_INDEX_DIMENSIONS: u32 = 2;
 /// The version of [`LUCENE94`] that has skip indices of doc values.
 const V94_SKIP_INDEX: u32 = 2;
+
+/// Fields of a segment, at most: many times what servers allow. Each takes a hundred bytes or more of memory, whatever it takes in
+/// the file.
+const MOST_FIELDS: usize = 500_000;
 
 const SOFT_DELETES: u8 = 0x8;
 
@@ -98,7 +102,12 @@ impl FieldInfos {
     pub fn parse(file: &str, bytes: &[u8], commit: &SegmentCommit) -> Result<Self> {
         let suffix = commit.field_infos_suffix();
         let (header, mut input, _) = codec::open(file, bytes, KNOWN, commit.id.as_ref(), Some(&suffix))?;
+        let at = input.offset();
         let count = input.counted("a number of fields", 8)?;
+        if count > MOST_FIELDS {
+            let message = format!("{count} fields are more than the {MOST_FIELDS} that are read");
+            return Err(Error::new(ErrorKind::TooLarge, file, at, message));
+        }
         let read_field = match header.codec {
             LUCENE40 | LUCENE42 | LUCENE46 | LUCENE50 => old::read_field,
             _ => read_field,

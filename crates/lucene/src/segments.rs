@@ -6,12 +6,14 @@ use crate::codec::{self, Known};
 use crate::field_infos::FieldInfo;
 use crate::file_names;
 use crate::input::Input;
-use crate::{Error, Result, SegmentId};
+use crate::{Error, ErrorKind, Result, SegmentId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The formats read. Their body is big-endian in every version.
 const KNOWN: &[Known] = &[Known::big("segments", 0..=10)];
+/// Segments of a shard, at most: merges keep them to some dozens.
+const MOST_SEGMENTS: usize = 100_000;
 const V70: u32 = 7;
 const V72_COUNTER_IS_VLONG: u32 = 8;
 const V74_SOFT_DELETES: u32 = 9;
@@ -96,7 +98,12 @@ impl SegmentInfos {
         } else {
             input.i32()?;
         }
+        let at = input.offset();
         let count = input.counted32("a number of segments", 32)?;
+        if count > MOST_SEGMENTS {
+            let message = format!("{count} segments are more than the {MOST_SEGMENTS} that are read");
+            return Err(Error::new(ErrorKind::TooLarge, file, at, message));
+        }
         if count > 0 {
             version(&mut input)?; // of the oldest segment
         }

@@ -84,9 +84,9 @@ impl Blobs for KeptBlobs {
         self.inner.location()
     }
 
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError> {
+    async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError> {
         self.tally.read(0);
-        self.inner.list(dir).await
+        self.inner.list(dir, limit).await
     }
 
     async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
@@ -94,12 +94,12 @@ impl Blobs for KeptBlobs {
         self.inner.size(path).await
     }
 
-    async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+    async fn get(&self, path: &str, limit: usize) -> Result<Blob, BlobError> {
         let key = (path.to_owned(), None);
-        if let Some(blob) = self.kept(&key) {
+        if let Some(blob) = self.kept(&key).filter(|blob| blob.bytes.len() <= limit) {
             return Ok(blob);
         }
-        let blob = self.answered(self.inner.get(path).await)?;
+        let blob = self.answered(self.inner.get(path, limit).await)?;
         self.keep(key, &blob);
         Ok(blob)
     }
@@ -128,6 +128,8 @@ impl Blobs for KeptBlobs {
 mod tests {
     use super::*;
 
+    const ANY: usize = usize::MAX;
+
     #[derive(Debug)]
     struct Store;
 
@@ -136,13 +138,13 @@ mod tests {
         fn location(&self) -> String {
             "store".to_owned()
         }
-        async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
+        async fn list(&self, _: &str, _: usize) -> Result<Vec<String>, BlobError> {
             Ok(Vec::new())
         }
         async fn size(&self, _: &str) -> Result<(u64, String), BlobError> {
             Ok((1 << 20, "1".to_owned()))
         }
-        async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+        async fn get(&self, path: &str, _: usize) -> Result<Blob, BlobError> {
             if path == "missing" {
                 return Err(BlobError::NotFound { path: path.to_owned() });
             }
@@ -158,7 +160,7 @@ mod tests {
         let tally = Arc::new(Tally::default());
         let blobs = KeptBlobs::new(Arc::new(Store), tally.clone());
         for _ in 0..3 {
-            blobs.get("a").await.unwrap();
+            blobs.get("a", ANY).await.unwrap();
             blobs.get_range("a", 5..10, Some("1")).await.unwrap();
             blobs.get_range("a", 0..SMALL + 1, None).await.unwrap();
         }
@@ -167,11 +169,11 @@ mod tests {
         // Once something is missing or has changed, everything is asked for again.
         let before = tally.reads();
         for (path, reads) in [("a", 1), ("a", 1), ("missing", 2), ("a", 3), ("a", 3)] {
-            assert_eq!(blobs.get(path).await.is_ok(), path == "a");
+            assert_eq!(blobs.get(path, ANY).await.is_ok(), path == "a");
             assert_eq!(tally.reads() - before, reads, "{path}");
         }
         for n in 0..100 {
-            blobs.get(&n.to_string()).await.unwrap();
+            blobs.get(&n.to_string(), ANY).await.unwrap();
         }
         let kept = blobs.kept.lock().unwrap();
         assert!(kept.bytes <= CAPACITY && kept.blobs.len() == kept.order.len());

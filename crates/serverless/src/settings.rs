@@ -1,5 +1,6 @@
 //! What the template tells the functions, by their environment.
 
+use backfill::budget::Budget;
 use std::fmt;
 use std::time::Duration;
 
@@ -69,10 +70,14 @@ pub struct Settings {
     pub bulk_bytes: Option<usize>,
     /// Bulk requests of one worker under way at once, at most.
     pub max_in_flight: Option<usize>,
+    /// How much memory the function has.
+    pub budget: Budget,
     /// Bytes of stored fields of a chunk, unless a request says how many.
     pub chunk_bytes: u64,
 }
 
+/// What Lambda calls the memory of a function.
+const MEMORY: &str = "AWS_LAMBDA_FUNCTION_MEMORY_SIZE";
 /// Bytes of a chunk: a minute or two of one worker.
 const CHUNK_BYTES: u64 = 512 << 20;
 
@@ -121,6 +126,9 @@ impl Settings {
             quiet: number("BACKFILL_QUIET_MS", get("BACKFILL_QUIET_MS"))?,
             bulk_bytes: number("BACKFILL_BULK_BYTES", get("BACKFILL_BULK_BYTES"))?,
             max_in_flight: number("BACKFILL_MAX_IN_FLIGHT", get("BACKFILL_MAX_IN_FLIGHT"))?,
+            // In MiB; Lambda sets it, as large as the template says.
+            budget: number::<u64>(MEMORY, get(MEMORY))?
+                .map_or_else(Budget::default, |mib| Budget::new(mib.saturating_mul(1 << 20), 1)),
             chunk_bytes: number("BACKFILL_CHUNK_BYTES", get("BACKFILL_CHUNK_BYTES"))?.unwrap_or(CHUNK_BYTES),
         })
     }

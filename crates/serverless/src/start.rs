@@ -19,7 +19,7 @@ use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, PlanningEnd, note_unreadable, send_messages};
 use backfill::ports::{Checkpoints, Clock, Creation, Fleet, Queue, SystemClock, Target};
-use backfill::source::{OpenedSnapshot, Repository};
+use backfill::source::{BoundedBlobs, OpenedSnapshot, Repository};
 use backfill::waits::Waits;
 use serde_json::Value;
 use std::sync::Arc;
@@ -287,6 +287,7 @@ impl StartFunction {
         }
         let blobs = self.environment.blobs(location, request.s3_region.as_deref()).await?;
         let blobs = Arc::new(PatientBlobs::new(blobs, patience(invocation), Waits::default()));
+        let blobs = BoundedBlobs::new(blobs, environment.settings.budget);
         let repository = Repository::open(blobs).await?;
         let name =
             run.map(|run| run.spec.snapshot.as_str()).or(request.snapshot.as_deref()).unwrap_or(LATEST);

@@ -77,6 +77,7 @@ impl WorkerFunction {
             checkpoint_every: settings.slice.unwrap_or(CHECKPOINT).clamp(SHORTEST, CHECKPOINT),
             drain: DRAIN,
             time_limited: true,
+            budget: settings.budget,
             patience: PATIENCE,
             flow: FlowLimits {
                 max_in_flight: settings.max_in_flight.unwrap_or(flow.max_in_flight),

@@ -8,10 +8,12 @@
 //!
 //! Before Elasticsearch 2.0 blobs were the body alone, and their names did not end in `.dat`.
 
+use std::borrow::Cow;
 use std::io::Read;
 
 use lucene::codec::FOOTER_LEN;
 use lucene::input::Input;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
@@ -46,14 +48,25 @@ pub fn parse_with_limit<T: DeserializeOwned>(
     codec: &str,
     limit: usize,
 ) -> Result<T> {
+    let json = text(file, bytes, codec, limit)?;
+    from_json(file, &json)
+}
+
+/// Checks a container of codec `codec`, and returns its body as JSON text of at most `limit` bytes.
+pub(crate) fn text(file: &str, bytes: &[u8], codec: &str, limit: usize) -> Result<Vec<u8>> {
     let body = if file.ends_with(CONTAINED) { body(file, bytes, codec)? } else { bytes };
-    parse_body(file, body, limit)
+    json(file, body, limit)
 }
 
 /// Reads a body alone.
 pub(crate) fn parse_body<T: DeserializeOwned>(file: &str, body: &[u8], limit: usize) -> Result<T> {
     let json = json(file, body, limit)?;
-    serde_json::from_slice(&json)
+    from_json(file, &json)
+}
+
+/// Parses the JSON text of a body.
+pub(crate) fn from_json<'a, T: Deserialize<'a>>(file: &str, json: &'a [u8]) -> Result<T> {
+    serde_json::from_slice(json)
         .map_err(|e| Error::corrupt(file, format!("the content is not as expected: {e}")))
 }
 
@@ -86,16 +99,24 @@ fn damaged(error: lucene::Error) -> Error {
 }
 
 /// The body as JSON text.
-fn json(file: &str, body: &[u8], limit: usize) -> Result<Vec<u8>> {
-    let plain = decompress(file, body, limit)?;
-    let plain = plain.as_deref().unwrap_or(body);
+pub(crate) fn json(file: &str, body: &[u8], limit: usize) -> Result<Vec<u8>> {
+    let too_large = || Error::TooLarge { file: file.to_owned(), limit: limit as u64 };
+    let plain = match decompress(file, body, limit)? {
+        Some(plain) if !plain.starts_with(smile::MAGIC) => return Ok(plain),
+        Some(plain) => Cow::Owned(plain),
+        None if body.len() > limit => return Err(too_large()),
+        None => Cow::Borrowed(body),
+    };
     if !plain.starts_with(smile::MAGIC) {
-        return Ok(plain.to_vec());
+        return Ok(plain.into_owned());
     }
     let mut out = Vec::new();
-    smile::to_json(plain, &mut out, limit)
-        .map_err(|e| Error::corrupt_at(file, e.offset, format!("invalid SMILE: {}", e.detail)))?;
-    Ok(out)
+    match smile::to_json(&plain, &mut out, limit) {
+        Ok(()) => Ok(out),
+        // Repeated names and strings stand in SMILE once.
+        Err(_) if out.len() > limit => Err(too_large()),
+        Err(e) => Err(Error::corrupt_at(file, e.offset, format!("invalid SMILE: {}", e.detail))),
+    }
 }
 
 /// The decompressed body; `None` when it is not compressed.

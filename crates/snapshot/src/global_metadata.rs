@@ -68,7 +68,12 @@ struct Timestamp {
 impl GlobalMetadata {
     /// Reads `meta-<uuid>.dat` of the root; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        let File { metadata } = container::parse(file, bytes, container::GLOBAL_METADATA)?;
+        Self::parse_with_limit(file, bytes, container::DEFAULT_LIMIT)
+    }
+
+    /// Like [`Self::parse`]; what is compressed may become `limit` bytes.
+    pub fn parse_with_limit(file: &str, bytes: &[u8], limit: usize) -> Result<Self> {
+        let File { metadata } = container::parse_with_limit(file, bytes, container::GLOBAL_METADATA, limit)?;
         let streams = metadata.data_stream.data_stream.0.into_iter().map(|(key, stream)| DataStream {
             name: stream.name.unwrap_or(key),
             indices: stream

@@ -8,12 +8,14 @@ use serde::Deserialize;
 
 use crate::container;
 use crate::error::{Error, Result};
-use crate::pairs::or_default;
+use crate::pairs::{at_most, or_default};
 
 /// What begins the name of a blob that does not exist: the file's bytes stand in the list itself.
 const VIRTUAL: &str = "v__";
 /// A file of more parts than this has a damaged size of parts.
 const MOST_PARTS: u64 = 1_000_000;
+/// Files of a shard, at most. Thousands of segments have fewer.
+const MOST_FILES: usize = 100_000;
 /// Stands for a checksum that was not known.
 const UNKNOWN_CHECKSUM: &str = "_na_";
 
@@ -97,8 +99,16 @@ struct Body {
     name: Option<String>,
     #[serde(rename = "index_version", alias = "index-version")]
     index_version: Option<u64>,
+    #[serde(default, deserialize_with = "some_at_most::<MOST_FILES, _, _>")]
     files: Option<Vec<RawFile>>,
     remote_store_repository: Option<String>,
+}
+
+/// [`at_most`] for a list that must be there and not be empty.
+fn some_at_most<'de, const N: usize, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> std::result::Result<Option<Vec<T>>, D::Error> {
+    Ok(Some(at_most::<N, T, D>(deserializer)?).filter(|list| !list.is_empty()))
 }
 
 #[derive(Deserialize)]
@@ -143,6 +153,11 @@ impl Size {
 impl ShardManifest {
     /// Reads `snap-<uuid>.dat` or `snapshot-<name>` of a shard; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+        Self::parse_with_limit(file, bytes, container::DEFAULT_LIMIT)
+    }
+
+    /// Like [`Self::parse`]; what is compressed may become `limit` bytes.
+    pub fn parse_with_limit(file: &str, bytes: &[u8], limit: usize) -> Result<Self> {
         let shallow = || {
             Error::unsupported(
                 file,
@@ -154,7 +169,7 @@ impl ShardManifest {
         if base.starts_with("shallow-snap-") {
             return Err(shallow());
         }
-        let body: Body = container::parse(file, bytes, container::SNAPSHOT)?;
+        let body: Body = container::parse_with_limit(file, bytes, container::SNAPSHOT, limit)?;
         if body.remote_store_repository.is_some() {
             return Err(shallow());
         }

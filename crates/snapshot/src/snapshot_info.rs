@@ -4,8 +4,13 @@ use serde::Deserialize;
 
 use crate::container;
 use crate::error::{Error, Result};
-use crate::pairs::or_default;
+use crate::pairs::{at_most, or_default};
 use crate::version::Version;
+
+/// Indices of a snapshot, at most: far more than a cluster can hold.
+const MOST_INDICES: usize = 500_000;
+/// Shards that a snapshot lacks, at most.
+const MOST_FAILURES: usize = 500_000;
 
 /// How a snapshot ended.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -122,9 +127,9 @@ struct Body {
     name: String,
     uuid: Option<String>,
     state: SnapshotState,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "at_most::<MOST_INDICES, _, _>")]
     indices: Vec<String>,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "at_most::<MOST_INDICES, _, _>")]
     data_streams: Vec<String>,
     version_id: Option<Version>,
     version: Option<Version>,
@@ -134,7 +139,7 @@ struct Body {
     total_shards: u64,
     #[serde(default)]
     successful_shards: u64,
-    #[serde(default, deserialize_with = "or_default")]
+    #[serde(default, deserialize_with = "at_most::<MOST_FAILURES, _, _>")]
     failures: Vec<ShardFailure>,
     include_global_state: Option<bool>,
     remote_store_index_shallow_copy: Option<bool>,
@@ -143,7 +148,12 @@ struct Body {
 impl SnapshotInfo {
     /// Reads `snap-<uuid>.dat` or `snapshot-<name>`; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        let File { snapshot: b } = container::parse(file, bytes, container::SNAPSHOT)?;
+        Self::parse_with_limit(file, bytes, container::DEFAULT_LIMIT)
+    }
+
+    /// Like [`Self::parse`]; what is compressed may become `limit` bytes.
+    pub fn parse_with_limit(file: &str, bytes: &[u8], limit: usize) -> Result<Self> {
+        let File { snapshot: b } = container::parse_with_limit(file, bytes, container::SNAPSHOT, limit)?;
         if b.successful_shards > b.total_shards {
             let detail = format!("{} of {} shards successful", b.successful_shards, b.total_shards);
             return Err(Error::mismatch(file, detail));

@@ -11,6 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+const ANY: usize = 1 << 20;
+
 /// After an answer that ends so, the store says no more but does not hang up either.
 const STALL: &str = "…";
 
@@ -216,11 +218,17 @@ async fn pages_of_a_listing_are_put_together() {
     };
     let (blobs, server) =
         store(vec![page("base/d/", "t1"), page("base/d/a&amp;b", "t2"), page("base/d/c", "")]).await;
-    assert_eq!(blobs.list("d").await.unwrap(), ["a&b", "c"]);
+    assert_eq!(blobs.list("d", ANY).await.unwrap(), ["a&b", "c"]);
     assert!(server.await.unwrap()[1].contains("continuation-token=t1"));
 
     let (blobs, _server) = store(vec![page("base/d/a", "t1"), page("base/d/a", "t1")]).await;
-    assert!(matches!(blobs.list("d").await, Err(BlobError::Unavailable { .. })));
+    assert!(matches!(blobs.list("d", ANY).await, Err(BlobError::Unavailable { .. })));
+
+    // Of one that has no end, only as much as there is room for.
+    let endless = (0..100).map(|n| page(&format!("base/d/{n:0>900}"), &format!("t{n}"))).collect();
+    let (blobs, _server) = store(endless).await;
+    let refused = blobs.list("d", 10_000).await;
+    assert!(matches!(refused, Err(BlobError::TooLarge { len: 10_000..12_000, .. })), "{refused:?}");
 }
 
 #[tokio::test]

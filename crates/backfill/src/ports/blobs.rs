@@ -5,9 +5,6 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::time::Duration;
 
-/// Bytes of a blob that is read whole, at most. Only metadata is, and none is as large as that.
-pub const MAX_WHOLE: u64 = 1 << 30;
-
 /// Bytes of a blob and the version of the blob that they came from.
 #[derive(Clone, Debug)]
 pub struct Blob {
@@ -41,6 +38,16 @@ pub enum BlobError {
         end: u64,
         /// What there is.
         len: u64,
+    },
+    /// A blob or a list of names has more bytes than may be read at once here.
+    #[error("{path}: it has {}, of which at most {} may be in memory here", amount(*len), amount(*limit))]
+    TooLarge {
+        /// Full name of the blob or directory.
+        path: String,
+        /// What there is, as far as it was counted.
+        len: u64,
+        /// What was allowed.
+        limit: u64,
     },
     /// Credentials are missing or do not suffice.
     #[error("{path}: no permission to read it: {reason}")]
@@ -78,6 +85,15 @@ pub enum BlobError {
     },
 }
 
+/// A number of bytes, for messages.
+fn amount(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..MIB => format!("{bytes} bytes"),
+        _ => format!("{} MiB", bytes / MIB),
+    }
+}
+
 /// Reads blobs by name, relative to the root of one repository.
 ///
 /// A name with a slash before it is relative to the store (the bucket) that the repository is in: OpenSearch may put
@@ -88,14 +104,15 @@ pub trait Blobs: Send + Sync + std::fmt::Debug {
     fn location(&self) -> String;
 
     /// Names (relative to `dir`) of the blobs directly in `dir`; an empty `dir` is the root.
-    /// An absent directory is empty, except that an absent root is `NotFound`.
-    async fn list(&self, dir: &str) -> Result<Vec<String>, BlobError>;
+    /// An absent directory is empty, except that an absent root is `NotFound`. `TooLarge` if the names have more than `limit`
+    /// bytes in all.
+    async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError>;
 
     /// Length and ETag of a blob.
     async fn size(&self, path: &str) -> Result<(u64, String), BlobError>;
 
-    /// The whole blob.
-    async fn get(&self, path: &str) -> Result<Blob, BlobError>;
+    /// The whole blob; `TooLarge` if it has more than `limit` bytes.
+    async fn get(&self, path: &str, limit: usize) -> Result<Blob, BlobError>;
 
     /// Exactly the bytes of `range`; `Short` if the blob ends before. With `etag`, `Changed` unless the blob has it.
     async fn get_range(&self, path: &str, range: Range<u64>, etag: Option<&str>) -> Result<Blob, BlobError>;

@@ -8,7 +8,7 @@ pub mod fleet;
 pub mod queue;
 pub mod target;
 
-pub use blobs::{Blob, BlobError, Blobs, MAX_WHOLE};
+pub use blobs::{Blob, BlobError, Blobs};
 pub use checkpoints::{
     Checkpoints, ClaimOutcome, Creation, IndexSummary, RetryLease, RunControl, Sample, ShardCounts,
     ShardSums, StoreError, Summary,

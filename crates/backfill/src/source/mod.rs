@@ -2,10 +2,12 @@
 //!
 //! What the bytes mean is the business of the `snapshot` and `lucene` crates; here it is decided which bytes to fetch.
 
+pub mod bounded;
 pub mod repository;
 pub mod segment;
 pub mod shard;
 
+pub use bounded::BoundedBlobs;
 pub use repository::{IndexSource, OpenedSnapshot, Repository};
 pub use segment::Segment;
 pub use shard::ShardSource;
@@ -43,6 +45,16 @@ pub enum SourceError {
         location: String,
         /// What is wrong.
         what: String,
+    },
+    /// A file of a shard has more bytes than may be read at once here.
+    #[error("{location}: it has {} MiB, of which at most {} may be in memory here", len >> 20, limit >> 20)]
+    TooLarge {
+        /// The file.
+        location: String,
+        /// Its length.
+        len: u64,
+        /// What is allowed.
+        limit: u64,
     },
     /// The place is no repository.
     #[error("{location} is not a snapshot repository: {why}")]
@@ -82,6 +94,8 @@ impl SourceError {
     /// Whether the cause lies in the snapshot's bytes, so that trying again is pointless but other parts may be fine.
     pub fn is_damage(&self) -> bool {
         match self {
+            // Too large for here, but other parts may not be.
+            SourceError::Blob(BlobError::TooLarge { .. }) => true,
             SourceError::Blob(error) => blob_is_damage(error),
             _ => true,
         }

@@ -1,20 +1,20 @@
 //! A snapshot repository: which snapshots it holds, and which indices a snapshot.
 
-use super::{SourceError, blob_is_damage};
+use super::bounded::is_too_large;
+use super::{BoundedBlobs, SourceError, blob_is_damage};
 use crate::model::{MissingShard, Selection};
 use crate::ports::{BlobError, Blobs};
 use futures::{Stream, StreamExt, TryStreamExt};
 use snapshot::global_metadata::GlobalMetadata;
 use snapshot::index_metadata::IndexMetadata;
 use snapshot::repository::{
-    Contents, ContentsReader, DEFAULT_LIMIT, IndexEntry, RepositoryData, RootReader, ShardDir, SnapshotEntry,
-    cross_check, cross_check_index, parse_latest,
+    Contents, ContentsReader, IndexEntry, RepositoryData, RootReader, ShardDir, SnapshotEntry, cross_check,
+    cross_check_index, parse_latest,
 };
 use snapshot::selection::{Alias, IndexPatterns, IndexSummary};
 use snapshot::snapshot_info::{SnapshotInfo, SnapshotState};
 use snapshot::{error::Error, paths};
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 /// Metadata blobs fetched at once.
 const CONCURRENCY: usize = 16;
@@ -32,7 +32,7 @@ type Loaded = (IndexMetadata, Result<Vec<String>, SourceError>);
 #[derive(Debug)]
 pub struct Repository {
     /// Its blobs.
-    pub blobs: Arc<dyn Blobs>,
+    pub blobs: BoundedBlobs,
     /// Its snapshots.
     pub root: RepositoryData,
     /// The blob that lists them.
@@ -81,10 +81,11 @@ const GIT_LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
 
 impl Repository {
     /// Reads the list of snapshots in the newest root of the repository.
-    pub async fn open(blobs: Arc<dyn Blobs>) -> Result<Repository, SourceError> {
+    pub async fn open(blobs: impl Into<BoundedBlobs>) -> Result<Repository, SourceError> {
+        let blobs = blobs.into();
         let not_a_repository =
             |why: &str| SourceError::NotARepository { location: blobs.location(), why: why.to_owned() };
-        let names = match blobs.list("").await {
+        let names = match blobs.ranges().list("", blobs.budget().listing).await {
             Ok(names) => names,
             Err(BlobError::NotFound { .. }) => return Err(not_a_repository("there is no such directory")),
             Err(error) => return Err(error.into()),
@@ -92,8 +93,8 @@ impl Repository {
         let newest = paths::newest_root(names.iter().map(String::as_str));
         let file = match newest {
             Some(generation) => {
-                if let Err(error) = check_latest(blobs.as_ref(), &names, generation).await {
-                    return Err(refuse_pointer(blobs.as_ref(), paths::LATEST, error).await);
+                if let Err(error) = check_latest(&blobs, &names, generation).await {
+                    return Err(refuse_pointer(blobs.ranges(), paths::LATEST, error).await);
                 }
                 paths::root_index(generation)
             }
@@ -110,17 +111,17 @@ impl Repository {
                 )));
             }
         };
-        let (length, etag) = blobs.size(&file).await?;
+        let (length, etag) = blobs.ranges().size(&file).await?;
         let file = RootFile { name: file, length, etag };
-        let mut reader = RootReader::new(&file.name, DEFAULT_LIMIT);
-        let read = file.stream(blobs.as_ref(), 0, |bytes| reader.feed(bytes)).await;
+        let mut reader = RootReader::new(&file.name, blobs.budget().metadata);
+        let read = file.stream(&blobs, 0, |bytes| reader.feed(bytes)).await;
         let read = match read {
-            Ok(()) => reader.finish().map_err(|e| located(blobs.as_ref(), e)),
+            Ok(()) => reader.finish().map_err(|e| located(&blobs, e)),
             Err(error) => Err(error),
         };
         let mut root = match read {
             Ok(root) => root,
-            Err(error) => return Err(refuse_pointer(blobs.as_ref(), &file.name, error).await),
+            Err(error) => return Err(refuse_pointer(blobs.ranges(), &file.name, error).await),
         };
         root.learn_forms(names.iter().map(String::as_str));
         Ok(Repository { blobs, root, file })
@@ -131,10 +132,14 @@ impl Repository {
         let Some(rest) = self.root.rest else {
             return Contents::of_names(entry, info).map_err(|e| self.located(e));
         };
-        let own = self.blobs.get_range(&self.file.name, entry.place.clone(), Some(&self.file.etag)).await?;
-        let reader = ContentsReader::new(&self.root, entry, &own.bytes, DEFAULT_LIMIT);
+        let own = self
+            .blobs
+            .ranges()
+            .get_range(&self.file.name, entry.place.clone(), Some(&self.file.etag))
+            .await?;
+        let reader = ContentsReader::new(&self.root, entry, &own.bytes, self.blobs.budget().metadata);
         let mut reader = reader.map_err(|e| self.located(e))?;
-        self.file.stream(self.blobs.as_ref(), rest, |bytes| reader.feed(bytes).map(|()| false)).await?;
+        self.file.stream(&self.blobs, rest, |bytes| reader.feed(bytes).map(|()| false)).await?;
         reader.finish().map_err(|e| self.located(e))
     }
 
@@ -144,7 +149,7 @@ impl Repository {
     /// When what is missing is not all that is.
     pub async fn is_there_beside(&self, error: &SourceError) -> Result<(), SourceError> {
         if matches!(error, SourceError::Blob(_)) {
-            self.blobs.size(&self.file.name).await?;
+            self.blobs.ranges().size(&self.file.name).await?;
         }
         Ok(())
     }
@@ -166,8 +171,7 @@ impl Repository {
     }
 
     async fn snapshot_info(&self, file: String) -> Result<SnapshotInfo, SourceError> {
-        let blob = self.blobs.get(&file).await?;
-        SnapshotInfo::parse(&file, &blob.bytes).map_err(|e| self.located(e))
+        Ok(self.blobs.read(&file, SnapshotInfo::parse_with_limit).await?.0)
     }
 
     /// Opens a snapshot by its name, or the newest successful one for `latest`. An incomplete one is refused unless
@@ -200,11 +204,14 @@ impl Repository {
             });
         }
         let global_file = entry.form.global_metadata(&entry.uuid);
-        let global = match self.blobs.get(&global_file).await {
-            Ok(blob) => GlobalMetadata::parse(&global_file, &blob.bytes).map_err(|e| self.located(e))?,
+        let global = match self.blobs.read(&global_file, GlobalMetadata::parse_with_limit).await {
+            Ok((global, _)) => global,
             // A snapshot without data streams can do without.
-            Err(error) if blob_is_damage(&error) && info.data_streams.is_empty() => GlobalMetadata::default(),
-            Err(error) => return Err(error.into()),
+            Err(SourceError::Blob(error)) if blob_is_damage(&error) && info.data_streams.is_empty() => {
+                GlobalMetadata::default()
+            }
+            Err(error) if is_too_large(&error) && info.data_streams.is_empty() => GlobalMetadata::default(),
+            Err(error) => return Err(error),
         };
         Ok(OpenedSnapshot { entry: entry.clone(), info, global, contents })
     }
@@ -288,8 +295,7 @@ impl Repository {
     ) -> Result<Loaded, SourceError> {
         let blob_id = opened.contents.metadata_blob(entry).map_err(|e| self.located(e))?;
         let file = opened.entry.form.index_metadata(&entry.id, blob_id);
-        let blob = self.blobs.get(&file).await?;
-        let metadata = IndexMetadata::parse(&file, &blob.bytes).map_err(|e| self.located(e))?;
+        let (metadata, _) = self.blobs.read(&file, IndexMetadata::parse_with_limit).await?;
         let whole = opened.info.state == SnapshotState::Success;
         cross_check_index(&opened.contents, entry, whole, &file, &metadata).map_err(|e| self.located(e))?;
         let own = metadata.ensure_own_data().map_err(|e| self.located(e));
@@ -310,17 +316,16 @@ impl Repository {
     }
 
     fn located(&self, error: Error) -> SourceError {
-        located(self.blobs.as_ref(), error)
+        located(&self.blobs, error)
     }
 }
 
 /// The newest root may have been written when the pointer to it was not yet; the other way round, one is missing.
-async fn check_latest(blobs: &dyn Blobs, names: &[String], generation: u64) -> Result<(), SourceError> {
+async fn check_latest(blobs: &BoundedBlobs, names: &[String], generation: u64) -> Result<(), SourceError> {
     if !names.iter().any(|n| n == paths::LATEST) {
         return Ok(());
     }
-    let latest = blobs.get(paths::LATEST).await?;
-    let latest = parse_latest(paths::LATEST, &latest.bytes).map_err(|e| located(blobs, e))?;
+    let (latest, _) = blobs.read(paths::LATEST, |file, bytes, _| parse_latest(file, bytes)).await?;
     if latest > generation {
         return Err(SourceError::Inconsistent {
             location: format!("{}/{}", blobs.location(), paths::LATEST),
@@ -347,7 +352,7 @@ fn info_file(entry: &SnapshotEntry) -> String {
     entry.form.snapshot_info(&entry.uuid)
 }
 
-fn located(blobs: &dyn Blobs, error: Error) -> SourceError {
+fn located(blobs: &BoundedBlobs, error: Error) -> SourceError {
     SourceError::Snapshot { location: blobs.location(), error: Box::new(error) }
 }
 
@@ -356,13 +361,13 @@ impl RootFile {
     /// time are in memory.
     async fn stream(
         &self,
-        blobs: &dyn Blobs,
+        blobs: &BoundedBlobs,
         start: u64,
         mut take: impl FnMut(&[u8]) -> snapshot::Result<bool>,
     ) -> Result<(), SourceError> {
         let starts = (start..self.length).step_by(PIECE as usize);
         let pieces = futures::stream::iter(starts)
-            .map(|at| blobs.get_range(&self.name, at..self.length.min(at + PIECE), Some(&self.etag)))
+            .map(|at| blobs.ranges().get_range(&self.name, at..self.length.min(at + PIECE), Some(&self.etag)))
             .buffered(PIECES_AHEAD);
         let mut pieces = std::pin::pin!(pieces);
         while let Some(piece) = pieces.try_next().await? {

@@ -1,6 +1,7 @@
 //! A segment of a shard: where its stored fields lie, and which of its documents are alive.
 
 use super::{ShardSource, SourceError};
+use crate::budget::Budget;
 use crate::model::RangeCrc;
 use crate::model::crc::CHECKSUM_FIELD;
 use bytes::Bytes;
@@ -270,6 +271,11 @@ impl Segment {
         self.files.shard.store.lucene(error)
     }
 
+    /// How much memory what is read of it may take.
+    pub fn budget(&self) -> &Budget {
+        self.files.shard.store.budget()
+    }
+
     /// Where the segment is, for messages.
     pub fn location(&self) -> String {
         self.files.shard.store.location()
@@ -320,6 +326,7 @@ impl SegmentFiles {
         if slice.physical == slice.name {
             return self.shard.store.read(file).await;
         }
+        self.shard.store.check_length(file, slice.len())?;
         let bytes = self.read_slice(&slice, 0..slice.len()).await?;
         lucene::codec::verify_checksum_if_any(file, &bytes).map_err(|e| self.shard.store.lucene(e))?;
         Ok(bytes)
@@ -329,6 +336,7 @@ impl SegmentFiles {
     async fn read_part(&self, file: &str, part: Range<u64>) -> Result<Bytes, SourceError> {
         let slice = self.locate(file)?;
         let store = &self.shard.store;
+        store.check_length(file, part.end.saturating_sub(part.start))?;
         let mut checked = CheckedPart::new(file, slice.len(), part, PIECE);
         while let Some(next) = checked.next() {
             let piece = self.read_slice(&slice, next).await?;

@@ -1,7 +1,8 @@
 //! A shard of a snapshot: named Lucene files over blobs.
 
-use super::SourceError;
-use crate::ports::{Blob, BlobError, Blobs, MAX_WHOLE};
+use super::{BoundedBlobs, SourceError};
+use crate::budget::Budget;
+use crate::ports::BlobError;
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use lucene::segment_info::SegmentInfo;
@@ -11,7 +12,7 @@ use snapshot::paths::{self, Form};
 use snapshot::shard_manifest::{FileInfo, ShardManifest};
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Parts of a split blob that are fetched at once.
 const PARTS_AT_ONCE: usize = 4;
@@ -30,7 +31,7 @@ pub struct ShardSource {
 /// The files of a shard.
 #[derive(Debug)]
 pub struct ShardStore {
-    blobs: Arc<dyn Blobs>,
+    blobs: BoundedBlobs,
     /// Its directory, relative to the repository's root.
     path: String,
     files: ShardFiles,
@@ -41,19 +42,19 @@ pub struct ShardStore {
 impl ShardSource {
     /// Reads the manifest of a shard, and the commit that it names.
     pub async fn open(
-        blobs: Arc<dyn Blobs>,
+        blobs: impl Into<BoundedBlobs>,
         path: &str,
         snapshot_uuid: &str,
     ) -> Result<ShardSource, SourceError> {
-        let (manifest_path, blob) = find_manifest(blobs.as_ref(), path, snapshot_uuid).await?;
+        let blobs = blobs.into();
+        let (manifest, manifest_etag) = find_manifest(&blobs, path, snapshot_uuid).await?;
         let located = |error| SourceError::Snapshot { location: blobs.location(), error: Box::new(error) };
-        let manifest = ShardManifest::parse(&manifest_path, &blob.bytes).map_err(located)?;
         let files = ShardFiles::new(path, manifest);
         let name = files.segments_file().map_err(located)?.physical_name.clone();
         let store = ShardStore { blobs, path: path.to_owned(), files, pinned: Mutex::default() };
         let bytes = store.read(&name).await?;
         let commit = SegmentInfos::parse(&name, &bytes).map_err(|e| store.lucene(e))?;
-        Ok(ShardSource { manifest_etag: blob.etag, commit, store })
+        Ok(ShardSource { manifest_etag, commit, store })
     }
 
     /// What the `.si` file of a segment says of it.
@@ -66,25 +67,23 @@ impl ShardSource {
 
 /// The list of a shard's files, whatever it is called in this repository.
 async fn find_manifest(
-    blobs: &dyn Blobs,
+    blobs: &BoundedBlobs,
     dir: &str,
     snapshot_uuid: &str,
-) -> Result<(String, Blob), BlobError> {
+) -> Result<(ShardManifest, String), SourceError> {
     let usual = Form::Contained.shard_manifest(dir, snapshot_uuid);
-    let missing = match blobs.get(&usual).await {
-        Ok(blob) => return Ok((usual, blob)),
-        Err(error @ BlobError::NotFound { .. }) => error,
-        Err(error) => return Err(error),
+    let missing = match blobs.read(&usual, ShardManifest::parse_with_limit).await {
+        Err(error @ SourceError::Blob(BlobError::NotFound { .. })) => error,
+        found => return found,
     };
     for path in [
         Form::Plain.shard_manifest(dir, snapshot_uuid),
         // Read only to be refused with the right words.
         paths::shallow_shard_manifest(dir, snapshot_uuid),
     ] {
-        match blobs.get(&path).await {
-            Ok(blob) => return Ok((path, blob)),
-            Err(BlobError::NotFound { .. }) => {}
-            Err(error) => return Err(error),
+        match blobs.read(&path, ShardManifest::parse_with_limit).await {
+            Err(SourceError::Blob(BlobError::NotFound { .. })) => {}
+            found => return found,
         }
     }
     Err(missing)
@@ -130,7 +129,7 @@ impl ShardStore {
     /// A range of a blob, of the version that was met first.
     async fn read_blob(&self, part: &BlobRange) -> Result<Bytes, SourceError> {
         let pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner).get(&part.blob).cloned();
-        let blob = self.blobs.get_range(&part.blob, part.range.clone(), pinned.as_deref()).await?;
+        let blob = self.blobs.ranges().get_range(&part.blob, part.range.clone(), pinned.as_deref()).await?;
         if pinned.is_none() {
             let mut pinned = self.pinned.lock().unwrap_or_else(PoisonError::into_inner);
             let first = pinned.entry(part.blob.clone()).or_insert_with(|| blob.etag.clone());
@@ -147,11 +146,7 @@ impl ShardStore {
     /// A whole file; its checksum is compared with its own footer and with the snapshot's list of files.
     pub async fn read(&self, file: &str) -> Result<Bytes, SourceError> {
         let length = self.len(file)?;
-        if length > MAX_WHOLE {
-            return Err(
-                self.inconsistent(file, &format!("{length} bytes are too many for a file of its kind"))
-            );
-        }
+        self.check_length(file, length)?;
         let bytes = self.read_range(file, 0..length).await?;
         // Before Lucene 4.8 files had no checksum of their own; their readers check what they read.
         if !self.files.get(file).map_err(|e| self.snapshot(e))?.has_footer() {
@@ -160,6 +155,23 @@ impl ShardStore {
         let crc = lucene::codec::verify_checksum(file, &bytes).map_err(|e| self.lucene(e))?;
         self.compare_checksum(file, crc)?;
         Ok(bytes)
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        self.blobs.budget()
+    }
+
+    /// Refuses a file that is too long to be read whole.
+    pub(super) fn check_length(&self, file: &str, length: u64) -> Result<(), SourceError> {
+        let limit = self.blobs.budget().metadata as u64;
+        if length > limit {
+            return Err(SourceError::TooLarge {
+                location: format!("{}/{file}", self.location()),
+                len: length,
+                limit,
+            });
+        }
+        Ok(())
     }
 
     /// Compares the CRC-32 that a file's footer states with the snapshot's list of files.
@@ -198,7 +210,9 @@ impl ShardStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports::{Blob, Blobs};
     use async_trait::async_trait;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A store whose one blob is written again with each reading.
@@ -211,7 +225,7 @@ mod tests {
             "store".to_owned()
         }
 
-        async fn list(&self, _: &str) -> Result<Vec<String>, BlobError> {
+        async fn list(&self, _: &str, _: usize) -> Result<Vec<String>, BlobError> {
             Ok(Vec::new())
         }
 
@@ -219,7 +233,7 @@ mod tests {
             Ok((0, String::new()))
         }
 
-        async fn get(&self, path: &str) -> Result<Blob, BlobError> {
+        async fn get(&self, path: &str, _: usize) -> Result<Blob, BlobError> {
             self.get_range(path, 0..0, None).await
         }
 
@@ -239,7 +253,7 @@ mod tests {
             files: Vec::new(),
         };
         let store = ShardStore {
-            blobs: Arc::new(Restless::default()),
+            blobs: BoundedBlobs::from(Arc::new(Restless::default()) as Arc<dyn Blobs>),
             path: "indices/i/0".to_owned(),
             files: ShardFiles::new("indices/i/0", manifest),
             pinned: Mutex::default(),

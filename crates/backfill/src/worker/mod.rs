@@ -14,6 +14,7 @@ mod vouch;
 
 pub use process::ChunkEnd;
 
+use crate::budget::Budget;
 use crate::buffers::Buffers;
 use crate::model::chunk::ClaimRefused;
 use crate::model::{AttemptError, Cause, Chunk, ChunkId, HandedBack, Millis, Progress, Reason, Run};
@@ -52,9 +53,8 @@ pub struct WorkerOptions {
     pub fetch_bytes: u64,
     /// Ranges fetched ahead, while one is being decoded.
     pub fetch_ahead: usize,
-    /// Bytes that one document may take, decompressed or converted to JSON. A larger one becomes a failed document: a few
-    /// stored bytes may stand for gigabytes.
-    pub max_document_bytes: usize,
+    /// How much memory there is.
+    pub budget: Budget,
 }
 
 impl Default for WorkerOptions {
@@ -68,7 +68,7 @@ impl Default for WorkerOptions {
             flow: FlowLimits::default(),
             fetch_bytes: 8 << 20,
             fetch_ahead: 3,
-            max_document_bytes: snapshot::source::DEFAULT_LIMIT,
+            budget: Budget::default(),
         }
     }
 }

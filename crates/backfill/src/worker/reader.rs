@@ -11,8 +11,8 @@ use super::flow::Flow;
 use crate::encode::{Document, Encoder, Encoding};
 use crate::model::crc::CHECKSUM_FIELD;
 use crate::model::{Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, clipped};
-use crate::ports::{Batch, BlobError, Blobs, Checkpoints, StoreError};
-use crate::source::{Segment, ShardSource, SourceError};
+use crate::ports::{Batch, BlobError, Checkpoints, StoreError};
+use crate::source::{BoundedBlobs, Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
 use lucene::stored_fields::{Block, BlockDecoder, StoredDocument};
 use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
@@ -31,10 +31,6 @@ const MAX_FAILED: (usize, usize) = (500, 8 << 20);
 /// Why a document of a time series has no id.
 const DROPPED_ID: &str =
     "its _id is not stored: Elasticsearch drops it when it merges time series, and mostly its _source, too";
-
-/// Bytes of a block, at most. It is gathered in memory, and its length is only what an index says; the largest that servers write
-/// hold one document of a request, of which they take 100 MB unless they are told otherwise.
-const MAX_BLOCK: u64 = 1 << 30;
 
 /// Documents and what is known of the stretch they come from.
 #[derive(Debug)]
@@ -83,7 +79,7 @@ impl From<ReadError> for Stop {
 pub(super) struct ChunkReader {
     run: RunId,
     snapshot_uuid: String,
-    blobs: Arc<dyn Blobs>,
+    blobs: BoundedBlobs,
     checkpoints: Arc<dyn Checkpoints>,
     fetch_bytes: u64,
     fetch_ahead: usize,
@@ -104,7 +100,7 @@ impl ChunkReader {
         ChunkReader {
             run: worker.run.id.clone(),
             snapshot_uuid: worker.run.spec.snapshot_uuid.clone(),
-            blobs: worker.blobs.clone(),
+            blobs: BoundedBlobs::new(worker.blobs.clone(), worker.options.budget),
             checkpoints: worker.checkpoints.clone(),
             fetch_bytes: worker.options.fetch_bytes,
             fetch_ahead: worker.options.fetch_ahead,
@@ -114,7 +110,7 @@ impl ChunkReader {
                     Encoding::Bulk => Check::Framing,
                     Encoding::Export => Check::Complete,
                 },
-                limit: worker.options.max_document_bytes,
+                limit: worker.options.budget.document,
             },
             out: Output {
                 encoder: Encoder::new(
@@ -259,7 +255,7 @@ impl ChunkReader {
                     ))
                 })?;
             let most = gap.max(block.length);
-            if most > MAX_BLOCK {
+            if most > (self.blobs.budget().document as u64).saturating_mul(2) {
                 let what = format!("{file}: block at {}: {most} bytes are more than one has", block.offset);
                 return Err(RangeStop::Damage(what));
             }
@@ -385,6 +381,7 @@ impl From<SourceError> for RangeStop {
             SourceError::Blob(error @ (BlobError::NotFound { .. } | BlobError::Short { .. })) => {
                 RangeStop::Gone(error)
             }
+            error @ SourceError::Blob(BlobError::TooLarge { .. }) => RangeStop::Damage(error.to_string()),
             // Whether what was written in its place is the same shows when it is read: by its checksum in the end.
             SourceError::Blob(error) => RangeStop::Stop(Stop::Error(ReadError::Blob(error))),
             error => RangeStop::Damage(error.to_string()),

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::MAX_KEPT;
 use crate::container;
 use crate::error::{Error, Result};
+use crate::pairs::{as_text, for_each_member, is_object};
 use crate::version::{Distribution, VersionId};
 
 /// What is stored of a document's source.
@@ -53,6 +56,13 @@ pub enum Beside {
     Stored,
 }
 
+/// Members of a mapping that say what is stored of documents beside their fields.
+const OF_DOCUMENTS: [&str; 4] = ["_routing", "_source", "_timestamp", "_ttl"];
+/// Types of an index at most. No server has nearly as many.
+const MOST_TYPES: usize = 10_000;
+/// How deep fields may lie in each other. Servers allow 20 unless they are told otherwise.
+const MAX_DEPTH: usize = 100;
+
 /// What an index's mappings mean for reading its documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mappings {
@@ -76,38 +86,55 @@ pub struct Mappings {
     pub types: Vec<String>,
 }
 
+/// What the mapping of one type says, as far as it matters here. All else is passed over, so that memory does not depend on the
+/// number of fields.
+#[derive(Debug, Default)]
+struct TypeMapping {
+    /// What it says of those of [`OF_DOCUMENTS`] that it names.
+    of_documents: Map<String, Value>,
+    fields: Kinds,
+}
+
+impl TypeMapping {
+    fn get(&self, name: &str) -> Option<&Value> {
+        self.of_documents.get(name)
+    }
+}
+
+/// Which of the kinds of fields that matter there are.
+#[derive(Debug, Default, Clone, Copy)]
+struct Kinds {
+    nested: bool,
+    /// One of [`VECTORS`].
+    vector: bool,
+    knn_vector: bool,
+}
+
+/// Mappings by type.
+type ByType = Vec<(String, TypeMapping)>;
+
 impl Mappings {
-    /// Reads the member `mappings`, in each of the forms in which it is written.
+    /// Reads the member `mappings`, in each of the forms in which it is written. When it is decompressed it may have `limit`
+    /// bytes.
     pub(super) fn parse(
         file: &str,
-        mappings: Option<&Value>,
+        mappings: Option<&RawValue>,
         settings: &BTreeMap<String, String>,
+        limit: usize,
     ) -> Result<Self> {
-        let mut by_type: Vec<(String, Map<String, Value>)> = Vec::new();
-        let unreadable = |what: &str| Error::corrupt(file, format!("the mappings are {what}"));
-        let mut add = |value: &Value| {
-            let members = value.as_object().ok_or_else(|| unreadable("neither objects nor compressed"))?;
-            for (name, mapping) in members {
-                let mapping = mapping.as_object().ok_or_else(|| unreadable("not objects by type"))?;
-                by_type.push((name.clone(), mapping.clone()));
-            }
-            Ok(())
+        let reader = Reader {
+            file,
+            limit,
+            source_only: settings.get("index.source_only").is_some_and(|v| v == "true"),
         };
-        match mappings {
-            None | Some(Value::Null) => {}
-            Some(Value::Array(items)) => {
-                for item in items {
-                    match item {
-                        Value::String(packed) => add(&unpack(file, packed)?)?,
-                        other => add(other)?,
-                    }
-                }
+        let mut by_type = ByType::new();
+        match mappings.map(RawValue::get) {
+            None | Some("null") => {}
+            Some(text) if text.starts_with('[') => {
+                let items: Vec<&RawValue> = container::from_json(file, text.as_bytes())?;
+                items.into_iter().try_for_each(|item| reader.add(item, &mut by_type))?;
             }
-            Some(Value::String(packed)) => add(&unpack(file, packed)?)?,
-            Some(other) => add(other)?,
-        }
-        if settings.get("index.source_only").is_some_and(|v| v == "true") {
-            by_type = by_type.into_iter().flat_map(of_source_only).collect();
+            Some(_) => mappings.into_iter().try_for_each(|item| reader.add(item, &mut by_type))?,
         }
         let types = || by_type.iter().filter(|(name, _)| name != "_default_");
         let mappings = || by_type.iter().map(|(_, mapping)| mapping);
@@ -122,17 +149,17 @@ impl Mappings {
             }),
         };
         let created_before_2 = created.is_some_and(|v| v < TIMESTAMPS_STORED_SINCE);
-        let vectors = |mapping: &Map<String, Value>| VECTORS.iter().any(|kind| has_field_of(mapping, kind));
-        let handling =
-            |mapping: &Map<String, Value>| match source(mapping.get("_source")).unwrap_or_else(by_settings) {
-                SourceHandling::Enabled | SourceHandling::Filtered { .. } if excludes && vectors(mapping) => {
-                    SourceHandling::ExcludedVectors
-                }
-                SourceHandling::Enabled if masks && has_field_of(mapping, "knn_vector") => {
-                    SourceHandling::WithoutVectors
-                }
-                own => own,
-            };
+        let handling = |mapping: &TypeMapping| match source(mapping.get("_source"))
+            .unwrap_or_else(by_settings)
+        {
+            SourceHandling::Enabled | SourceHandling::Filtered { .. }
+                if excludes && mapping.fields.vector =>
+            {
+                SourceHandling::ExcludedVectors
+            }
+            SourceHandling::Enabled if masks && mapping.fields.knn_vector => SourceHandling::WithoutVectors,
+            own => own,
+        };
         let mut sources: Vec<_> = types().map(|(name, m)| (name.clone(), handling(m))).collect();
         if sources.is_empty() {
             sources.push((String::new(), by_settings()));
@@ -141,7 +168,7 @@ impl Mappings {
         Ok(Self {
             sources,
             copies_filtered: excluded || mappings().any(|mapping| filters_copies(mapping.get("_source"))),
-            has_nested: mappings().any(|m| has_field_of(m, "nested")),
+            has_nested: mappings().any(|m| m.fields.nested),
             routing_required: mappings().any(|m| is_true(routing(m, "required"))),
             routing_stored: !mappings()
                 .any(|m| is_true(routing(m, "doc_values")) || is_false(routing(m, "store"))),
@@ -152,36 +179,146 @@ impl Mappings {
     }
 }
 
-/// The mappings of the index, which a repository of the type `source` puts under `_meta` of one that is not enabled.
-fn of_source_only((name, mut mapping): (String, Map<String, Value>)) -> Vec<(String, Map<String, Value>)> {
-    match mapping.remove("_meta") {
-        Some(Value::Object(own)) if own.values().all(Value::is_object) && !own.is_empty() => own
-            .into_iter()
-            .filter_map(|(name, mapping)| match mapping {
-                Value::Object(mapping) => Some((name, mapping)),
-                _ => None,
+/// Reads mappings.
+struct Reader<'a> {
+    file: &'a str,
+    limit: usize,
+    /// Whether a repository of the type `source` wrote the index.
+    source_only: bool,
+}
+
+impl Reader<'_> {
+    /// Adds mappings by type: an object, or compressed bytes in Base64, within them JSON or SMILE.
+    fn add(&self, item: &RawValue, by_type: &mut ByType) -> Result<()> {
+        if is_object(item) {
+            return self.types(item, by_type);
+        }
+        let Some(packed) = as_text(item) else {
+            return Err(self.unreadable("the mappings are neither objects nor compressed"));
+        };
+        let bad = |what: String| self.unreadable(format!("the compressed mappings are not valid: {what}"));
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(packed)
+            .map_err(|e| bad(format!("Base64: {e}")))?;
+        let json = container::json(self.file, &bytes, self.limit).map_err(|e| match e {
+            Error::TooLarge { .. } => e,
+            other => bad(other.to_string()),
+        })?;
+        self.types(container::from_json(self.file, &json).map_err(|e| bad(e.to_string()))?, by_type)
+    }
+
+    fn types(&self, object: &RawValue, by_type: &mut ByType) -> Result<()> {
+        if !is_object(object) {
+            return Err(self.unreadable("the mappings are neither objects nor compressed"));
+        }
+        self.members(object, |name, mapping| {
+            if !is_object(mapping) {
+                return Err(self.unreadable("the mappings are not objects by type"));
+            }
+            self.mapping(name, mapping, by_type)
+        })
+    }
+
+    fn mapping(&self, name: &str, mapping: &RawValue, by_type: &mut ByType) -> Result<()> {
+        if by_type.len() >= MOST_TYPES {
+            return Err(self.unreadable(format!("the mappings are of more than {MOST_TYPES} types")));
+        }
+        let (mut read, mut own) = (TypeMapping::default(), None);
+        self.members(mapping, |name, value| {
+            match name {
+                _ if OF_DOCUMENTS.contains(&name) => {
+                    read.of_documents.insert(name.to_owned(), self.small(name, value)?);
+                }
+                "properties" => self.fields(value, &mut read.fields, 0)?,
+                // The mappings of the index, which such a repository puts here, below one that is not enabled.
+                "_meta" if self.source_only => {
+                    let mut all = ByType::new();
+                    let mut objects = is_object(value);
+                    self.members(value, |_, mapping| {
+                        objects &= is_object(mapping);
+                        Ok(())
+                    })?;
+                    if objects {
+                        let inner = Reader { source_only: false, ..*self };
+                        self.members(value, |name, mapping| inner.mapping(name, mapping, &mut all))?;
+                    }
+                    own = Some(all).filter(|all| !all.is_empty());
+                }
+                _ => {}
+            }
+            Ok(())
+        })?;
+        match own {
+            Some(own) => by_type.extend(own),
+            None => by_type.push((name.to_owned(), read)),
+        }
+        Ok(())
+    }
+
+    /// Notes the kinds of all fields below, in objects as well.
+    fn fields(&self, properties: &RawValue, kinds: &mut Kinds, depth: usize) -> Result<()> {
+        if depth > MAX_DEPTH {
+            return Err(self.unreadable(format!("fields lie more than {MAX_DEPTH} deep in each other")));
+        }
+        self.members(properties, |_, field| {
+            self.members(field, |name, value| {
+                match name {
+                    "properties" => return self.fields(value, kinds, depth + 1),
+                    "type" => {
+                        let kind = as_text(value).unwrap_or_default();
+                        kinds.nested |= kind == "nested";
+                        kinds.vector |= VECTORS.contains(&kind.as_str());
+                        kinds.knn_vector |= kind == "knn_vector";
+                    }
+                    _ => {}
+                }
+                Ok(())
             })
-            .collect(),
-        _ => vec![(name, mapping)],
+        })
+    }
+
+    /// A value that is kept.
+    fn small(&self, name: &str, value: &RawValue) -> Result<Value> {
+        if value.get().len() > MAX_KEPT {
+            return Err(self.unreadable(format!("{name} of the mappings has more than {MAX_KEPT} bytes")));
+        }
+        container::from_json(self.file, value.get().as_bytes())
+    }
+
+    fn members(&self, object: &RawValue, mut see: impl FnMut(&str, &RawValue) -> Result<()>) -> Result<()> {
+        for_each_member(object, |name, value| see(name, value).map_err(Stop::Refused)).map_err(|stop| {
+            match stop {
+                Stop::Refused(error) => error,
+                Stop::NotJson(error) => self.unreadable(format!("the mappings are not as expected: {error}")),
+            }
+        })
+    }
+
+    fn unreadable(&self, what: impl Into<String>) -> Error {
+        Error::corrupt(self.file, what)
     }
 }
 
-/// Mappings as compressed bytes in Base64: within it JSON or SMILE.
-fn unpack(file: &str, packed: &str) -> Result<Value> {
-    let bad = |what: String| Error::corrupt(file, format!("the compressed mappings are not valid: {what}"));
-    let bytes =
-        base64::engine::general_purpose::STANDARD.decode(packed).map_err(|e| bad(format!("Base64: {e}")))?;
-    container::parse_body(file, &bytes, container::DEFAULT_LIMIT).map_err(|e| bad(e.to_string()))
+/// Why the members of an object are not read on.
+enum Stop {
+    Refused(Error),
+    NotJson(serde_json::Error),
+}
+
+impl From<serde_json::Error> for Stop {
+    fn from(error: serde_json::Error) -> Self {
+        Self::NotJson(error)
+    }
 }
 
 /// A parameter of `_routing`.
-fn routing<'a>(mapping: &'a Map<String, Value>, parameter: &str) -> Option<&'a Value> {
+fn routing<'a>(mapping: &'a TypeMapping, parameter: &str) -> Option<&'a Value> {
     mapping.get("_routing").and_then(|routing| routing.get(parameter))
 }
 
 /// What is stored of a field beside the source; `asks`: only where the mapping asks for it.
-fn beside<'a>(mappings: impl Iterator<Item = &'a Map<String, Value>>, name: &str, asks: bool) -> Beside {
-    let of_one = |mapping: &Map<String, Value>| {
+fn beside<'a>(mappings: impl Iterator<Item = &'a TypeMapping>, name: &str, asks: bool) -> Beside {
+    let of_one = |mapping: &TypeMapping| {
         let parameter = |key| mapping.get(name).and_then(|field| field.get(key));
         let stored = parameter("store").map_or(!asks, |store| is_true(Some(store)) || store == "yes");
         match parameter("enabled") {
@@ -256,15 +393,6 @@ fn source_by_settings(settings: &BTreeMap<String, String>) -> SourceHandling {
     }
 }
 
-/// Whether any field below is of this type; objects lie only as deep as the reader of JSON lets them.
-fn has_field_of(mapping: &Map<String, Value>, kind: &str) -> bool {
-    let Some(properties) = mapping.get("properties").and_then(Value::as_object) else { return false };
-    properties
-        .values()
-        .filter_map(Value::as_object)
-        .any(|field| field.get("type").and_then(Value::as_str) == Some(kind) || has_field_of(field, kind))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +401,8 @@ mod tests {
 
     fn parse(mappings: &Value, settings: &[(&str, &str)]) -> Result<Mappings> {
         let settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        Mappings::parse("f", Some(mappings), &settings)
+        let text = RawValue::from_string(mappings.to_string()).unwrap();
+        Mappings::parse("f", Some(&text), &settings, 1 << 20)
     }
 
     #[test]

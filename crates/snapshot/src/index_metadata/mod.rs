@@ -5,18 +5,23 @@ mod mappings;
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 pub use mappings::{Beside, Mappings, SourceHandling};
 
 use crate::container;
 use crate::error::{Error, Result};
-use crate::pairs::{Pairs, or_default};
+use crate::pairs::{as_text, for_each_member, is_object};
 use crate::selection::Alias;
 use crate::version::VersionId;
 
 /// More shards than any server lets an index have.
 const MOST_SHARDS: u32 = 1 << 16;
+
+/// What is kept of an index's metadata at most, in bytes.
+const MAX_KEPT: usize = 1 << 20;
+/// Settings of analyzers begin with this.
+const ANALYSIS: &str = "index.analysis";
 
 /// Whether an index was open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -55,12 +60,14 @@ pub struct IndexMetadata {
 }
 
 #[derive(Deserialize)]
-struct Body {
+struct Body<'a> {
     state: Option<IndexState>,
-    #[serde(default, deserialize_with = "or_default")]
-    settings: Pairs<Value>,
-    mappings: Option<Value>,
-    aliases: Option<Value>,
+    #[serde(borrow)]
+    settings: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mappings: Option<&'a RawValue>,
+    #[serde(borrow)]
+    aliases: Option<&'a RawValue>,
     system: Option<bool>,
 }
 
@@ -81,13 +88,25 @@ fn mode(settings: &BTreeMap<String, String>) -> Option<String> {
 impl IndexMetadata {
     /// Reads `meta-<blob>.dat` of an index; `file` is its path, for errors.
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
-        let Pairs(mut indices) = container::parse::<Pairs<Body>>(file, bytes, container::INDEX_METADATA)?;
-        let (Some((name, body)), true) = (indices.pop(), indices.is_empty()) else {
-            return Err(Error::corrupt(file, "the metadata of exactly one index was expected"));
-        };
+        Self::parse_with_limit(file, bytes, container::DEFAULT_LIMIT)
+    }
+
+    /// Like [`Self::parse`]; what is compressed may become `limit` bytes.
+    pub fn parse_with_limit(file: &str, bytes: &[u8], limit: usize) -> Result<Self> {
+        let json = container::text(file, bytes, container::INDEX_METADATA, limit)?;
+        let mut kept = Kept { file, bytes: 0 };
+        let mut index = None;
+        kept.members(container::from_json(file, &json)?, |_, name, body| {
+            match index.replace((name.to_owned(), body)) {
+                None => Ok(()),
+                Some(_) => Err(not_one_index(file)),
+            }
+        })?;
+        let (name, body) = index.ok_or_else(|| not_one_index(file))?;
+        let body: Body<'_> = container::from_json(file, body.get().as_bytes())?;
         let mut settings = BTreeMap::new();
-        for (key, value) in &body.settings.0 {
-            flatten(key, value, &mut settings);
+        if let Some(all) = body.settings {
+            flatten(None, all, &mut settings, &mut kept)?;
         }
         let number_of_shards = settings
             .get("index.number_of_shards")
@@ -95,7 +114,7 @@ impl IndexMetadata {
             .filter(|n| (1..=MOST_SHARDS).contains(n))
             .ok_or_else(|| Error::corrupt(file, format!("index {name:?} has no valid number of shards")))?;
         let created = settings.get("index.version.created").and_then(|v| v.parse().ok()).map(VersionId);
-        let mappings = Mappings::parse(file, body.mappings.as_ref(), &settings)?;
+        let mappings = Mappings::parse(file, body.mappings, &settings, limit)?;
         Ok(Self {
             file: file.to_owned(),
             uuid: settings.get("index.uuid").cloned(),
@@ -104,7 +123,7 @@ impl IndexMetadata {
             created,
             hidden: settings.get("index.hidden").is_some_and(|v| v == "true"),
             system: body.system == Some(true) || (name.starts_with('.') && !name.starts_with(".ds-")),
-            aliases: aliases(body.aliases.as_ref()),
+            aliases: aliases(body.aliases, &mut kept)?,
             mappings,
             name,
             settings,
@@ -152,50 +171,132 @@ impl IndexMetadata {
     }
 }
 
-/// Nested objects become names with dots.
-fn flatten(key: &str, value: &Value, out: &mut BTreeMap<String, String>) {
-    let text = match value {
-        Value::Object(members) => {
-            for (name, value) in members {
-                flatten(&format!("{key}.{name}"), value, out);
+fn not_one_index(file: &str) -> Error {
+    Error::corrupt(file, "the metadata of exactly one index was expected")
+}
+
+/// Counts what is kept of an index's metadata.
+struct Kept<'a> {
+    file: &'a str,
+    bytes: usize,
+}
+
+impl Kept<'_> {
+    fn add(&mut self, texts: [&str; 2]) -> Result<()> {
+        /// About what an entry takes beside its texts.
+        const ENTRY: usize = 64;
+        self.bytes += ENTRY + texts[0].len() + texts[1].len();
+        if self.bytes > MAX_KEPT {
+            return Err(Error::TooLarge { file: self.file.to_owned(), limit: MAX_KEPT as u64 });
+        }
+        Ok(())
+    }
+
+    /// Shows each member of an object.
+    fn members<'j>(
+        &mut self,
+        object: &'j RawValue,
+        mut see: impl FnMut(&mut Self, &str, &'j RawValue) -> Result<()>,
+    ) -> Result<()> {
+        enum Stop {
+            Refused(Error),
+            NotJson(serde_json::Error),
+        }
+        impl From<serde_json::Error> for Stop {
+            fn from(error: serde_json::Error) -> Self {
+                Self::NotJson(error)
             }
-            return;
         }
-        Value::Null => return,
-        Value::String(text) => text.clone(),
-        Value::Array(items) => {
-            let items = items.iter().map(|item| match item {
-                Value::String(text) => text.clone(),
-                other => other.to_string(),
-            });
-            items.collect::<Vec<_>>().join(",")
+        let file = self.file;
+        for_each_member(object, |name, value| see(self, name, value).map_err(Stop::Refused)).map_err(|stop| {
+            match stop {
+                Stop::Refused(error) => error,
+                Stop::NotJson(error) => {
+                    Error::corrupt(file, format!("the content is not as expected: {error}"))
+                }
+            }
+        })
+    }
+}
+
+/// Nested objects become names with dots.
+fn flatten(
+    key: Option<&str>,
+    value: &RawValue,
+    out: &mut BTreeMap<String, String>,
+    kept: &mut Kept<'_>,
+) -> Result<()> {
+    // Long lists of synonyms and the like, which do not matter here.
+    if key
+        .is_some_and(|key| key == ANALYSIS || key.strip_prefix(ANALYSIS).is_some_and(|k| k.starts_with('.')))
+    {
+        return Ok(());
+    }
+    if is_object(value) {
+        return kept.members(value, |kept, name, value| {
+            let key = key.map_or_else(|| name.to_owned(), |key| format!("{key}.{name}"));
+            if key.len() > MAX_KEPT {
+                return Err(Error::TooLarge { file: kept.file.to_owned(), limit: MAX_KEPT as u64 });
+            }
+            flatten(Some(&key), value, out, kept)
+        });
+    }
+    let (Some(key), false) = (key, value.get() == "null") else { return Ok(()) };
+    kept.add([key, value.get()])?;
+    let text = |value: &RawValue| as_text(value).unwrap_or_else(|| value.get().to_owned());
+    let text = match value.get().starts_with('[') {
+        true => {
+            let items: Vec<&RawValue> = container::from_json(kept.file, value.get().as_bytes())?;
+            items.into_iter().map(text).collect::<Vec<_>>().join(",")
         }
-        other => other.to_string(),
+        false => text(value),
     };
     out.insert(key.to_owned(), text);
+    Ok(())
 }
 
 /// An object by name, or a list of such objects.
-fn aliases(aliases: Option<&Value>) -> Vec<Alias> {
-    let alias = |(name, value): (&String, &Value)| Alias {
-        name: name.clone(),
-        hidden: value.get("is_hidden") == Some(&Value::Bool(true)),
-        filtered: value.get("filter").is_some_and(|filter| !filter.is_null()),
+fn aliases(aliases: Option<&RawValue>, kept: &mut Kept<'_>) -> Result<Vec<Alias>> {
+    #[derive(Deserialize, Default)]
+    #[serde(default)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        is_hidden: Option<&'a RawValue>,
+        #[serde(borrow)]
+        filter: Option<&'a RawValue>,
+    }
+    let mut found = Vec::new();
+    let mut add = |kept: &mut Kept<'_>, name: &str, value: &RawValue| {
+        kept.add([name, ""])?;
+        let body = match is_object(value) {
+            true => container::from_json(kept.file, value.get().as_bytes())?,
+            false => Body::default(),
+        };
+        found.push(Alias {
+            name: name.to_owned(),
+            hidden: body.is_hidden.is_some_and(|hidden| hidden.get() == "true"),
+            filtered: body.filter.is_some(),
+        });
+        Ok(())
     };
     match aliases {
-        Some(Value::Object(members)) => members.iter().map(alias).collect(),
-        Some(Value::Array(items)) => {
-            items.iter().filter_map(Value::as_object).flat_map(|o| o.iter().map(alias)).collect()
+        Some(list) if list.get().starts_with('[') => {
+            let items: Vec<&RawValue> = container::from_json(kept.file, list.get().as_bytes())?;
+            for item in items {
+                kept.members(item, &mut add)?;
+            }
         }
-        _ => Vec::new(),
+        Some(object) => kept.members(object, add)?,
+        None => {}
     }
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::container::build;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn parse(value: &Value) -> Result<IndexMetadata> {
         IndexMetadata::parse("indices/I/meta-B.dat", &build::json(container::INDEX_METADATA, value))
