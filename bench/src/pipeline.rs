@@ -15,7 +15,7 @@ use backfill::source::Repository;
 use backfill::worker::flow::Flow;
 use backfill::worker::{Step, Worker, WorkerOptions};
 use clap::Args;
-use local::{FsFailedDocuments, Mode, SqliteStore};
+use local::{FsFailedDocuments, RunnerLock, SqliteStore};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -125,7 +125,8 @@ impl Job {
         counts: Arc<Counts>,
     ) -> Result<Job> {
         let state = dir.join("state.sqlite");
-        let store = SqliteStore::open(&state, Mode::ReadWriteCreate)?;
+        let lock = RunnerLock::acquire(&state)?.ok_or("the state file is in use")?;
+        let store = SqliteStore::open_or_create(&state, &lock)?;
         let failed = FsFailedDocuments::beside(&state);
         let selection = Selection { patterns: index.to_owned(), include_hidden: false };
         let (run, shards) = runtime()?.block_on(async {

@@ -82,6 +82,23 @@ fn killed_at_random_moments_it_continues_from_its_checkpoints() {
 }
 
 #[test]
+fn killed_in_its_first_moments_a_start_is_continued_by_the_same_command() {
+    let repo = repo(&fixture("tiny"));
+    let args = ["start", "--local", "--repo", &repo, "--target", "ndjson:out"];
+    let mut moments = Moments::new(Duration::from_millis(60));
+    for round in 0..50 {
+        let desk = Desk::new();
+        let mut child = desk.spawn(&args);
+        moments.wait();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let ended = desk.backfill(&args);
+        assert_eq!(ended.code, 0, "round {round}: {}", ended.stderr);
+        desk.backfill(&["status"]).expect(0);
+    }
+}
+
+#[test]
 #[ignore = "needs a real OpenSearch: cargo xtask test"]
 fn stopped_and_started_it_continues() {
     let mut stops = 0;

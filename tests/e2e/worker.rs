@@ -21,7 +21,7 @@ use backfill::ports::{
 use backfill::source::Repository;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{ChunkEnd, Step, Worker, WorkerOptions};
-use local::{FsBlobs, FsFailedDocuments, Mode, SqliteStore};
+use local::{FsBlobs, FsFailedDocuments, RunnerLock, SqliteStore};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -55,7 +55,9 @@ pub(crate) async fn planned(
         chunk_bytes,
     };
     let run = outline.run(RunId("run".to_owned()), spec, 1, 0);
-    let store = SqliteStore::open(&dir.join("state"), Mode::ReadWriteCreate).map_err(|e| text(&e))?;
+    let state = dir.join("state");
+    let lock = RunnerLock::acquire(&state).map_err(|e| text(&e))?.ok_or("the state file is in use")?;
+    let store = SqliteStore::open_or_create(&state, &lock).map_err(|e| text(&e))?;
     store.create_run(&run, None).await.map_err(|e| text(&e))?;
     let (checkpoints, queue) = (&store, &store);
     let planner = Planner {

@@ -25,7 +25,11 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
     let state = State::open(&args.state, context, Mode::ReadWriteExisting).await?;
     let advice = "wait for its end, or stop it with `backfill stop`, then try again";
     let _lock = match &state {
-        State::Local(local) => Some(lock(&local.path, advice)?),
+        State::Local(local) => {
+            let lock = lock(&local.path, advice)?;
+            local.store.check_integrity()?;
+            Some(lock)
+        }
         State::Stack(_) => None,
     };
     let run = state.run().await?;
@@ -51,7 +55,7 @@ pub(super) async fn retry(context: &Context<'_>, args: &RetryArgs) -> Result<Exi
         failed: failed.as_ref(),
         target: target.clone(),
         clock: clock.clone(),
-        flow: Arc::new(Mutex::new(Flow::new(flow_limits(&args.send), clock.now()))),
+        flow: Arc::new(Mutex::new(Flow::new(flow_limits(&args.send), clock.monotonic()))),
         patience: args.send.target_wait,
         drain: WorkerOptions::default().drain,
         waits,

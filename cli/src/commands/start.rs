@@ -21,7 +21,9 @@ use backfill::model::{Planning, Run, RunId, RunSpec, RunState};
 use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, note_unreadable};
-use backfill::ports::{Blobs, Checkpoints, Clock, Creation, Queue, StoreError, Summary, SystemClock, Target};
+use backfill::ports::{
+    Blobs, Checkpoints, Clock, Creation, Queue, SteadyClock, StoreError, Summary, SystemClock, Target,
+};
 use backfill::status::{Outcome, StatusReport};
 use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
@@ -102,7 +104,7 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
             .map_err(|error| CommandError::usage(format!("{}: {error}", dir.display())))?;
     }
     let lock = lock(&path, "see `backfill status`, or choose another --state")?;
-    let state = LocalState::open(&args.state, context, Mode::ReadWriteCreate)?;
+    let state = LocalState::open_or_create(path, &lock)?;
     let job = Job { context, args, repository, target, state };
     let run = job.prepare().await?;
     if run.state.is_finished() {
@@ -287,6 +289,18 @@ impl Job<'_> {
         }
         for (index, why) in &plan.refused {
             self.say(&format!("refused: {index}: {why}"));
+        }
+        let names = plan.indices.iter().flat_map(IndexPlan::destinations);
+        let mut names: Vec<String> = names.map(str::to_owned).collect();
+        names.dedup();
+        if let Some(export) = self.target.export()
+            && let Some(file) = export.earlier_file(&names).await?
+        {
+            return Err(CommandError::usage(format!(
+                "there is an export already: {}; a new run beside its files would leave documents there twice. \
+                 Export into an empty directory, or remove the files first",
+                file.display()
+            )));
         }
         if let Some(unvouched) = destinations.unvouched() {
             self.say(&format!("warning: {unvouched}"));
@@ -493,17 +507,18 @@ fn stopping(workers: usize, requests: usize, again: bool) -> String {
 impl Recipe {
     async fn work(&self, context: WorkerContext) -> WorkerEnd<CommandError> {
         match self.try_work(&context).await {
-            Ok(()) if context.stop.is_cancelled() => WorkerEnd::Stopped,
-            Ok(()) => WorkerEnd::Idle,
+            Ok(_) if context.stop.is_cancelled() => WorkerEnd::Stopped,
+            Ok(received) => WorkerEnd::Idle { received },
             Err(error) => WorkerEnd::Fatal(error),
         }
     }
 
-    async fn try_work(&self, context: &WorkerContext) -> Result<()> {
-        let clock = Arc::new(SystemClock);
+    /// Works until there is no work or it is told to stop; returns whether there was any.
+    async fn try_work(&self, context: &WorkerContext) -> Result<bool> {
+        let clock = Arc::new(SteadyClock);
         let waits = Waits::default();
         let blobs = self.repository.open().await?;
-        let flow = Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now())));
+        let flow = Arc::new(Mutex::new(Flow::new(self.options.flow, clock.monotonic())));
         self.flows.add(&flow);
         let worker = Worker {
             owner: format!("{}-{}", std::process::id(), context.number),
@@ -520,11 +535,14 @@ impl Recipe {
             waits,
         };
         let mut failures = Failures::new(self.run.indices.len());
+        let mut received = false;
         while !context.stop.is_cancelled() {
-            match worker.step(&context.stop).await {
+            let step = worker.step(&context.stop).await;
+            received |= !matches!(step, Ok(Step::Idle));
+            match step {
                 Ok(Step::Worked(_)) => failures.none(),
                 Ok(Step::Skipped) => {}
-                Ok(Step::Idle) => return Ok(()),
+                Ok(Step::Idle) => break,
                 // One chunk must not keep the others from being done: it is tried again later.
                 Err(StepError { chunk: Some(chunk), error })
                     if error.is_of_the_chunk() && failures.go_on_after(&chunk.shard.index) =>
@@ -534,7 +552,7 @@ impl Recipe {
                 Err(error) => return Err(error.error.into()),
             }
         }
-        Ok(())
+        Ok(received)
     }
 }
 

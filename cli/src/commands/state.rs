@@ -8,7 +8,7 @@ use crate::settings;
 use backfill::model::{Run, RunId};
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, FleetState, StoreError, SystemClock};
 use backfill::status::{FleetStatus, StatusReport};
-use local::{FsFailedDocuments, LocalFleet, Mode, SqliteStore};
+use local::{FsFailedDocuments, LocalFleet, Mode, RunnerLock, SqliteStore};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -115,6 +115,12 @@ impl LocalState {
     pub(super) fn open(args: &StateArgs, context: &Context<'_>, mode: Mode) -> Result<LocalState> {
         let path = settings::state_file(args, context.config);
         let store = SqliteStore::open(&path, mode)?;
+        Ok(LocalState { path, store })
+    }
+
+    /// Opens the state file of the lock's holder, and makes it if it is missing.
+    pub(super) fn open_or_create(path: PathBuf, lock: &RunnerLock) -> Result<LocalState> {
+        let store = SqliteStore::open_or_create(&path, lock)?;
         Ok(LocalState { path, store })
     }
 

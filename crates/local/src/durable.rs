@@ -1,8 +1,17 @@
 //! What makes files survive a crash: syncing directories after files appear in them.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+
+/// The mode of files that hold documents or tell of them: only their owner may read them.
+pub(crate) const PRIVATE: u32 = 0o600;
+
+/// Creates or empties a file that only its owner may read.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(PRIVATE).open(path)
+}
 
 /// Makes a directory with its parents; each new one is on disk when this returns.
 pub(crate) fn create_dirs(dir: &Path) -> io::Result<()> {

@@ -134,7 +134,7 @@ fn write(dir: &Path, path: &Path, content: &[u8]) -> io::Result<()> {
     durable::create_dirs(dir)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temp = dir.join(format!(".{name}.tmp"));
-    let mut file = File::create(&temp)?;
+    let mut file = durable::create_private(&temp)?;
     file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&temp, path)?;

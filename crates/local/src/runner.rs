@@ -12,7 +12,7 @@ mod tests;
 use crate::lock::RunnerLock;
 use crate::store::SqliteStore;
 use backfill::model::{RunId, RunState};
-use backfill::ports::{Checkpoints, Clock, Sample, StoreError, SystemClock};
+use backfill::ports::{Checkpoints, Clock, Sample, SteadyClock, StoreError};
 use fleet::Fleet;
 pub use port::LocalFleet;
 use std::fmt;
@@ -29,6 +29,10 @@ const POLL: Duration = Duration::from_millis(200);
 /// How often a point of progress is recorded.
 const SAMPLE: Duration = Duration::from_secs(1);
 
+/// How long work may be left that no worker finds. Longer than any message is kept back: a lease takes a minute, the
+/// pause after an error half a minute.
+const STALLED: Duration = Duration::from_secs(180);
+
 /// What a worker is given.
 #[derive(Clone, Debug)]
 pub struct WorkerContext {
@@ -41,8 +45,11 @@ pub struct WorkerContext {
 /// How a worker ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerEnd<E> {
-    /// It found no work. It is started again should there be work again.
-    Idle,
+    /// It found no work any more. It is started again should there be work again.
+    Idle {
+        /// Whether it had found any before.
+        received: bool,
+    },
     /// It was told to stop.
     Stopped,
     /// It cannot go on. It is not started again, unless it is scaled away and back.
@@ -123,6 +130,7 @@ pub struct Runner<W> {
     // Released when the runner is dropped.
     lock: RunnerLock,
     clock: Arc<dyn Clock>,
+    stalled: Duration,
     worker: Arc<W>,
 }
 
@@ -139,13 +147,20 @@ where
 {
     /// A runner on a state file whose lock the caller has just taken.
     pub fn new(store: Arc<SqliteStore>, lock: RunnerLock, worker: W) -> Runner<W> {
-        Runner { store, lock, clock: Arc::new(SystemClock), worker: Arc::new(worker) }
+        Runner { store, lock, clock: Arc::new(SteadyClock), stalled: STALLED, worker: Arc::new(worker) }
     }
 
-    /// Takes the time from this clock: the one by which the workers take leases.
+    /// Takes the time from this clock, which must be the one by which the workers take leases.
     #[must_use]
     pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Runner<W> {
         self.clock = clock;
+        self
+    }
+
+    /// Waits only this long for work that no worker finds.
+    #[cfg(test)]
+    fn with_stalled(mut self, stalled: Duration) -> Runner<W> {
+        self.stalled = stalled;
         self
     }
 
@@ -154,7 +169,7 @@ where
     /// dropped, so that the caller can conclude the run under it.
     ///
     /// # Errors
-    /// When the state file cannot be read or written.
+    /// When the state file cannot be read or written, or holds work that no worker finds.
     pub async fn run(
         &self,
         run: &RunId,
@@ -219,6 +234,9 @@ where
                 }
                 if control.desired_workers > 0 && fleet.startable(control.desired_workers).next().is_none() {
                     return Ok(RunnerEnd::Failed(fleet.take_failures()));
+                }
+                if fleet.fruitless(control.desired_workers) > self.stalled {
+                    return Err(self.store.stalled(run));
                 }
             }
             // Only now and then: a worker that sees no work where there is some must not be started in a loop.

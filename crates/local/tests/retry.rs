@@ -16,7 +16,7 @@ use backfill::ports::{
 };
 use backfill::worker::flow::{Flow, FlowLimits};
 use conformance::DOCS;
-use local::{FsFailedDocuments, Mode, SqliteStore};
+use local::{FsFailedDocuments, RunnerLock, SqliteStore};
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
@@ -156,7 +156,11 @@ impl Bench {
     }
 
     fn store(&self) -> SqliteStore {
-        SqliteStore::open(&self.dir.path().join("state.db"), Mode::ReadWriteCreate).unwrap()
+        let path = self.dir.path().join("state.db");
+        match RunnerLock::acquire(&path).unwrap() {
+            Some(lock) => SqliteStore::open_or_create(&path, &lock).unwrap(),
+            None => panic!("another test uses {}", path.display()),
+        }
     }
 
     fn failed(&self) -> FsFailedDocuments {
@@ -183,7 +187,7 @@ impl Bench {
             failed,
             target: Arc::new(target.clone()),
             clock: clock.clone(),
-            flow: Arc::new(Mutex::new(Flow::new(limits, clock.now()))),
+            flow: Arc::new(Mutex::new(Flow::new(limits, clock.monotonic()))),
             patience: Duration::ZERO,
             drain: Duration::ZERO,
             waits: backfill::waits::Waits::default(),

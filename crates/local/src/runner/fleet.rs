@@ -6,7 +6,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -34,6 +34,8 @@ pub(super) struct Fleet<W, E> {
     slots: BTreeMap<u32, Slot<E>>,
     /// How many are wanted: numbers from here on are forgotten once they have ended.
     wanted: u32,
+    /// When a worker last ended that had not looked for work in vain, or the fleet began.
+    fruitful: Instant,
     sender: mpsc::UnboundedSender<Report<E>>,
     receiver: mpsc::UnboundedReceiver<Report<E>>,
     stop: CancellationToken,
@@ -50,7 +52,16 @@ where
         let (sender, receiver) = mpsc::unbounded_channel();
         let stop = CancellationToken::new();
         let guard = stop.clone().drop_guard();
-        Fleet { worker, slots: BTreeMap::new(), wanted: 0, sender, receiver, stop, _guard: guard }
+        Fleet {
+            worker,
+            slots: BTreeMap::new(),
+            wanted: 0,
+            fruitful: Instant::now(),
+            sender,
+            receiver,
+            stop,
+            _guard: guard,
+        }
     }
 
     /// How many workers have not ended.
@@ -61,6 +72,14 @@ where
     /// Numbers below `wanted` whose worker may be started.
     pub(super) fn startable(&self, wanted: u32) -> impl Iterator<Item = u32> {
         (0..wanted).filter(|number| matches!(self.slots.get(number), None | Some(Slot::Idle)))
+    }
+
+    /// How long workers were wanted and none has found work. Only while none runs.
+    pub(super) fn fruitless(&mut self, wanted: u32) -> Duration {
+        if wanted == 0 {
+            self.fruitful = Instant::now();
+        }
+        self.fruitful.elapsed()
     }
 
     /// Stops the workers with numbers from `wanted` on.
@@ -117,8 +136,11 @@ where
             // It has said its last word, and cannot panic any more.
             let _ = thread.join();
         }
+        if !matches!(end, Ok(WorkerEnd::Idle { received: false })) {
+            self.fruitful = Instant::now();
+        }
         let failure = match end {
-            Ok(WorkerEnd::Idle | WorkerEnd::Stopped) => None,
+            Ok(WorkerEnd::Idle { .. } | WorkerEnd::Stopped) => None,
             Ok(WorkerEnd::Fatal(error)) => Some(WorkerFailure::Error(error)),
             Err(reason) => Some(WorkerFailure::Broken(reason)),
         };

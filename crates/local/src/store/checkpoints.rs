@@ -4,6 +4,7 @@ use super::columns::{from_json, int, nat, to_json};
 use super::records::{self, Share};
 use super::{Fault, SqliteStore, summary};
 use async_trait::async_trait;
+use backfill::model::chunk::LONGEST_LEASE;
 use backfill::model::{
     Amendment, Chunk, ChunkId, HandedBack, Millis, Planning, Progress, Reason, Run, RunId, RunState, Settled,
     Shard, ShardId, Wait,
@@ -232,8 +233,9 @@ impl Checkpoints for SqliteStore {
             let run = records::run_seq(tx, &run)?;
             let taken = tx.execute(
                 "UPDATE runs SET retry_owner = ?2, retry_until = ?4
-                 WHERE seq = ?1 AND (retry_owner IS NULL OR retry_owner = ?2 OR retry_until <= ?3)",
-                params![run, owner, int(now), int(until)],
+                 WHERE seq = ?1 AND (retry_owner IS NULL OR retry_owner = ?2 OR retry_until <= ?3
+                 OR retry_until > ?5)",
+                params![run, owner, int(now), int(until), int(now.saturating_add(LONGEST_LEASE))],
             )?;
             if taken == 1 {
                 return Ok(RetryLease::Granted);

@@ -87,5 +87,5 @@ impl Fault {
 }
 
 fn is_busy(code: ErrorCode) -> bool {
-    matches!(code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
+    matches!(code, ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed)
 }

@@ -6,6 +6,7 @@
 
 mod checkpoints;
 mod columns;
+mod create;
 mod fault;
 mod queue;
 mod reclaim;
@@ -18,7 +19,7 @@ mod tests;
 pub use queue::RunQueue;
 pub use reclaim::Work;
 
-use crate::durable;
+use crate::lock::RunnerLock;
 use backfill::ports::StoreError;
 use fault::Fault;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -28,17 +29,18 @@ use std::time::{Duration, Instant};
 
 /// How long a write waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long a new file's mode is left to another process.
+/// How long a file that is being recovered is left to another process.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
-/// How a state file is opened.
+/// A path is a path, whatever it looks like, and one thread at a time uses a connection.
+const NO_URI: OpenFlags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+
+/// How an existing state file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// To read and write; made if it is missing. For what starts a run.
-    ReadWriteCreate,
-    /// To read and write; an error if it is missing. For what controls a run.
+    /// To read and write, for what controls a run.
     ReadWriteExisting,
-    /// To read; an error if it is missing. For status.
+    /// To read, for status.
     ReadOnlyExisting,
 }
 
@@ -55,7 +57,7 @@ struct Inner {
 }
 
 impl SqliteStore {
-    /// Opens the state file.
+    /// Opens an existing state file.
     ///
     /// # Errors
     /// When the file is missing, is no state file, was made by a newer version, or cannot be opened.
@@ -64,6 +66,29 @@ impl SqliteStore {
         Ok(SqliteStore {
             inner: Arc::new(Inner { connection: Mutex::new(connection), path: path.to_owned() }),
         })
+    }
+
+    /// Opens the state file to work on a run, and makes it if it is missing. The whole file is read once to check it for
+    /// damage.
+    ///
+    /// Only the holder of the lock may do so: nobody else makes the file at the same time then.
+    ///
+    /// # Errors
+    /// When the file is damaged, is no state file, was made by a newer version, or cannot be made or opened.
+    pub fn open_or_create(path: &Path, _lock: &RunnerLock) -> Result<SqliteStore, StoreError> {
+        create::ensure(path).map_err(|fault| fault.into_error("cannot make", path))?;
+        let store = SqliteStore::open(path, Mode::ReadWriteExisting)?;
+        store.check_integrity()?;
+        Ok(store)
+    }
+
+    /// Checks the whole file for damage.
+    ///
+    /// # Errors
+    /// When the file is damaged or cannot be read.
+    pub fn check_integrity(&self) -> Result<(), StoreError> {
+        let connection = self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        schema::check_integrity(&connection).map_err(|fault| fault.into_error("cannot check", self.path()))
     }
 
     /// The state file.
@@ -120,26 +145,24 @@ impl SqliteStore {
 }
 
 fn connect(path: &Path, mode: Mode) -> Result<Connection, Fault> {
-    if mode == Mode::ReadWriteCreate {
-        durable::create_dirs(durable::parent(path))
-            .map_err(|e| Fault::unavailable(format!("its directory cannot be made: {e}")))?;
-    } else if !path.try_exists().unwrap_or(true) {
+    if !path.try_exists().unwrap_or(true) {
         return Err(schema::nothing_started(path));
     }
     let access = match mode {
-        Mode::ReadWriteCreate => OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
         Mode::ReadWriteExisting => OpenFlags::SQLITE_OPEN_READ_WRITE,
-        Mode::ReadOnlyExisting => OpenFlags::SQLITE_OPEN_READ_ONLY,
+        Mode::ReadOnlyExisting => {
+            create::roll_back(path)?;
+            OpenFlags::SQLITE_OPEN_READ_ONLY
+        }
     };
-    // No URI names: a path is a path, whatever it looks like.
-    let mut connection = Connection::open_with_flags(path, access | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    let mut connection = Connection::open_with_flags(path, access | NO_URI)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(64);
     let deadline = Instant::now() + BUSY_TIMEOUT;
     if mode == Mode::ReadOnlyExisting && schema::is_outdated(&connection)? {
         connect(path, Mode::ReadWriteExisting)?;
     }
-    // SQLite does not wait by itself while others change a new file to WAL mode at the same time.
+    // SQLite does not wait by itself while another connection recovers the file after a kill.
     loop {
         match schema::prepare(&mut connection, path, mode) {
             Err(fault) if fault.is_busy() && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),

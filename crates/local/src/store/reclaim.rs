@@ -87,6 +87,17 @@ impl SqliteStore {
         .await
     }
 
+    /// The error of a run with work in its queue that no worker receives.
+    pub(crate) fn stalled(&self, run: &RunId) -> StoreError {
+        StoreError::Invalid {
+            what: format!("the state file {}", self.path().display()),
+            reason: format!(
+                "its queue has work for run {run}, but no worker receives it: it is damaged; \
+                 give another --state and start again"
+            ),
+        }
+    }
+
     /// The sums over all chunks of a run.
     ///
     /// # Errors

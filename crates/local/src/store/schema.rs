@@ -2,19 +2,19 @@
 
 use super::{Fault, Mode};
 use backfill::ports::StoreError;
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use std::path::Path;
 
 /// Marks the file as ours: `BFIL`.
-const APPLICATION: i32 = 0x4246_494C;
+pub(super) const APPLICATION: i32 = 0x4246_494C;
 
 /// Raised when the tables change.
-const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 4;
 
 /// Records are JSON where nothing is searched or summed, plain columns where something is.
 /// Shards carry the sums of their chunks. Of a chunk that was never begun, `progress` is NULL.
 /// Chunk states: 0 pending, 1 leased, 2 done, 3 failed.
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE runs (
     seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -114,13 +114,12 @@ const OLDEST: i32 = 3;
 const MIGRATIONS: [&str; (VERSION - OLDEST) as usize] =
     ["ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '{}'"];
 
-/// Sets the connection up, and makes, migrates or checks the tables.
+/// Checks or migrates the tables, and sets the connection up.
 pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> Result<(), Fault> {
-    let empty = is_empty(connection)?;
-    if empty && mode != Mode::ReadWriteCreate {
+    if is_empty(connection)? {
         return Err(nothing_started(path));
     }
-    if !empty && check(connection)? < VERSION {
+    if check(connection)? < VERSION {
         // A file that is only read cannot be migrated; `connect` has seen to that.
         if mode == Mode::ReadOnlyExisting {
             return Err(Fault::invalid(
@@ -129,31 +128,64 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> R
         }
         migrate(connection)?;
     }
-    if mode != Mode::ReadOnlyExisting {
+    if mode == Mode::ReadWriteExisting {
+        // Files that were made by earlier versions may not be in this mode yet.
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     }
     // A claim that is lost with the machine's power would be given out again under the same number, and failed documents that
     // were recorded under it would be taken for those of the second one.
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
-    if empty {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Another process may have been faster.
-        if is_empty(&transaction)? {
-            transaction.execute_batch(TABLES)?;
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", VERSION)?;
-        }
-        transaction.commit()?;
-        check(connection)?;
-    }
-    if mode != Mode::ReadOnlyExisting && !has_waits(connection)? {
+    if mode == Mode::ReadWriteExisting && !has_waits(connection)? {
         connection.execute_batch(ADDED)?;
     }
     Ok(())
 }
 
-fn is_empty(connection: &Connection) -> Result<bool, Fault> {
+/// Makes the tables in an empty file.
+pub(super) fn create(connection: &mut Connection) -> Result<(), Fault> {
+    let transaction = connection.transaction()?;
+    transaction.execute_batch(TABLES)?;
+    transaction.execute_batch(ADDED)?;
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()?;
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    Ok(())
+}
+
+/// A shard whose sums are not those of its chunks, if there is one.
+const DISAGREEING_SHARD: &str = "
+    SELECT s.name || '/' || s.number FROM shards s
+    LEFT JOIN (
+        SELECT shard, count(*) AS chunks, sum(state = 2) AS done, sum(state = 3) AS failed
+        FROM chunks GROUP BY shard
+    ) c ON c.shard = s.seq
+    WHERE s.chunks <> ifnull(c.chunks, 0) OR s.done <> ifnull(c.done, 0) OR s.failed <> ifnull(c.failed, 0)
+    LIMIT 1";
+
+/// Checks that the whole file is undamaged, as far as can be told: a run that works with a damaged one might wait for
+/// work that no worker finds.
+pub(super) fn check_integrity(connection: &Connection) -> Result<(), Fault> {
+    let damaged =
+        |what: &str| Fault::invalid(format!("it is damaged ({what}); give another --state and start again"));
+    // Not `quick_check`: it does not compare indexes with their tables.
+    let found: String = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+    if found != "ok" {
+        return Err(damaged(found.lines().last().unwrap_or_default()));
+    }
+    let orphan = connection.query_row("PRAGMA foreign_key_check", [], |row| row.get::<_, String>(0));
+    if let Some(table) = orphan.optional()? {
+        return Err(damaged(&format!("a row of its table {table} belongs to nothing")));
+    }
+    let shard = connection.query_row(DISAGREEING_SHARD, [], |row| row.get::<_, String>(0));
+    match shard.optional()? {
+        Some(shard) => Err(damaged(&format!("the sums of shard {shard} are not those of its chunks"))),
+        None => Ok(()),
+    }
+}
+
+pub(super) fn is_empty(connection: &Connection) -> Result<bool, Fault> {
     Ok(connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?)
 }
 

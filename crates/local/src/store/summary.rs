@@ -3,6 +3,7 @@
 use super::columns::{from_json, int, nat};
 use super::records::{self, COUNTER_COLUMNS, FAILED};
 use super::{Fault, schema};
+use backfill::model::chunk::LONGEST_LEASE;
 use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, ShardId, Wait};
 use backfill::ports::{Sample, ShardSums, Summary};
 use rusqlite::{Connection, params};
@@ -63,8 +64,10 @@ fn shards(tx: &Connection, run: i64) -> Result<Vec<ShardSums>, Fault> {
 }
 
 fn leased(tx: &Connection, run: i64, now: Millis) -> Result<u64, Fault> {
-    let sql = "SELECT count(*) FROM chunks WHERE run = ?1 AND state = 1 AND lease_until > ?2";
-    Ok(tx.prepare_cached(sql)?.query_row(params![run, int(now)], |row| row.get(0).map(nat))?)
+    let sql =
+        "SELECT count(*) FROM chunks WHERE run = ?1 AND state = 1 AND lease_until > ?2 AND lease_until <= ?3";
+    let longest = int(now.saturating_add(LONGEST_LEASE));
+    Ok(tx.prepare_cached(sql)?.query_row(params![run, int(now), longest], |row| row.get(0).map(nat))?)
 }
 
 /// The first errors of chunks that were given up, or of those that were not.

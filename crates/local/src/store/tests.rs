@@ -7,12 +7,25 @@ use tempfile::TempDir;
 
 fn store() -> (TempDir, SqliteStore) {
     let dir = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(&dir.path().join("state.db"), Mode::ReadWriteCreate).unwrap();
+    let store = create(&dir.path().join("state.db")).unwrap();
     (dir, store)
+}
+
+fn create(path: &Path) -> Result<SqliteStore, StoreError> {
+    let lock = loop {
+        if let Some(lock) = RunnerLock::acquire(path)? {
+            break lock;
+        }
+    };
+    SqliteStore::open_or_create(path, &lock)
 }
 
 fn open_error(path: &Path, mode: Mode) -> String {
     SqliteStore::open(path, mode).unwrap_err().to_string()
+}
+
+fn create_error(path: &Path) -> String {
+    create(path).unwrap_err().to_string()
 }
 
 #[tokio::test]
@@ -242,12 +255,13 @@ fn a_file_that_is_none_of_ours_is_told_in_a_sentence() {
         "no database at all, but long enough to have a header of a hundred bytes. ".repeat(9),
     )
     .unwrap();
-    assert!(open_error(&path, Mode::ReadWriteCreate).contains("this is no state file (no SQLite database)"));
+    assert!(create_error(&path).contains("this is no state file (no SQLite database)"));
     std::fs::remove_file(&path).unwrap();
     let other = Connection::open(&path).unwrap();
     other.execute_batch("CREATE TABLE bookmarks (url TEXT)").unwrap();
-    assert!(open_error(&path, Mode::ReadWriteCreate).contains("a database of another program"));
-    assert!(open_error(&dir.path().join("x.db/y.db"), Mode::ReadWriteCreate).contains("x.db/y.db"));
+    assert!(create_error(&path).contains("a database of another program"));
+    assert!(create_error(&dir.path().join("x.db/y.db")).contains("x.db/y.db"));
+    assert!(create_error(dir.path()).contains("this is a directory; give the name of a file as --state"));
 }
 
 #[test]
@@ -256,7 +270,7 @@ fn a_file_of_a_newer_version_is_left_alone() {
     let path = dir.path().join("state.db");
     store.inner.connection.lock().unwrap().pragma_update(None, "user_version", 7).unwrap();
     drop(store);
-    assert!(open_error(&path, Mode::ReadWriteCreate).contains("newer version of this program (format 7"));
+    assert!(create_error(&path).contains("newer version of this program (format 7"));
     assert!(open_error(&path, Mode::ReadOnlyExisting).contains(path.to_str().unwrap()));
 }
 
@@ -267,9 +281,106 @@ fn a_state_file_is_made_by_one_of_many() {
         let path = dir.path().join(format!("{n}/state.db"));
         std::thread::scope(|scope| {
             for _ in 0..8 {
-                scope.spawn(|| SqliteStore::open(&path, Mode::ReadWriteCreate).unwrap());
+                scope.spawn(|| create(&path).unwrap());
             }
         });
+    }
+}
+
+/// Files as a process leaves them that is killed while it writes the state file, in rollback mode.
+fn killed_while_writing(path: &Path, before: &str, during: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let original = dir.path().join("state.db");
+    let mut connection = Connection::open(&original).unwrap();
+    connection.execute_batch(before).unwrap();
+    // Pages reach the file before the transaction ends.
+    connection.pragma_update(None, "cache_size", 1).unwrap();
+    let transaction = connection.transaction().unwrap();
+    transaction.execute_batch(during).unwrap();
+    let fill =
+        "CREATE TABLE fill AS WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n LIMIT 99)
+         SELECT randomblob(4000) FROM n";
+    transaction.execute_batch(fill).unwrap();
+    for suffix in ["", "-journal"] {
+        let name = |path: &Path| PathBuf::from(format!("{}{suffix}", path.display()));
+        std::fs::copy(name(&original), name(path)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_kill_left_in_a_rollback_journal_does_not_keep_a_run_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    // Killed while it made the tables.
+    let path = dir.path().join("blank.db");
+    killed_while_writing(&path, "", "CREATE TABLE runs (seq INTEGER PRIMARY KEY)");
+    assert!(open_error(&path, Mode::ReadOnlyExisting).contains("nothing was started here"));
+    assert_eq!(create(&path).unwrap().latest_run().await.unwrap(), None);
+    killed_while_writing(&path, "", "CREATE TABLE runs (seq INTEGER PRIMARY KEY)");
+    assert_eq!(create(&path).unwrap().latest_run().await.unwrap(), None);
+    // Killed later, in a mode that no version uses any more.
+    let path = dir.path().join("state.db");
+    let tables = format!(
+        "{} PRAGMA application_id = {}; PRAGMA user_version = {};",
+        schema::TABLES,
+        schema::APPLICATION,
+        schema::VERSION
+    );
+    killed_while_writing(
+        &path,
+        &tables,
+        "INSERT INTO runs VALUES (1, 'x', '', 'running', '', 1, NULL, '', NULL, NULL, '')",
+    );
+    let status = SqliteStore::open(&path, Mode::ReadOnlyExisting).unwrap();
+    assert_eq!(status.latest_run().await.unwrap(), None);
+    assert_eq!(create(&path).unwrap().latest_run().await.unwrap(), None);
+    assert!(!dir.path().join("state.db-journal").exists());
+}
+
+#[tokio::test]
+async fn what_a_kill_left_while_it_made_the_file_is_tidied_up() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    for left in [".state.db.new", ".state.db.new-wal", "state.db-wal", "state.db-journal"] {
+        std::fs::write(dir.path().join(left), "half of a file").unwrap();
+    }
+    let path = dir.path().join("state.db");
+    let store = create(&path).unwrap();
+    assert_eq!(store.latest_run().await.unwrap(), None);
+    let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    drop(store);
+    let mut names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["state.db", "state.db.lock"]);
+}
+
+#[tokio::test]
+async fn damage_is_found_before_a_run_begins() {
+    let cases = [
+        ("DELETE FROM chunks WHERE number = 1", "belongs to nothing"),
+        ("UPDATE chunks SET state = 0 WHERE number = 1", "the sums of shard a/0"),
+        ("PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'samples'", "never used"),
+    ];
+    for (damage, found) in cases {
+        let (dir, store) = store();
+        let (run, shards, chunks) = conformance::plan("run", 1, 2);
+        conformance::store_plan(&store, &run, &shards, &chunks).await;
+        let ids: Vec<_> = chunks.iter().map(|chunk| chunk.id.clone()).collect();
+        store.enqueue(&run.id, &ids).await.unwrap();
+        for chunk in &chunks {
+            store.claim(&run.id, &chunk.id, "owner", 0, 60).await.unwrap();
+            let through = conformance::progress(chunk, conformance::DOCS);
+            store.complete(&run.id, &chunk.id, 1, &through).await.unwrap();
+        }
+        drop(store);
+        let path = dir.path().join("state.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch(&format!("PRAGMA foreign_keys = OFF; {damage}"))
+            .unwrap();
+        let error = create_error(&path);
+        assert!(error.contains(found) && error.contains("give another --state"), "{damage}: {error}");
     }
 }
 
@@ -306,6 +417,9 @@ async fn measure_a_million_chunks() {
     let start = Instant::now();
     store.reclaim(&RunId("run".to_owned())).await.unwrap();
     lap("reclaim", start);
+    let start = Instant::now();
+    store.check_integrity().unwrap();
+    lap("check for damage", start);
     let size = std::fs::metadata(dir.path().join("state.db")).unwrap().len();
     println!("file: {} MB", size >> 20);
 }
