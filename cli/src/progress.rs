@@ -3,7 +3,7 @@
 use crate::render::{bytes, bytes_percent, count, span};
 use crate::terminal;
 use backfill::model::RunId;
-use backfill::ports::{Checkpoints, Clock, SystemClock};
+use backfill::ports::{Checkpoints, Clock, SteadyClock};
 use backfill::status::{FleetStatus, StatusReport};
 use indicatif::{ProgressBar, ProgressStyle};
 use local::SqliteStore;
@@ -81,7 +81,7 @@ impl Progress {
 
 /// Where the run stands. Says so when the state file does not answer for long: its workers wait for it, too.
 async fn report(store: &SqliteStore, run: &RunId, bar: Option<&ProgressBar>) -> Option<StatusReport> {
-    let now = SystemClock.now();
+    let now = SteadyClock.now();
     let asked = Instant::now();
     let summary = store.summary(run, now);
     let mut summary = std::pin::pin!(summary);

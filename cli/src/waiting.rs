@@ -2,7 +2,7 @@
 
 use crate::render::notice;
 use backfill::model::RunId;
-use backfill::ports::{Clock, SystemClock};
+use backfill::ports::{Clock, SteadyClock};
 use backfill::waits::Waits;
 use local::SqliteStore;
 use std::time::{Duration, Instant};
@@ -32,7 +32,7 @@ impl Announcer {
     pub async fn end(self) {
         self.task.abort();
         if let Some((store, run)) = &self.run {
-            self.waits.record(store, run, SystemClock.now()).await;
+            self.waits.record(store, run, SteadyClock.now()).await;
         }
     }
 }
@@ -41,7 +41,7 @@ async fn announce(waits: Waits, quiet: bool, run: Option<(SqliteStore, RunId)>) 
     let mut told: Option<Instant> = None;
     loop {
         tokio::time::sleep(LOOK).await;
-        let now = SystemClock.now();
+        let now = SteadyClock.now();
         match waits.shown(now) {
             Some(wait) if told.is_none_or(|at| at.elapsed() >= AGAIN) => {
                 told = Some(Instant::now());

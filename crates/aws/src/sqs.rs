@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use backfill::model::chunk::LONGEST_LEASE;
 use backfill::model::{ChunkId, Millis, RunId};
 use backfill::ports::{Clock, Message, Queue, StoreError, SystemClock};
 use futures::{StreamExt, TryStreamExt};
@@ -183,7 +184,9 @@ impl Queue for SqsQueue {
     }
 
     async fn extend(&self, message: &Message, until: Millis) -> Result<(), StoreError> {
-        self.set_visibility(&message.receipt, seconds_until(until, SystemClock.now())).await
+        // The clock may have been set since `until` was computed.
+        let seconds = seconds_until(until, SystemClock.now()).min(LONGEST_LEASE / 1000);
+        self.set_visibility(&message.receipt, seconds).await
     }
 
     async fn hand_back(&self, message: &Message) -> Result<(), StoreError> {

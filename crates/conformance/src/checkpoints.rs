@@ -1,7 +1,7 @@
 //! The checkpoint store, but for planning.
 
 use super::{BYTES, DOCS, create, error, granted, plan, progress, refused, store_plan, stored};
-use backfill::model::chunk::{ClaimRefused, MAX_IDLE_CLAIMS, WriteRefused};
+use backfill::model::chunk::{ClaimRefused, LONGEST_LEASE, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
     Amendment, AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Identity, Millis,
     Progress, Reason, Run, RunId, RunState, Settled, Shard, ShardId, Wait, WaitCause,
@@ -12,6 +12,7 @@ use backfill::ports::{Checkpoints, RetryLease, Sample, ShardCounts, StoreError};
 pub async fn checkpoints(store: &dyn Checkpoints) {
     runs_are_stored_once(store).await;
     a_lease_keeps_others_away_until_it_ends(store).await;
+    a_lease_of_a_wrong_clock_keeps_nobody_away(store).await;
     a_zombie_cannot_write(store).await;
     the_cursor_only_moves_forward(store).await;
     completion_is_final(store).await;
@@ -141,6 +142,8 @@ async fn one_retries_at_a_time(store: &dyn Checkpoints) {
     let granted = answers.iter().filter(|answer| **answer == RetryLease::Granted).count();
     assert_eq!((granted, answers.len()), (1, owners.len()), "{answers:?}");
     assert_eq!(store.run(&run).await.unwrap(), before);
+    hold("far ahead", 200, 200 + 2 * LONGEST_LEASE).await;
+    assert_eq!(hold("c", 201, 261).await, RetryLease::Granted, "the clock of the former was wrong");
     let nobody = RunId("nobody".to_owned());
     assert!(matches!(store.hold_retry(&nobody, "a", 0, 60).await, Err(StoreError::NotFound(_))));
     store.release_retry(&nobody, "a").await.unwrap();
@@ -198,6 +201,21 @@ async fn a_lease_keeps_others_away_until_it_ends(store: &dyn Checkpoints) {
     assert_eq!(granted(store, &run, id, 101, 161).await.epoch, 3);
     // The other chunk was left alone.
     assert_eq!(stored(store, &run, &chunks[1].id).await, chunks[1]);
+}
+
+async fn a_lease_of_a_wrong_clock_keeps_nobody_away(store: &dyn Checkpoints) {
+    let (run, chunks) = create(store, "wrong-clock").await;
+    let (chunk, hours) = (&chunks[0], 2 * 3_600_000);
+    // Taken by a machine whose clock is ahead, or the clock has been set back since.
+    granted(store, &run, &chunk.id, 1000 + hours, 1060 + hours).await;
+    assert_eq!(store.summary(&run, 1000).await.unwrap().chunks_leased, 0);
+    assert_eq!(granted(store, &run, &chunk.id, 1000, 1060).await.epoch, 2);
+    let late = store.save(&run, &chunk.id, 1, &progress(chunk, 1), 1120 + hours).await;
+    assert!(matches!(late, Err(StoreError::Refused(_))), "{late:?}");
+    // Taken by one whose clock is behind: others look only when the queue lets them.
+    assert_eq!(granted(store, &run, &chunk.id, 1000 + hours, 1060 + hours).await.epoch, 3);
+    store.save(&run, &chunk.id, 3, &progress(chunk, 1), 1120 + hours).await.unwrap();
+    refused(store, &run, &chunk.id, 1100 + hours).await;
 }
 
 async fn a_zombie_cannot_write(store: &dyn Checkpoints) {

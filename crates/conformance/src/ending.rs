@@ -24,6 +24,10 @@ impl Clock for At {
     fn now(&self) -> u64 {
         self.0
     }
+
+    fn monotonic(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A fleet that cannot be stopped so many times, and in whose stop a start may come.

@@ -3,14 +3,14 @@
 use crate::Error;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde::{Serialize, de::DeserializeOwned};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tracing_subscriber::EnvFilter;
 
 /// One invocation, as the runtime tells of it.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     /// When the function is ended, done or not.
-    pub deadline: SystemTime,
+    pub deadline: Instant,
     /// Names the invocation.
     pub request: String,
 }
@@ -18,8 +18,7 @@ pub struct Invocation {
 impl Invocation {
     /// The time until so long before the deadline.
     pub(crate) fn time_left(&self, margin: Duration) -> Duration {
-        let left = self.deadline.duration_since(SystemTime::now()).unwrap_or_default();
-        left.saturating_sub(margin)
+        self.deadline.saturating_duration_since(Instant::now()).saturating_sub(margin)
     }
 }
 
@@ -44,7 +43,9 @@ where
 {
     lambda_runtime::run(service_fn(|event: LambdaEvent<E>| {
         let (payload, context) = event.into_parts();
-        let invocation = Invocation { deadline: context.deadline(), request: context.request_id };
+        // Taken over to a clock that nobody sets while the function works.
+        let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+        let invocation = Invocation { deadline: Instant::now() + left, request: context.request_id };
         handler(payload, invocation)
     }))
     .await

@@ -250,7 +250,7 @@ impl WorkerFunction {
         let clock = Arc::new(SystemClock);
         let flow = match &warm.flow {
             Some((used, flow)) if used.elapsed() < FRESH => flow.clone(),
-            _ => Arc::new(Mutex::new(Flow::new(self.options.flow, clock.now()))),
+            _ => Arc::new(Mutex::new(Flow::new(self.options.flow, clock.monotonic()))),
         };
         Ok(Worker {
             owner: format!("{}/{}", invocation.request, std::process::id()),

@@ -6,6 +6,7 @@ use super::table::{TRIES, Table, Written, defect, key_of, pause};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
+use backfill::model::chunk::{LONGEST_LEASE, is_in_force};
 use backfill::model::{Amendment, Millis, Notes, Planning, Run, RunId, RunState, Wait, clipped};
 use backfill::ports::{Clock, Creation, RetryLease, RunControl, Sample, StoreError, SystemClock};
 
@@ -101,7 +102,7 @@ fn creation(
     parts: usize,
     newest: Option<&Newest>,
 ) -> Result<Vec<TransactWriteItem>, StoreError> {
-    let place = newest.map_or(0, |newest| newest.place + 1);
+    let place = newest.map_or(0, |newest| newest.place.saturating_add(1));
     let control = control_item(run, parts, place)?;
     let mut listed = new_item(&keys::listed(place), expiry(run.created));
     listed.insert("run".to_owned(), text(&run.id.0));
@@ -345,17 +346,18 @@ pub(super) async fn hold_retry(
             .update_expression("SET retry_owner = :owner, retry_until = :until")
             .condition_expression(
                 "attribute_exists(pk) AND (attribute_not_exists(retry_owner) OR retry_owner = :owner \
-                 OR retry_until <= :now)",
+                 OR retry_until <= :now OR retry_until > :longest)",
             )
             .expression_attribute_values(":owner", text(owner))
             .expression_attribute_values(":until", number(until))
-            .expression_attribute_values(":now", number(now));
+            .expression_attribute_values(":now", number(now))
+            .expression_attribute_values(":longest", number(now.saturating_add(LONGEST_LEASE)));
         if table.update(request).await?.is_some() {
             return Ok(RetryLease::Granted);
         }
         let item = table.get(&keys::control(id)).await?.ok_or_else(|| no_run(id, table))?;
         match Reader::new(&item, &table.name)?.optional_number("retry_until")? {
-            Some(until) if until > now => return Ok(RetryLease::Held { until }),
+            Some(until) if is_in_force(until, now) => return Ok(RetryLease::Held { until }),
             // It was given back in between.
             _ => pause(attempt).await,
         }

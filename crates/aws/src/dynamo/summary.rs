@@ -8,6 +8,7 @@ use super::shards::{parse, spread_items};
 use super::sums::{Share, is_lease};
 use super::table::Table;
 use aws_sdk_dynamodb::types::AttributeValue;
+use backfill::model::chunk::is_in_force;
 use backfill::model::{AttemptError, ChunkId, Millis, RunId, Shard, ShardId};
 use backfill::ports::{ShardSums, StoreError, Summary};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -52,7 +53,7 @@ async fn read_sums(table: &Table, run: &RunId, now: Millis) -> Result<Sums, Stor
 }
 
 fn ends_after(lease: &AttributeValue, now: Millis) -> bool {
-    lease.as_n().is_ok_and(|until| until.parse::<Millis>().is_ok_and(|until| until > now))
+    lease.as_n().is_ok_and(|until| until.parse::<Millis>().is_ok_and(|until| is_in_force(until, now)))
 }
 
 /// The errors of chunks in these partitions, in the order of the chunks.

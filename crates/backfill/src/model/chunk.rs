@@ -23,6 +23,18 @@ use std::fmt;
 /// Attempts in a row without progress after which a chunk is given up.
 pub const MAX_IDLE_CLAIMS: u32 = 5;
 
+/// No lease lasts longer, not even that of a function, which ends after 15 minutes. One that seems to was written by a
+/// machine whose clock is far ahead of the reader's, or the reader's has been set back. Were it honoured, the chunk of a
+/// worker that has died would lie idle for as long as the clocks differ. It counts as expired instead: a chunk is only
+/// claimed after its message was delivered, which the queue puts off by its own clock as long as the holder lives, and
+/// should both work on it nevertheless, the epoch refuses the writes of the first.
+pub const LONGEST_LEASE: Millis = 15 * 60_000;
+
+/// Whether a lease until `until` is in force.
+pub fn is_in_force(until: Millis, now: Millis) -> bool {
+    until > now && until - now <= LONGEST_LEASE
+}
+
 /// Names a chunk within a run; the same on every planning of the same snapshot with the same chunk size.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkId {
@@ -278,7 +290,7 @@ impl Chunk {
         match &self.state {
             ChunkState::Done => return Err(ClaimRefused::Done),
             ChunkState::Failed => return Err(ClaimRefused::Failed),
-            ChunkState::Leased(lease) if lease.until > now => {
+            ChunkState::Leased(lease) if is_in_force(lease.until, now) => {
                 return Err(ClaimRefused::Held { until: lease.until });
             }
             ChunkState::Leased(_) | ChunkState::Pending => {}

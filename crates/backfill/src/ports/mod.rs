@@ -13,7 +13,7 @@ pub use checkpoints::{
     Checkpoints, ClaimOutcome, Creation, IndexSummary, RetryLease, RunControl, Sample, ShardCounts,
     ShardSums, StoreError, Summary,
 };
-pub use clock::{Clock, SystemClock};
+pub use clock::{Clock, SteadyClock, SystemClock};
 pub use failed::{FailedDocument, FailedDocuments, FailedPart, StoredPart};
 pub use fleet::{Fleet, FleetState};
 pub use queue::{Message, Queue};

@@ -134,7 +134,7 @@ impl Delivery {
     pub async fn deliver(&self, batch: Batch) -> Result<Delivered, TargetError> {
         let mut done = Delivered::default();
         // However long ago the target last took something: it may not have been asked since.
-        let begun = self.clock.now();
+        let begun = self.clock.monotonic();
         let mut work = VecDeque::from([Part::new(batch, 0)]);
         // Parts of a batch that was split are delivered one after the other: the target had enough of it at once. One that is
         // refused lets the others go first.
@@ -170,7 +170,7 @@ impl Delivery {
                 let written: usize = written.map(|(entry, _)| entry.bytes.len()).sum();
                 let taken = reply.items.iter().any(|item| !matches!(item, ItemOutcome::Refused(_)));
                 let refused = self.sort(&batch, reply.items, &mut faults, done)?;
-                let now = self.clock.now();
+                let now = self.clock.monotonic();
                 if taken {
                     self.waits.target_took();
                 }
@@ -207,7 +207,7 @@ impl Delivery {
                     absent
                 }
             },
-            Err(error @ TargetError::Denied { .. }) => return Err(error),
+            Err(error @ (TargetError::Denied { .. } | TargetError::Unwritable { .. })) => return Err(error),
             Err(error) => {
                 done.counters.retries += batch.entries.len() as u64;
                 error
@@ -218,8 +218,9 @@ impl Delivery {
             TargetError::Overloaded { .. } | TargetError::Unreachable { .. } | TargetError::Garbled { .. }
         );
         let lone = batch.entries.len() == 1;
-        let theirs = whole && overtaxed && refusals.are_of_the_part(self.flow().tally(), self.clock.now());
-        if theirs && lone && refusals.lasted(self.clock.now()) >= self.patience / FAULT_SHARE {
+        let theirs =
+            whole && overtaxed && refusals.are_of_the_part(self.flow().tally(), self.clock.monotonic());
+        if theirs && lone && refusals.lasted(self.clock.monotonic()) >= self.patience / FAULT_SHARE {
             let entry = &batch.entries[0];
             done.failed.push(self.failed(&batch, entry, "request_refused".to_owned(), error.to_string()));
             return Ok(Vec::new());
@@ -252,7 +253,7 @@ impl Delivery {
     /// How long the target has taken nothing, counted from `begun` at most.
     fn idle(&self, begun: Millis) -> Duration {
         let last = self.flow().last_success().max(begun);
-        Duration::from_millis(self.clock.now().saturating_sub(last))
+        Duration::from_millis(self.clock.monotonic().saturating_sub(last))
     }
 
     /// Waits until a request may be sent: no pause lasts, and no more are under way than the target can take now.
@@ -260,7 +261,7 @@ impl Delivery {
         loop {
             let (pause, ended) = {
                 let mut flow = self.flow();
-                let pause = flow.pause(self.clock.now());
+                let pause = flow.pause(self.clock.monotonic());
                 if pause.is_zero() && flow.begin() {
                     return Turn(&self.flow);
                 }
@@ -277,7 +278,7 @@ impl Delivery {
 
     /// Sets the shared pause after a refusal, or gives up when patience is at its end.
     fn wait_after(&self, error: TargetError, attempt: u32, begun: Millis) -> Result<(), TargetError> {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         let idle = self.idle(begun);
         if idle >= self.patience {
             return Err(error);
@@ -348,7 +349,7 @@ impl Delivery {
     /// Whether faults are those of the documents that met them: a fault of the whole target is waited for, but if it takes
     /// others meanwhile, these would be sent again for ever.
     fn are_of_the_documents(&self, faults: &mut Faults) -> bool {
-        let now = self.clock.now();
+        let now = self.clock.monotonic();
         if faults.count == 0 {
             faults.since = now;
         }

@@ -2,7 +2,8 @@
 //!
 //! Additive increase, multiplicative decrease, like congestion control: each window of successes allows one more
 //! request in flight, a refusal halves it, and once only one is left, requests become smaller. Latency above the best
-//! that was seen stops the increase before the target has to refuse, and far above it takes it back. Pure: time and chance are arguments.
+//! that was seen stops the increase before the target has to refuse, and far above it takes it back. Pure: chance and
+//! time are arguments, the latter as [`Clock::monotonic`](crate::ports::Clock::monotonic) tells it.
 
 use crate::model::Millis;
 use std::sync::Arc;

@@ -11,13 +11,20 @@ use tokio::time::Instant;
 const BEGIN: Millis = 1_000_000_000;
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// The paused time of the runtime.
+/// The paused time of the runtime, and a wall clock that somebody may set meanwhile.
 #[derive(Debug)]
-struct TestClock(Instant);
+struct TestClock {
+    begun: Instant,
+    wall: fn(Millis) -> Millis,
+}
 
 impl Clock for TestClock {
     fn now(&self) -> Millis {
-        BEGIN + self.0.elapsed().as_millis() as u64
+        (self.wall)(self.begun.elapsed().as_millis() as u64)
+    }
+
+    fn monotonic(&self) -> Millis {
+        BEGIN + self.begun.elapsed().as_millis() as u64
     }
 }
 
@@ -152,7 +159,12 @@ fn target(
 }
 
 fn delivery(rule: Rule) -> (Delivery, Arc<Rule>) {
-    let clock = TestClock(Instant::now());
+    delivery_by(|elapsed| 2 * BEGIN + elapsed, rule)
+}
+
+/// With a wall clock that shows this so long after the beginning.
+fn delivery_by(wall: fn(Millis) -> Millis, rule: Rule) -> (Delivery, Arc<Rule>) {
+    let clock = TestClock { begun: Instant::now(), wall };
     let target = Ruled(Arc::new(rule));
     let shard = ShardId { index: "i".to_owned(), shard: 0 };
     let limits = FlowLimits { min_batch_bytes: 100, ..FlowLimits::default() };
@@ -208,6 +220,41 @@ fn batch(ids: impl IntoIterator<Item = String>) -> Batch {
 
 fn ids(range: std::ops::Range<u32>) -> impl Iterator<Item = String> {
     range.map(|n| n.to_string())
+}
+
+#[tokio::test(start_paused = true)]
+async fn pauses_and_the_retry_budget_do_not_depend_on_the_wall_clock() {
+    const HOURS: Millis = 2 * 3_600_000;
+    let jumps = |at: Duration| at > Duration::from_secs(3);
+    let walls: [fn(Millis) -> Millis; 4] = [
+        |elapsed| BEGIN + elapsed,
+        |elapsed| if elapsed > 3000 { BEGIN + elapsed - HOURS } else { BEGIN + elapsed },
+        |elapsed| if elapsed > 3000 { BEGIN + elapsed + HOURS } else { BEGIN + elapsed },
+        |_| BEGIN,
+    ];
+    for wall in walls {
+        // Refuses for a while, during which the clock is set.
+        let (delivery, rule) = delivery_by(
+            wall,
+            target(
+                move |ids, _, at| {
+                    if at < Duration::from_secs(20) { Err(overloaded(1)) } else { all(ids) }
+                },
+            ),
+        );
+        let begun = Instant::now();
+        delivery.deliver(batch(ids(0..3))).await.unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        let requests = rule.seen.lock().unwrap().requests.clone();
+        assert!(requests.iter().any(|(at, _)| jumps(*at)) && requests.len() < 20, "{requests:?}");
+        assert!(requests.windows(2).all(|two| two[1].0 - two[0].0 >= Duration::from_secs(1)), "{requests:?}");
+        // Refuses for ever.
+        let (delivery, _) = delivery_by(wall, target(|_, _, _| Err(overloaded(1))));
+        let begun = Instant::now();
+        delivery.deliver(batch(ids(0..1))).await.unwrap_err();
+        let took = begun.elapsed();
+        assert!(took >= PATIENCE && took < PATIENCE + Duration::from_secs(60), "{took:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
