@@ -358,6 +358,16 @@ impl TargetSetting {
         })
     }
 
+    /// The export, if it is one.
+    pub fn export(&self) -> Option<ExportTarget> {
+        match self {
+            TargetSetting::Cluster(_) => None,
+            TargetSetting::Export { directory, compression } => {
+                Some(ExportTarget::new(directory.clone(), *compression))
+            }
+        }
+    }
+
     /// The cluster, if it is one.
     pub fn cluster(&self) -> Result<Option<HttpCluster>> {
         match self {

@@ -1,6 +1,6 @@
 //! Exports: the whole job without a cluster.
 
-use crate::support::{Desk, Documents, copy_of, files_below, fixture, repo};
+use crate::support::{Desk, Documents, Ended, copy_of, files_below, fixture, repo};
 use servers::Fixture;
 use std::collections::BTreeMap;
 
@@ -40,6 +40,63 @@ fn small_chunks_several_workers_and_compression_change_nothing() {
             std::fs::remove_file(file).unwrap();
         }
         desk.exported("out").assert_same(&expected);
+    }
+}
+
+#[test]
+fn a_new_run_does_not_export_beside_the_files_of_another() {
+    let (desk, fixture) = (Desk::new(), fixture("tiny"));
+    let repo = repo(&fixture);
+    let start = ["start", "--local", "--repo", &repo, "--target", "ndjson:out"];
+    desk.backfill(&start).expect(0);
+    let exported = files_below(&desk.path("out"));
+    for again in [&["--new", "--chunk-size", "4KiB"], &["--state", "another"][..]] {
+        let refused = desk.backfill(&[&start[..], again].concat()).expect(2).stderr;
+        assert!(refused.contains("there is an export already: ") && refused.contains(".ndjson"), "{refused}");
+    }
+    assert_eq!(files_below(&desk.path("out")), exported);
+    let refused = desk.backfill(&[&start[..], &["--chunk-size", "1"]].concat()).expect(2).stderr;
+    assert!(refused.contains("chunks of 1 bytes are out of range"), "{refused}");
+}
+
+/// Runs a command of a shell in namespaces of its own, where it may mount file systems; `None` where that is not allowed.
+fn in_namespace(desk: &Desk, script: &str) -> Option<Ended> {
+    let mut shell = std::process::Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c"]).current_dir(desk.dir.path());
+    let allowed = shell.arg("mount -t tmpfs tmpfs .").output().is_ok_and(|output| output.status.success());
+    if !allowed {
+        eprintln!("file systems cannot be mounted here, so this is left out");
+        return None;
+    }
+    let mut shell = std::process::Command::new("unshare");
+    shell.args(["--user", "--map-root-user", "--mount", "sh", "-c", script]).current_dir(desk.dir.path());
+    Some(shell.env("BACKFILL", env!("CARGO_BIN_EXE_backfill")).output().unwrap().into())
+}
+
+#[test]
+fn a_full_or_read_only_disk_ends_an_export_at_once_and_nothing_is_left_on_it() {
+    let repo = repo(&fixture("es-7.10.2"));
+    let cases = [
+        ("size=64k", "No space left on device (os error 28); free space on its disk"),
+        ("ro", "Read-only file system (os error 30); mount it writable"),
+    ];
+    for (options, reason) in cases {
+        let desk = Desk::new();
+        let script = format!(
+            "mkdir out && mount -t tmpfs -o {options} tmpfs out || exit 99
+             \"$BACKFILL\" start --local --repo '{repo}' --index large --target ndjson:out --target-wait 10m
+             code=$?; find out -type f; exit $code"
+        );
+        let begun = std::time::Instant::now();
+        let Some(ended) = in_namespace(&desk, &script) else { return };
+        let ended = ended.expect(6);
+        assert!(
+            ended.stderr.contains(reason) && ended.stderr.contains("cannot write to ndjson:"),
+            "{}",
+            ended.stderr
+        );
+        assert_eq!(ended.stdout, "", "left behind");
+        assert!(begun.elapsed().as_secs() < 60, "{:?}", begun.elapsed());
     }
 }
 

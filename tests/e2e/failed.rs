@@ -178,6 +178,7 @@ fn a_run_is_described_and_not_forgotten_while_somebody_works_on_it() {
     desk.backfill(&["describe", "--run", "nothing-like-it"]).expect(2);
 
     // Two runs: one after the other is forgotten.
+    std::fs::remove_dir_all(desk.path("out")).unwrap();
     desk.backfill(&[&args[..], &["--new"]].concat()).expect(0);
     let id = |line: &Value| line["run"]["id"].as_str().unwrap().to_owned();
     let (first, second) = (id(&described[0]), id(&lines(&[])[0]));

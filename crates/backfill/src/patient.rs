@@ -52,7 +52,9 @@ pub async fn ask_target<'a, T>(
         };
         tries += 1;
         let retry_after = match &error {
-            TargetError::Denied { .. } | TargetError::TooLarge { .. } => return Err(error),
+            TargetError::Denied { .. } | TargetError::TooLarge { .. } | TargetError::Unwritable { .. } => {
+                return Err(error);
+            }
             TargetError::Unexpected { .. } => {
                 unexpected += 1;
                 None

@@ -87,7 +87,7 @@ impl Waits {
             | TargetError::Denied { reason, .. }
             | TargetError::Garbled { reason, .. }
             | TargetError::Unexpected { reason, .. } => (WaitCause::TargetUnreachable, reason.as_str()),
-            TargetError::TooLarge { .. } => return,
+            TargetError::TooLarge { .. } | TargetError::Unwritable { .. } => return,
         };
         self.note(cause, reason, idle, patience);
     }

@@ -8,6 +8,9 @@ use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+/// Files in one directory, at most. A repository with a hundred thousand snapshots is far below it.
+const MAX_LISTED: usize = 1_000_000;
+
 /// Reads the blobs of a repository from the file system. Never reads outside of its root, whatever a
 /// snapshot's metadata names.
 #[derive(Clone, Debug)]
@@ -100,6 +103,10 @@ fn list(root: &Path, dir: &Path, limit: usize) -> Result<Vec<String>, BlobError>
         let entry = entry.map_err(failed)?;
         // No snapshot has names that are not UTF-8.
         let Ok(entry_name) = entry.file_name().into_string() else { continue };
+        if names.len() == MAX_LISTED {
+            let reason = format!("has more than {MAX_LISTED} files, which no snapshot repository has");
+            return Err(BlobError::Unavailable { path: name(dir), reason });
+        }
         match std::fs::metadata(entry.path()) {
             Ok(metadata) if metadata.is_file() => {
                 bytes += NAME + entry_name.len();

@@ -99,6 +99,7 @@ mod tests {
             TargetError::TooLarge { .. } => "too large",
             TargetError::Unreachable { .. } => "unreachable",
             TargetError::Blocked { .. } => "blocked",
+            TargetError::Unwritable { .. } => "unwritable",
             TargetError::Denied { .. } => "denied",
             TargetError::Unexpected { .. } => "unexpected",
             TargetError::Garbled { .. } => "garbled",

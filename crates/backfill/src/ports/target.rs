@@ -124,6 +124,15 @@ pub enum TargetError {
         /// What does not fit.
         reason: String,
     },
+    /// The disk that an export goes to cannot be written: it is full, read-only or broken. Not waited for, since it takes a
+    /// person to mend it.
+    #[error("cannot write to {target}: {reason}")]
+    Unwritable {
+        /// The target.
+        target: String,
+        /// What the system says, and about which file.
+        reason: String,
+    },
     /// The request as a whole is refused, or what answers is no cluster; will not pass by itself.
     #[error("the target {target} gave an unexpected answer: {reason}")]
     Unexpected {

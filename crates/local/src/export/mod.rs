@@ -16,6 +16,7 @@ use backfill::encode::Encoding;
 use backfill::model::{ChunkId, Identity, RunId, WriteMode};
 use backfill::ports::{Acknowledge, Batch, ChunkWriter, ItemOutcome, Place, Reply, Target, TargetError};
 use output::{Output, OutputError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,11 +84,69 @@ impl ExportTarget {
 
     /// The file of a chunk.
     fn path(&self, chunk: &ChunkId, destination: &str) -> PathBuf {
-        let index = &chunk.shard.index;
-        let index = encode_part(index.strip_prefix('.').unwrap_or(index));
+        let index = index_part(&chunk.shard.index);
         let name =
             format!("{index}-{}-{:05}.ndjson{}", chunk.shard.shard, chunk.number, self.compression.suffix());
         self.dir.join(encode_part(destination)).join(name)
+    }
+
+    /// A file of an earlier run where a new run would export these destinations, if there is one. The new run replaces only
+    /// the files of chunks that it has itself: beside what is left of another one, documents would be there twice.
+    ///
+    /// # Errors
+    /// When a directory cannot be read.
+    pub async fn earlier_file(&self, destinations: &[String]) -> Result<Option<PathBuf>, TargetError> {
+        let dirs: Vec<PathBuf> = destinations.iter().map(|name| self.dir.join(encode_part(name))).collect();
+        blocking(self.location(), move || {
+            for dir in dirs {
+                if let Some(file) = first_export(&dir).map_err(|e| OutputError::io(&dir, e))? {
+                    return Ok(Some(file));
+                }
+            }
+            Ok(None)
+        })
+        .await
+    }
+}
+
+/// The index in the name of a file. The dot of a backing index, `.ds-logs-000001`, is left out, because it would hide the
+/// file; so an index whose name begins with `ds-` has that encoded, and different indices have different files.
+fn index_part(index: &str) -> String {
+    match (index.strip_prefix(".ds-"), index.strip_prefix("ds-")) {
+        (Some(rest), _) => encode_part(&format!("ds-{rest}")),
+        (_, Some(rest)) => format!("%64{}", encode_part(&format!("s-{rest}"))),
+        _ => encode_part(index),
+    }
+}
+
+/// The first of the complete files of an export in a directory, in the order of their names.
+fn first_export(dir: &Path) -> io::Result<Option<PathBuf>> {
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    let mut first: Option<PathBuf> = None;
+    for entry in entries {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let exported = Compression::ALL.iter().any(|c| name.ends_with(&format!(".ndjson{}", c.suffix())));
+        if exported && !name.starts_with('.') && first.as_ref().is_none_or(|first| path < *first) {
+            first = Some(path);
+        }
+    }
+    Ok(first)
+}
+
+/// Removes what a check of earlier versions left behind when it was killed.
+fn remove_probes(dir: &Path) {
+    let Ok(entries) = std::fs::read_dir(dir) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let probe = name.to_str().and_then(|name| name.strip_prefix(".writable-")?.strip_suffix(".tmp"));
+        if probe.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit())) {
+            // It does no harm where it is.
+            let _ = std::fs::remove_file(entry.path());
+        }
     }
 }
 
@@ -112,11 +171,13 @@ impl Target for ExportTarget {
     async fn check(&self) -> Result<(), TargetError> {
         let dir = self.dir.clone();
         blocking(self.location(), move || {
-            let probe = dir.join(format!(".writable-{}.tmp", std::process::id()));
+            // A file without a name: a kill leaves nothing behind.
             durable::create_dirs(&dir)
-                .and_then(|()| std::fs::write(&probe, b"x"))
-                .and_then(|()| std::fs::remove_file(&probe))
-                .map_err(|e| OutputError::io(&dir, e))
+                .and_then(|()| tempfile::tempfile_in(&dir))
+                .and_then(|mut probe| probe.write_all(b"x").and_then(|()| probe.sync_data()))
+                .map_err(|e| OutputError::io(&dir, e))?;
+            remove_probes(&dir);
+            Ok(())
         })
         .await
     }
@@ -179,10 +240,10 @@ impl ChunkWriter for ExportWriter {
     }
 }
 
-async fn blocking(
+async fn blocking<T: Send + 'static>(
     target: String,
-    work: impl FnOnce() -> Result<(), OutputError> + Send + 'static,
-) -> Result<(), TargetError> {
+    work: impl FnOnce() -> Result<T, OutputError> + Send + 'static,
+) -> Result<T, TargetError> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result.map_err(|error| error.into_target_error(target)),
         Err(error) => Err(TargetError::Unexpected { target, reason: error.to_string() }),

@@ -10,7 +10,7 @@ use crate::durable;
 use backfill::ports::TargetError;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Bytes that are gathered before the file is written to.
@@ -19,39 +19,32 @@ const BUFFER: usize = 1 << 20;
 /// Why the file of a chunk cannot be written.
 #[derive(Debug)]
 pub(super) enum OutputError {
-    /// May pass: the disk is full, another worker has the file.
-    Blocked(String),
-    /// No permission.
-    Denied(String),
-    /// Will not pass by itself.
-    Other(String),
+    /// Passes by itself: another worker has the file.
+    Busy(String),
+    /// Does not pass by itself.
+    Unwritable(String),
 }
 
 impl OutputError {
     pub(super) fn io(path: &Path, error: io::Error) -> OutputError {
-        let path = path.display();
-        match error.kind() {
+        let advice = match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                OutputError::Blocked(format!("{path}: {error}; free space on its disk"))
+                "; free space on its disk, then start again"
             }
-            io::ErrorKind::ReadOnlyFilesystem => {
-                OutputError::Blocked(format!("{path}: {error}; mount it writable"))
-            }
-            io::ErrorKind::PermissionDenied => {
-                OutputError::Denied(format!("{path}: {error}; make it writable for this user"))
-            }
+            io::ErrorKind::ReadOnlyFilesystem => "; mount it writable, then start again",
+            io::ErrorKind::PermissionDenied => "; make it writable for this user",
             io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
-                OutputError::Other(format!("{path}: {error}; a directory is needed there, give another one"))
+                "; a directory is needed there, give another one"
             }
-            _ => OutputError::Other(format!("{path}: {error}")),
-        }
+            _ => "",
+        };
+        OutputError::Unwritable(format!("{}: {error}{advice}", path.display()))
     }
 
     pub(super) fn into_target_error(self, target: String) -> TargetError {
         match self {
-            OutputError::Blocked(reason) => TargetError::Blocked { target, reason },
-            OutputError::Denied(reason) => TargetError::Denied { target, reason },
-            OutputError::Other(reason) => TargetError::Unexpected { target, reason },
+            OutputError::Busy(reason) => TargetError::Blocked { target, reason },
+            OutputError::Unwritable(reason) => TargetError::Unwritable { target, reason },
         }
     }
 }
@@ -138,7 +131,8 @@ impl Output {
     /// was not recorded any more, or from an earlier run.
     fn remove_earlier(&self) -> Result<(), OutputError> {
         let own = matches!(self.stage, Stage::Empty).then(|| self.path.clone());
-        for other in self.compression.others(&self.path).chain(own) {
+        let others = self.compression.others(&self.path);
+        for other in others.flat_map(|other| [temporary(&other), other]).chain(own) {
             match std::fs::remove_file(&other) {
                 Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                     return Err(OutputError::io(&other, e));
@@ -150,7 +144,7 @@ impl Output {
     }
 
     fn ended(&self) -> OutputError {
-        OutputError::Other(format!(
+        OutputError::Unwritable(format!(
             "{}: cannot be written any further after its end or an error; the chunk begins anew",
             self.path.display()
         ))
@@ -166,6 +160,27 @@ struct Writing {
     len: u64,
     /// The end of the stream, not yet in the file.
     rest: Vec<u8>,
+    /// Whether the file has its final name.
+    published: bool,
+}
+
+/// A file that is not complete is of no use to anybody: its chunk begins anew.
+impl Drop for Writing {
+    fn drop(&mut self) {
+        if !self.published && is_named(&self.file, &self.temp) {
+            // Should that fail, the next attempt writes over it.
+            let _ = std::fs::remove_file(&self.temp);
+        }
+    }
+}
+
+/// Whether this is still the name of the file.
+fn is_named(file: &File, path: &Path) -> bool {
+    let id = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+    match (file.metadata(), std::fs::symlink_metadata(path)) {
+        (Ok(opened), Ok(named)) => id(opened) == id(named),
+        _ => false,
+    }
 }
 
 impl Writing {
@@ -173,16 +188,17 @@ impl Writing {
     fn begin(path: &Path) -> Result<Writing, OutputError> {
         let dir = durable::parent(path);
         durable::create_dirs(dir).map_err(|e| OutputError::io(dir, e))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temp = dir.join(format!(".{name}.tmp"));
+        let temp = temporary(path);
         let failed = |e| OutputError::io(&temp, e);
         let busy = || {
-            OutputError::Blocked(format!(
+            OutputError::Busy(format!(
                 "{}: another worker is still writing this chunk; it has to end first",
                 temp.display()
             ))
         };
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&temp).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(durable::PRIVATE);
+        let file = options.open(&temp).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(busy()),
@@ -191,13 +207,12 @@ impl Writing {
             Err(TryLockError::Error(e)) => return Err(failed(e)),
         }
         // Between opening and locking, the other worker may have given it its final name.
-        let opened = file.metadata().map_err(failed)?;
-        match std::fs::symlink_metadata(&temp) {
-            Ok(named) if (named.dev(), named.ino()) == (opened.dev(), opened.ino()) => {}
-            _ => return Err(busy()),
+        if !is_named(&file, &temp) {
+            return Err(busy());
         }
-        file.set_len(0).map_err(failed)?;
-        Ok(Writing { file, temp, len: 0, rest: Vec::new() })
+        let writing = Writing { file, temp, len: 0, rest: Vec::new(), published: false };
+        writing.file.set_len(0).map_err(|e| OutputError::io(&writing.temp, e))?;
+        Ok(writing)
     }
 
     /// Moves the buffer's bytes to the end of the file; all of them stay in the buffer if that fails.
@@ -221,8 +236,15 @@ impl Writing {
         self.file.set_len(self.len)?;
         self.file.sync_all()?;
         std::fs::rename(&self.temp, path)?;
+        self.published = true;
         durable::sync_dir(durable::parent(path))
     }
+}
+
+/// The hidden name of a file that is not complete.
+fn temporary(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    durable::parent(path).join(format!(".{name}.tmp"))
 }
 
 #[cfg(test)]

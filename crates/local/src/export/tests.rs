@@ -92,13 +92,11 @@ async fn what_a_crash_left_behind_is_overwritten() {
     let dir = tempfile::tempdir().unwrap();
     let target = ExportTarget::new(dir.path(), Compression::None);
     let files = dir.path().join("logs");
-    // Cut off in the middle: the process ended, the file stayed.
-    let writer = begin(&target, "logs").await;
-    writer.send(&batch(0..50_000)).await.unwrap();
-    writer.send(&batch(50_000..50_001)).await.unwrap();
-    drop(writer);
-    let temp = files.join(".logs-3-00007.ndjson.tmp");
-    assert!(std::fs::metadata(&temp).unwrap().len() > 0);
+    // Cut off in the middle: the process was killed, and its files stayed.
+    std::fs::create_dir(&files).unwrap();
+    for left in [".logs-3-00007.ndjson.tmp", ".logs-3-00007.ndjson.zst.tmp"] {
+        std::fs::write(files.join(left), vec![b'x'; 5000]).unwrap();
+    }
 
     let writer = begin(&target, "logs").await;
     writer.send(&batch(0..2)).await.unwrap();
@@ -158,9 +156,7 @@ async fn a_directory_that_cannot_be_used_is_named() {
     }
     let full =
         OutputError::io(&file, std::io::ErrorKind::StorageFull.into()).into_target_error("t".to_owned());
-    assert!(matches!(full, TargetError::Blocked { ref reason, .. } if reason.contains("file")));
-    let denied = OutputError::io(&file, std::io::ErrorKind::PermissionDenied.into());
-    assert!(matches!(denied.into_target_error("t".to_owned()), TargetError::Denied { .. }));
+    assert!(matches!(full, TargetError::Unwritable { ref reason, .. } if reason.contains("file")));
 }
 
 #[tokio::test]
@@ -179,12 +175,78 @@ async fn after_a_full_disk_the_same_batch_goes_on() {
     output.write(&large.body).unwrap();
     let real = output.replace_file(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
     let next = batch(60_000..60_001);
-    assert!(matches!(output.write(&next.body), Err(OutputError::Blocked(_))));
-    assert!(matches!(output.write(&next.body), Err(OutputError::Blocked(_))));
+    assert!(matches!(output.write(&next.body), Err(OutputError::Unwritable(_))));
+    assert!(matches!(output.write(&next.body), Err(OutputError::Unwritable(_))));
     drop(output.replace_file(real));
     output.write(&next.body).unwrap();
     output.finish().unwrap();
     assert!(!temp.exists());
     let expected = [&large.body[..], &next.body[..]].concat();
     assert!(content(&files.join("logs-3-00007.ndjson")) == expected);
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_finished_goes_and_one_that_is_belongs_to_its_owner() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let target = ExportTarget::new(dir.path(), Compression::None);
+    let files = dir.path().join("logs");
+    let writer = begin(&target, "logs").await;
+    writer.send(&batch(0..3)).await.unwrap();
+    assert_eq!(names(&files), [".logs-3-00007.ndjson.tmp"]);
+    drop(writer);
+    assert_eq!(names(&files), [""; 0]);
+    let writer = begin(&target, "logs").await;
+    writer.send(&batch(0..3)).await.unwrap();
+    writer.finish().await.unwrap();
+    drop(writer);
+    let mode = std::fs::metadata(files.join("logs-3-00007.ndjson")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_check_leaves_nothing_behind_and_tidies_up_after_earlier_versions() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [".writable-4711.tmp", ".writable-x.tmp", ".writable-.tmp", "writable-1.tmp"] {
+        std::fs::write(dir.path().join(name), "x").unwrap();
+    }
+    ExportTarget::new(dir.path(), Compression::None).check().await.unwrap();
+    assert_eq!(names(dir.path()), [".writable-.tmp", ".writable-x.tmp", "writable-1.tmp"]);
+}
+
+#[tokio::test]
+async fn files_of_an_earlier_run_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = ExportTarget::new(dir.path(), Compression::None);
+    let destinations = ["other".to_owned(), "logs".to_owned()];
+    assert_eq!(target.earlier_file(&destinations).await.unwrap(), None);
+    let files = dir.path().join("logs");
+    std::fs::create_dir(&files).unwrap();
+    for name in [".logs-3-00007.ndjson.tmp", "notes.txt"] {
+        std::fs::write(files.join(name), "x").unwrap();
+    }
+    assert_eq!(target.earlier_file(&destinations).await.unwrap(), None);
+    for name in ["logs-3-00001.ndjson.zst", "logs-3-00002.ndjson"] {
+        std::fs::write(files.join(name), "x").unwrap();
+    }
+    let found = target.earlier_file(&destinations).await.unwrap();
+    assert_eq!(found, Some(files.join("logs-3-00001.ndjson.zst")));
+    assert_eq!(target.earlier_file(&destinations[..1]).await.unwrap(), None);
+}
+
+#[test]
+fn different_indices_have_different_files() {
+    let target = ExportTarget::new("out", Compression::None);
+    let file =
+        |index| target.path(&chunk(index, 7), "logs").file_name().unwrap().to_str().unwrap().to_owned();
+    let cases = [
+        ("logs", "logs"),
+        (".ds-logs-000001", "ds-logs-000001"),
+        ("ds-logs-000001", "%64s-logs-000001"),
+        (".kibana", "%2Ekibana"),
+        ("kibana", "kibana"),
+    ];
+    for (index, part) in cases {
+        assert_eq!(file(index), format!("{part}-3-00007.ndjson"), "{index}");
+    }
 }
