@@ -3,6 +3,7 @@
 //! Every setting has a flag, an environment variable and, where it describes clusters, snapshot or backfill, a place in
 //! `services.yaml`; flags win, then the environment, then the file.
 
+use backfill::chunking::check_chunk_bytes;
 use backfill::model::{FieldName, TypesChoice};
 use backfill::secrets::SecretString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -458,7 +459,7 @@ pub struct StateArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ChunkArgs {
     /// Stored-field bytes in a chunk, about [default: 256MiB; on AWS the stack's ChunkBytes]
-    #[arg(long, value_name = "SIZE", value_parser = size, env = "BACKFILL_CHUNK_SIZE")]
+    #[arg(long, value_name = "SIZE", value_parser = chunk_size, env = "BACKFILL_CHUNK_SIZE")]
     pub chunk_size: Option<u64>,
 }
 
@@ -600,6 +601,11 @@ pub fn size(text: &str) -> Result<u64, String> {
         digits.trim().parse().map_err(|_| format!("{text:?} is no size; write for example 5MiB"))?;
     let bytes = number.checked_mul(1 << shift).filter(|bytes| *bytes > 0);
     bytes.ok_or_else(|| format!("{text:?} is out of range"))
+}
+
+/// Parses a size of chunks.
+fn chunk_size(text: &str) -> Result<u64, String> {
+    check_chunk_bytes(size(text)?)
 }
 
 /// Parses a time such as `90s`, `10m` or `1h`; a bare number is seconds.

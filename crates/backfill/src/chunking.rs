@@ -7,6 +7,25 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 
+/// The sizes of chunks that make sense, in bytes of stored fields. Smaller ones would only be checkpoints: a shard of 50 GB
+/// would have more than ten million already at the smallest.
+pub const CHUNK_BYTES: std::ops::RangeInclusive<u64> = 4096..=1 << 40;
+
+/// Checks the size of chunks that somebody asks for.
+///
+/// # Errors
+/// When it is out of range: says what is possible.
+pub fn check_chunk_bytes(bytes: u64) -> Result<u64, String> {
+    if CHUNK_BYTES.contains(&bytes) {
+        return Ok(bytes);
+    }
+    Err(format!(
+        "chunks of {bytes} bytes are out of range; give from {} bytes (4KiB) to {} (1TiB)",
+        CHUNK_BYTES.start(),
+        CHUNK_BYTES.end()
+    ))
+}
+
 /// Ranges in one chunk, at most: keeps its checkpoint record small.
 const MAX_RANGES: usize = 64;
 /// Ranges of one segment, at most: how long its file is, is only what the snapshot says.

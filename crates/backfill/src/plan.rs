@@ -4,7 +4,7 @@
 //! fields and the first and last bytes of the stored-fields data. Lengths and checksums are compared on the way.
 //! What cannot be planned is recorded as damage of its shard; the other shards go on.
 
-use crate::chunking::{BlockBoundaries, SegmentExtent, cut_segment, pack, queue_rank};
+use crate::chunking::{BlockBoundaries, CHUNK_BYTES, SegmentExtent, cut_segment, pack, queue_rank};
 use crate::indices::{Handling, plan_indices};
 use crate::model::{
     Chunk, IndexPlan, Millis, MissingShard, Notes, Planning, Run, RunId, RunSpec, RunState, SegmentRange,
@@ -115,6 +115,8 @@ impl Outline {
         chunk_bytes: u64,
         known: &HashSet<ShardId>,
     ) -> impl Stream<Item = Result<Planned, SourceError>> + use<'a> {
+        // A run of an earlier version may have any size.
+        let chunk_bytes = chunk_bytes.clamp(*CHUNK_BYTES.start(), *CHUNK_BYTES.end());
         let missing: HashSet<(&str, u32)> =
             self.missing_shards.iter().map(|m| (m.index.as_str(), m.shard)).collect();
         let wanted: Vec<(&IndexSource, u32)> = self

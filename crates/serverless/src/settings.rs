@@ -1,6 +1,7 @@
 //! What the template tells the functions, by their environment.
 
 use backfill::budget::Budget;
+use backfill::chunking::check_chunk_bytes;
 use std::fmt;
 use std::time::Duration;
 
@@ -129,7 +130,13 @@ impl Settings {
             // In MiB; Lambda sets it, as large as the template says.
             budget: number::<u64>(MEMORY, get(MEMORY))?
                 .map_or_else(Budget::default, |mib| Budget::new(mib.saturating_mul(1 << 20), 1)),
-            chunk_bytes: number("BACKFILL_CHUNK_BYTES", get("BACKFILL_CHUNK_BYTES"))?.unwrap_or(CHUNK_BYTES),
+            chunk_bytes: check_chunk_bytes(
+                number("BACKFILL_CHUNK_BYTES", get("BACKFILL_CHUNK_BYTES"))?.unwrap_or(CHUNK_BYTES),
+            )
+            .map_err(|what| SettingsError {
+                name: "BACKFILL_CHUNK_BYTES",
+                what: format!("cannot be used: {what}"),
+            })?,
         })
     }
 }
@@ -175,6 +182,8 @@ mod tests {
         let text = read(&[("BACKFILL_WORKERS", "many")]).unwrap_err().to_string();
         assert!(text.contains("BACKFILL_WORKERS") && text.contains("many"), "{text}");
         assert!(read(&[("BACKFILL_TARGET_AUTH", "digest")]).is_err());
+        let text = read(&[("BACKFILL_CHUNK_BYTES", "1")]).unwrap_err().to_string();
+        assert!(text.contains("chunks of 1 bytes are out of range; give from 4096 bytes"), "{text}");
         let text = read(&[("BACKFILL_TARGET_AUTH", "basic")]).unwrap_err().to_string();
         assert!(text.contains("BACKFILL_TARGET_SECRET"), "{text}");
     }

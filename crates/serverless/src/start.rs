@@ -10,6 +10,7 @@ use crate::runtime::Invocation;
 use crate::status::note_starting;
 use crate::{Environment, Error};
 use aws::api::{FunctionError, StartAnswer, StartRequest};
+use backfill::chunking::check_chunk_bytes;
 use backfill::destinations::{self, Destinations};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
@@ -57,8 +58,9 @@ impl StartEvent {
             Some(value) => value.as_bool().ok_or_else(|| format!("{name} is true or false, not {value}")),
         };
         let (scheduled, resume_planning) = (flag("scheduled")?, flag("resume_planning")?);
-        let request =
+        let request: StartRequest =
             serde_json::from_value(event).map_err(|error| format!("the event is not a request: {error}"))?;
+        request.chunk_bytes.map(check_chunk_bytes).transpose()?;
         Ok(StartEvent { request, scheduled, resume_planning })
     }
 }
