@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod exit;
 pub mod memory;
+pub mod output;
 pub mod progress;
 pub mod render;
 pub mod settings;
@@ -13,6 +14,7 @@ pub mod waiting;
 
 use args::{BackfillCli, ConsoleCli};
 use clap::Parser;
+use exit::Exit;
 use std::process::ExitCode;
 
 /// Buffers of megabytes come and go: the system's allocator gives their pages back each time, which costs a fifth of the CPU.
@@ -21,12 +23,23 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// `console GROUP COMMAND`.
 pub fn console() -> ExitCode {
-    let cli = ConsoleCli::parse();
-    commands::run(cli.group, &cli.global)
+    match ConsoleCli::try_parse() {
+        Ok(cli) => commands::run(cli.group, &cli.global),
+        Err(answer) => print(&answer),
+    }
 }
 
 /// `backfill COMMAND`: the same commands as `console backfill COMMAND`.
 pub fn backfill() -> ExitCode {
-    let cli = BackfillCli::parse();
-    commands::run(args::Group::Backfill { command: cli.command }, &cli.global)
+    match BackfillCli::try_parse() {
+        Ok(cli) => commands::run(args::Group::Backfill { command: cli.command }, &cli.global),
+        Err(answer) => print(&answer),
+    }
+}
+
+/// Prints what the parser answers by itself: help, the version, or what is wrong with the command line.
+fn print(answer: &clap::Error) -> ExitCode {
+    let exit = if answer.use_stderr() { Exit::Usage } else { Exit::Done };
+    output::record(answer.print());
+    commands::conclude(exit)
 }

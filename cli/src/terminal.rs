@@ -52,9 +52,9 @@ impl Text {
         self.0.push('\n');
     }
 
-    /// Prints the lines on standard output. A reader that has gone (as `head` does) is no error.
+    /// Prints the lines on standard output.
     pub fn print(&self) {
-        let _ = io::stdout().write_all(self.0.as_bytes());
+        crate::output::print(&self.0);
     }
 }
 

@@ -107,7 +107,7 @@ fn another_job_in_the_same_state_file_is_refused_while_one_is_unfinished() {
         assert!(ended.stderr.contains(part), "{args:?}: {}", ended.stderr);
         assert!(ended.stderr.contains("give the run up with --new"), "{args:?}: {}", ended.stderr);
     }
-    let ended = desk.backfill(&["start", "--local", "--chunk-size", "1kb"]).expect(0);
+    let ended = desk.backfill(&["start", "--local", "--chunk-size", "8kb"]).expect(0);
     assert!(ended.stderr.contains("keeps its chunk size of "), "{}", ended.stderr);
 }
 
@@ -234,4 +234,39 @@ fn errors_of_aws_get_one_sentence_with_what_to_do() {
             check(status(None, &credentials), 2, "the AWS region is not known: name it with --region")
         });
     });
+}
+
+#[test]
+fn results_that_cannot_be_written_are_an_error_and_a_reader_that_has_gone_is_none() {
+    let desk = Desk::new();
+    let repo = repo(&fixture("tiny"));
+    desk.backfill(&["start", "--local", "--repo", &repo, "--target", "ndjson:out"]).expect(0);
+    let (backfill, console) = (env!("CARGO_BIN_EXE_backfill"), env!("CARGO_BIN_EXE_console"));
+    let cases: &[(&str, &[&str])] = &[
+        (backfill, &["start", "--local", "--repo", &repo, "--target", "ndjson:out"]),
+        (backfill, &["plan", "--repo", &repo]),
+        (backfill, &["status"]),
+        (backfill, &["status", "--json"]),
+        (backfill, &["describe"]),
+        (backfill, &["failed-documents", "count"]),
+        (backfill, &["--help"]),
+        (backfill, &["--version"]),
+        (console, &["snapshot", "list", "--repo", &repo]),
+        (console, &["backfill", "--help"]),
+    ];
+    for (program, args) in cases {
+        let mut command = Command::new(program);
+        command.args(*args).current_dir(desk.dir.path());
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let ended: Ended = command.stdout(full).output().unwrap().into();
+        let ended = ended.expect(1);
+        let expected = "error: cannot write to standard output: No space left on device (os error 28)\n";
+        assert!(ended.stderr.ends_with(expected), "{args:?}: {}", ended.stderr);
+
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended: Ended = command.stdout(writer).output().unwrap().into();
+        let ended = ended.expect(0);
+        assert!(!ended.stderr.contains("error"), "{args:?}: {}", ended.stderr);
+    }
 }

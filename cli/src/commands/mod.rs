@@ -19,7 +19,8 @@ use crate::args::{BackfillCommand, ClustersCommand, FailedCommand, Global, Group
 use crate::config::Config;
 use crate::exit::{Exit, Result};
 use crate::memory;
-use crate::terminal::{self, print_line};
+use crate::output;
+use crate::terminal::{self, notice, print_line};
 use backfill::ports::Blobs;
 use backfill::source::{BoundedBlobs, OpenedSnapshot, Repository};
 use std::process::ExitCode;
@@ -35,7 +36,7 @@ impl Context<'_> {
     /// Tells people what happens; scripts read standard output.
     fn say(&self, text: &str) {
         if !self.json {
-            crate::render::notice(text);
+            notice(text);
         }
     }
 }
@@ -54,13 +55,17 @@ pub fn run(group: Group, global: &Global) -> ExitCode {
             runtime.shutdown_background();
             result
         });
-    match result {
-        Ok(exit) => exit.into(),
-        Err(error) => {
-            crate::render::notice(&format!("error: {error}"));
-            error.exit.into()
-        }
-    }
+    conclude(result.unwrap_or_else(|error| {
+        notice(&format!("error: {error}"));
+        error.exit
+    }))
+}
+
+/// The exit code of a command. It is never that of success where results could not be written.
+pub(crate) fn conclude(exit: Exit) -> ExitCode {
+    let Some(reason) = output::failure() else { return exit.into() };
+    notice(&format!("error: cannot write to standard output: {reason}"));
+    if exit == Exit::Done { Exit::Error.into() } else { exit.into() }
 }
 
 async fn dispatch(group: Group, context: &Context<'_>) -> Result<Exit> {
@@ -125,9 +130,7 @@ fn nothing_selected(snapshot: &str) -> String {
 /// Prints a value as JSON on one line.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let text = serde_json::to_string(value).map_err(|e| crate::exit::CommandError::other(e.to_string()))?;
-    use std::io::Write;
-    // A reader that has gone (as `head` does) is no error.
-    let _ = writeln!(std::io::stdout(), "{text}");
+    output::print(&(text + "\n"));
     Ok(())
 }
 
