@@ -114,7 +114,7 @@ async fn end(
 ) -> Result<Option<RunState>, StoreError> {
     let now = checkpoints.summary(&run.id, clock.now()).await?;
     let ended = matches!(now.run.state, RunState::Done | RunState::Damaged | RunState::Failed);
-    if ended || now.chunks_done + now.chunks_failed < now.chunks_total {
+    if ended || now.chunks_done.saturating_add(now.chunks_failed) < now.chunks_total {
         return Ok(None);
     }
     // Chunks that were given up may have been started again and be through since: that is to be looked at afresh.
@@ -128,7 +128,7 @@ async fn end(
     if ending.state == RunState::Failed {
         // A start makes chunks pending and then the run running. If it did both just before, this was too late.
         let now = checkpoints.summary(&run.id, clock.now()).await?;
-        if now.chunks_done + now.chunks_failed < now.chunks_total {
+        if now.chunks_done.saturating_add(now.chunks_failed) < now.chunks_total {
             checkpoints.set_state(&run.id, RunState::Running, clock.now(), &[]).await?;
             return Ok(None);
         }

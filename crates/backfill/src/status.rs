@@ -40,7 +40,9 @@ impl FleetStatus {
         };
         let waiting = summary
             .chunks_total
-            .saturating_sub(summary.chunks_done + summary.chunks_failed + summary.chunks_leased);
+            .saturating_sub(summary.chunks_done)
+            .saturating_sub(summary.chunks_failed)
+            .saturating_sub(summary.chunks_leased);
         let pending = clamped(waiting).min(desired.saturating_sub(running));
         let mut warnings = fleet.warnings.clone();
         if active && fleet.stopped && desired == 0 && waiting > 0 && summary.run.desired_workers > 0 {

@@ -77,11 +77,11 @@ impl Share {
 
     /// Adds other sums.
     pub(super) fn add(&mut self, other: &Share) {
-        self.claimed += other.claimed;
-        self.done += other.done;
-        self.given_up += other.given_up;
-        self.erring += other.erring;
-        self.broken += other.broken;
+        self.claimed = self.claimed.saturating_add(other.claimed);
+        self.done = self.done.saturating_add(other.done);
+        self.given_up = self.given_up.saturating_add(other.given_up);
+        self.erring = self.erring.saturating_add(other.erring);
+        self.broken = self.broken.saturating_add(other.broken);
         self.counters += &other.counters;
     }
 

@@ -33,26 +33,27 @@ pub struct Counters {
 impl Counters {
     /// Root documents read: everything but nested children and what could not be decoded.
     pub fn documents(&self) -> u64 {
-        self.indexed + self.already_there + self.failed
+        self.indexed.saturating_add(self.already_there).saturating_add(self.failed)
     }
 
     /// Live Lucene documents accounted for, nested children included. Comparable with a shard's live count.
     pub fn accounted(&self) -> u64 {
-        self.documents() + self.nested + self.damaged
+        self.documents().saturating_add(self.nested).saturating_add(self.damaged)
     }
 }
 
+/// Sums stay where they are at their end: a damaged record may hold any number.
 impl AddAssign<&Counters> for Counters {
     fn add_assign(&mut self, other: &Counters) {
-        self.indexed += other.indexed;
-        self.already_there += other.already_there;
-        self.failed += other.failed;
-        self.nested += other.nested;
-        self.damaged += other.damaged;
-        self.source_bytes += other.source_bytes;
-        self.stored_bytes += other.stored_bytes;
-        self.requests += other.requests;
-        self.retries += other.retries;
-        self.busy_ms += other.busy_ms;
+        self.indexed = self.indexed.saturating_add(other.indexed);
+        self.already_there = self.already_there.saturating_add(other.already_there);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.nested = self.nested.saturating_add(other.nested);
+        self.damaged = self.damaged.saturating_add(other.damaged);
+        self.source_bytes = self.source_bytes.saturating_add(other.source_bytes);
+        self.stored_bytes = self.stored_bytes.saturating_add(other.stored_bytes);
+        self.requests = self.requests.saturating_add(other.requests);
+        self.retries = self.retries.saturating_add(other.retries);
+        self.busy_ms = self.busy_ms.saturating_add(other.busy_ms);
     }
 }

@@ -186,7 +186,7 @@ pub struct ShardSums {
 impl ShardSums {
     /// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
     fn counts(&self) -> ShardCounts {
-        let through = self.done + self.given_up == self.chunks;
+        let through = self.done.saturating_add(self.given_up) == self.chunks;
         let damaged = self.damage.is_some() || self.damaged > 0;
         ShardCounts {
             total: 1,
@@ -199,10 +199,10 @@ impl ShardSums {
 
 impl AddAssign<&ShardCounts> for ShardCounts {
     fn add_assign(&mut self, other: &ShardCounts) {
-        self.total += other.total;
-        self.completed += other.completed;
-        self.in_progress += other.in_progress;
-        self.unclaimed += other.unclaimed;
+        self.total = self.total.saturating_add(other.total);
+        self.completed = self.completed.saturating_add(other.completed);
+        self.in_progress = self.in_progress.saturating_add(other.in_progress);
+        self.unclaimed = self.unclaimed.saturating_add(other.unclaimed);
     }
 }
 
@@ -237,20 +237,20 @@ impl Summary {
         let names = summary.run.indices.iter().map(|plan| plan.name.as_str());
         let by_name: HashMap<&str, usize> = names.zip(0..).collect();
         for mut shard in shards {
-            shard.counters.damaged += shard.damaged_docs;
+            shard.counters.damaged = shard.counters.damaged.saturating_add(shard.damaged_docs);
             let counts = shard.counts();
             summary.shards += &counts;
-            summary.chunks_total += shard.chunks;
-            summary.chunks_done += shard.done;
-            summary.chunks_failed += shard.given_up;
+            summary.chunks_total = summary.chunks_total.saturating_add(shard.chunks);
+            summary.chunks_done = summary.chunks_done.saturating_add(shard.done);
+            summary.chunks_failed = summary.chunks_failed.saturating_add(shard.given_up);
             summary.counters += &shard.counters;
-            summary.live_docs += shard.live_docs;
-            summary.uncounted_segments += shard.uncounted_segments;
-            summary.stored_bytes += shard.stored_bytes;
+            summary.live_docs = summary.live_docs.saturating_add(shard.live_docs);
+            summary.uncounted_segments = summary.uncounted_segments.saturating_add(shard.uncounted_segments);
+            summary.stored_bytes = summary.stored_bytes.saturating_add(shard.stored_bytes);
             if let Some(at) = by_name.get(shard.id.index.as_str()) {
                 let index = &mut summary.indices[*at];
-                index.live_docs += shard.live_docs;
-                index.stored_bytes += shard.stored_bytes;
+                index.live_docs = index.live_docs.saturating_add(shard.live_docs);
+                index.stored_bytes = index.stored_bytes.saturating_add(shard.stored_bytes);
                 index.shards += &counts;
                 index.counters += &shard.counters;
             }
