@@ -290,4 +290,57 @@ backfill:
             );
         }
     }
+
+    /// A file with all sections.
+    const WHOLE: &str = "
+source_cluster: {endpoint: 'https://a:9200', basic_auth: {username: u, password: p}}
+target_cluster:
+  endpoint: https://b:9200
+  sigv4: {region: us-east-1, service: es}
+snapshot:
+  snapshot_name: latest
+  s3: {repo_uri: 's3://bucket/path', aws_region: us-east-1}
+backfill:
+  local: {workers: 3}
+metrics_source: &anchor {deployment: {a: [1, 2.5, null, true]}}
+replay: *anchor
+";
+
+    #[test]
+    fn a_damaged_file_is_read_or_told_in_one_line() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let insertions = [
+            ": ",
+            "- ",
+            "&a ",
+            "*a ",
+            "<<: *anchor\n",
+            "!!x ",
+            "[",
+            "{",
+            "\u{0}",
+            "\n---\n",
+            "9e999",
+            "'",
+            "\t",
+            "|\n",
+        ];
+        let mut refused = 0;
+        for _ in 0..3000 {
+            let mut text = WHOLE.to_owned();
+            for _ in 0..random.usize(1..4) {
+                let at = random.usize(0..=text.len());
+                match random.u8(0..3) {
+                    0 if at < text.len() => drop(text.remove(at)),
+                    1 => text.insert_str(at, random.choice(insertions).unwrap()),
+                    _ => text.truncate(at.max(1)),
+                }
+            }
+            if let Err(why) = Config::parse(&text) {
+                refused += 1;
+                assert!(!why.is_empty() && !why.contains('\n'), "{text}: {why}");
+            }
+        }
+        assert!(refused > 300, "{refused}");
+    }
 }

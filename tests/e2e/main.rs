@@ -8,6 +8,7 @@ mod aws;
 mod bombs;
 mod cluster;
 mod damage;
+mod earlier;
 mod exits;
 mod export;
 mod failed;

@@ -19,6 +19,8 @@
 //! expire together, 400 days after its creation.
 
 mod chunks;
+#[cfg(test)]
+mod earlier;
 mod item;
 mod keys;
 #[cfg(test)]

@@ -143,3 +143,27 @@ impl FailedDocuments for S3FailedDocuments {
         self.address.name(&Self::run_dir(run))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use backfill::model::{Position, ShardId};
+
+    #[test]
+    fn records_of_an_earlier_version_are_read() {
+        let part = FailedPart {
+            run: RunId("2026-12-01-12-11-34-735".to_owned()),
+            chunk: ChunkId { shard: ShardId { index: "verbatim".to_owned(), shard: 0 }, number: 0 },
+            epoch: 1,
+            from: Position::default(),
+            settled: None,
+        };
+        let key = S3FailedDocuments::path(&part);
+        assert_eq!(key, "2026-12-01-12-11-34-735/verbatim/0-0/0.0-e1.ndjson.gz");
+        let stored = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/earlier/ad2b943/failed/");
+        let content = std::fs::read(format!("{stored}{key}")).unwrap();
+        let records = decode(&StoredPart { part, end: None }, content.as_slice()).unwrap();
+        assert_eq!((records.len(), records[0].id.as_deref()), (8, Some("v1")));
+        assert_eq!(records[0].error_type, "mapper_parsing_exception");
+    }
+}

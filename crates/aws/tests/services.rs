@@ -4,7 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use aws::{DynamoCheckpoints, Sdk, SdkOptions, SqsQueue};
-use backfill::model::{ChunkState, Counters, Run, RunId, RunState};
+use backfill::model::{
+    AttemptError, Cause, ChunkState, Counters, HandedBack, Planning, Progress, Reason, Run, RunId, RunState,
+    Settled,
+};
 use backfill::ports::{Checkpoints, ClaimOutcome, Creation, Queue, Sample, StoreError};
 use proptest::prelude::ProptestConfig;
 
@@ -53,6 +56,93 @@ fn in_dynamodb_any_sequence_of_steps_gives_what_the_model_gives() {
             Ok(())
         })
         .unwrap();
+}
+
+/// A run in the midst of its work: of its six chunks, two are done, one of them with a failed document that a retry has
+/// settled; one is in a worker's hands, one waits after an error, one was given up, and one was never begun.
+async fn unfinished(store: &DynamoCheckpoints) -> RunId {
+    let (mut run, shards, chunks) = conformance::plan("2026-12-01-12-11-34-735", 1, 3);
+    run.planning = Planning::Shards;
+    conformance::store_plan(store, &run, &shards, &chunks).await;
+    store.advance_planning(&run.id, Planning::Shards, Planning::Messages(6)).await.unwrap();
+    store.advance_planning(&run.id, Planning::Messages(6), Planning::Complete).await.unwrap();
+    let error = Reason::Error(AttemptError { cause: Cause::Snapshot, message: "no answer".to_owned() });
+    for chunk in &chunks[..5] {
+        store.claim(&run.id, &chunk.id, "request/7", 1_000, 61_000).await.unwrap();
+    }
+    for chunk in &chunks[..2] {
+        let through = conformance::progress(chunk, conformance::DOCS);
+        store.complete(&run.id, &chunk.id, 1, &through).await.unwrap();
+    }
+    let settled = Settled { seen: 2, indexed: 1, already_there: 1 };
+    store.settle(&run.id, &chunks[1].id, &settled).await.unwrap();
+    let damaged = Progress {
+        damage: vec!["block 3 cannot be decoded".to_owned()],
+        ..conformance::progress(&chunks[2], 4)
+    };
+    store.save(&run.id, &chunks[2].id, 1, &damaged, 62_000).await.unwrap();
+    store.hand_back(&run.id, &chunks[3].id, 1, &conformance::progress(&chunks[3], 2), &error).await.unwrap();
+    for epoch in 1.. {
+        let initial = &chunks[4].progress;
+        if store.hand_back(&run.id, &chunks[4].id, epoch, initial, &error).await.unwrap()
+            == HandedBack::Failed
+        {
+            break;
+        }
+        store.claim(&run.id, &chunks[4].id, "request/8", 1_000, 61_000).await.unwrap();
+    }
+    store.add_sample(&run.id, &Sample { at: 5, documents: 6, stored_bytes: 7, missing: 0 }).await.unwrap();
+    store.hold_retry(&run.id, "4711/5", 1_000, 31_000).await.unwrap();
+    run.id
+}
+
+/// Writes what later versions must read: `BACKFILL_WRITE_ITEMS` says where to.
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn an_unfinished_run_is_written_for_later_versions() {
+    let (client, store) = (sdk("BACKFILL_TEST_DYNAMODB").await.dynamodb(), store().await);
+    unfinished(&store).await;
+    let items = conformance::all_items(&client, store.table()).await;
+    if let Some(path) = std::env::var_os("BACKFILL_WRITE_ITEMS") {
+        std::fs::write(path, serde_json::to_string_pretty(&items).unwrap() + "\n").unwrap();
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs DynamoDB Local: cargo xtask test"]
+async fn an_unfinished_run_of_an_earlier_version_is_continued() {
+    let (client, store) = (sdk("BACKFILL_TEST_DYNAMODB").await.dynamodb(), store().await);
+    let items = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/earlier/ad2b943/dynamodb.json");
+    let mut items: Vec<serde_json::Value> = serde_json::from_slice(&std::fs::read(items).unwrap()).unwrap();
+    // As if they had been written now: what has expired is not read.
+    items.iter_mut().for_each(|item| item["ttl"]["N"] = "99999999999".into());
+    conformance::put_items(&client, store.table(), &items).await;
+    let run = store.latest_run().await.unwrap().unwrap();
+    let again = store.retry_failed(&run.id).await.unwrap();
+    assert_eq!(again.len(), 1);
+    for shard in store.shards(&run.id).await.unwrap() {
+        for chunk in store.chunks(&run.id, &shard.id).await.unwrap() {
+            if chunk.state == ChunkState::Done {
+                continue;
+            }
+            let claim = store.claim(&run.id, &chunk.id, "owner", 70_000, 130_000).await.unwrap();
+            let ClaimOutcome::Granted(claimed) = claim else { panic!("{claim:?}") };
+            let through = Progress {
+                damage: claimed.progress.damage.clone(),
+                ..conformance::progress(&claimed, conformance::DOCS)
+            };
+            store.complete(&run.id, &chunk.id, claimed.epoch, &through).await.unwrap();
+        }
+    }
+    let summary = store.summary(&run.id, 70_000).await.unwrap();
+    assert_eq!((summary.chunks_done, summary.chunks_total, summary.chunks_leased), (6, 6, 0));
+    assert_eq!(summary.counters.documents(), 6 * u64::from(conformance::DOCS));
+    // Two of each chunk fail, and those of one have been settled.
+    assert_eq!((summary.counters.failed, summary.counters.already_there), (10, 1));
+    store.set_state(&run.id, RunState::Done, 80_000, &[]).await.unwrap();
+    store.delete_run(&run.id).await.unwrap();
+    assert_eq!(store.latest_run().await.unwrap(), None);
+    assert_eq!(conformance::all_items(&client, store.table()).await.len(), 0);
 }
 
 /// Sixty-four workers on one shard meet at its sums all the time.

@@ -15,7 +15,7 @@ mod queue;
 
 pub use checkpoints::checkpoints;
 #[cfg(feature = "dynamodb")]
-pub use dynamodb::create_table;
+pub use dynamodb::{Item, all_items, create_table, item_from_json, item_to_json, put_items};
 pub use ending::ending;
 pub use failed::{failed_document, failed_documents, failed_part};
 pub use model::{Action, Step, agrees_with_the_model, steps};
