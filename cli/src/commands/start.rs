@@ -290,7 +290,7 @@ impl Job<'_> {
         for (index, why) in &plan.refused {
             self.say(&format!("refused: {index}: {why}"));
         }
-        let names = plan.indices.iter().flat_map(IndexPlan::destinations);
+        let names = plan.indices.iter().flat_map(backfill::model::IndexPlan::destinations);
         let mut names: Vec<String> = names.map(str::to_owned).collect();
         names.dedup();
         if let Some(export) = self.target.export()

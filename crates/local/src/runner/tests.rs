@@ -265,7 +265,7 @@ async fn ending(path: &std::path::Path, id: &RunId) -> Option<(RunState, Vec<Str
         return None;
     }
     let run = store.run(id).await.ok()?;
-    let state = backfill::finish::finish(store.as_ref(), &SteadyClock, &run).await.ok()??;
+    let state = backfill::finish::finish(store.as_ref(), &SteadyClock, &run, &[]).await.ok()??;
     let through = through.lock().unwrap().clone();
     Some((state, store.run(id).await.ok()?.damage, through))
 }

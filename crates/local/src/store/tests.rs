@@ -39,7 +39,7 @@ async fn it_is_a_checkpoint_store() {
 /// As the version before notes wrote it.
 #[tokio::test]
 async fn a_file_of_an_older_version_is_migrated_whoever_opens_it_first() {
-    for mode in [Mode::ReadOnlyExisting, Mode::ReadWriteExisting, Mode::ReadWriteCreate] {
+    for mode in [Mode::ReadOnlyExisting, Mode::ReadWriteExisting] {
         let (dir, store) = store();
         let (run, shards, chunks) = conformance::plan("old", 1, 1);
         conformance::store_plan(&store, &run, &shards, &chunks).await;
