@@ -201,7 +201,7 @@ impl Members {
     }
 
     /// Parses what is left, which must be the end.
-    pub(super) fn finish(mut self, visitor: &mut impl Visitor) -> Result<()> {
+    pub(super) fn finish(&mut self, visitor: &mut impl Visitor) -> Result<()> {
         if self.run(visitor, true)? || self.place == Place::End {
             return Ok(());
         }

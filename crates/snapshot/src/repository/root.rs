@@ -106,12 +106,12 @@ impl RootReader {
         let file = self.file;
         let (snapshots, rest) = match self.form {
             RootForm::Names(bytes) => (names(&file, &bytes, self.limit).map_err(of_root)?, None),
-            RootForm::Listed { members, mut snapshots } => {
-                let rest = if snapshots.passed_contents { 0 } else { members.position() };
+            RootForm::Listed { mut members, mut snapshots } => {
                 if !snapshots.complete() {
                     let finished = members.finish(snapshots.as_mut());
                     snapshots.refused.take().map_or(finished, Err).map_err(of_root)?;
                 }
+                let rest = if snapshots.passed_contents { 0 } else { members.position() };
                 let entries = snapshots
                     .entries
                     .ok_or_else(|| of_root(Error::corrupt(&file, "it lists no snapshots")))?;
