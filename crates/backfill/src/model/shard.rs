@@ -39,15 +39,19 @@ pub struct Shard {
     /// Why (part of) the shard could not be planned, with the file's name. Makes the run end as damaged.
     pub damage: Option<String>,
     /// Live documents of segments that could not be planned.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub damaged_docs: u64,
     /// Segments that could not be planned and whose live documents nobody can count; 1 for a shard whose segments are not
     /// known.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub uncounted_segments: u64,
     /// Whether documents of it have a routing or a parent.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub routed: bool,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Shard {
