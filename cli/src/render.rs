@@ -2,6 +2,7 @@
 
 pub use crate::terminal::notice;
 use crate::terminal::{Text, line};
+use backfill::model::Finding;
 use backfill::status::{BackfillStatus, StatusReport};
 
 /// How a column is aligned.
@@ -190,22 +191,30 @@ fn deep_status(out: &mut Text, report: &StatusReport) {
     }
     line(format_args!("Failed documents: {}", count(report.documents_failed)));
     if report.documents_damaged > 0 {
-        line(format_args!("Damaged documents: {}", count(report.documents_damaged)));
+        line(format_args!("Unreadable documents: {}", count(report.documents_damaged)));
     }
     if report.documents_failed > 0 {
         line(format_args!("Failed documents location: {}", report.failed_documents_location));
     }
-    for (title, lines) in [
-        ("Missing from the snapshot", &report.missing_shards),
-        ("Damaged", &report.damage),
-        ("Replaced", &report.replaced),
-        ("Given up", &report.given_up),
-        ("Last error", &report.last_errors),
-    ] {
+    for text in &report.missing_shards {
+        line(format_args!("Missing from the snapshot: {text}"));
+    }
+    for text in &report.damage {
+        line(format_args!("{}", capitalized(&Finding::parse(text).to_string())));
+    }
+    for (title, lines) in
+        [("Replaced", &report.replaced), ("Given up", &report.given_up), ("Last error", &report.last_errors)]
+    {
         for text in lines {
             line(format_args!("{title}: {text}"));
         }
     }
+}
+
+/// The text with its first letter as a capital.
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 #[cfg(test)]

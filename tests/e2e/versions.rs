@@ -35,6 +35,7 @@ macro_rules! versions {
 
 versions! {
     elasticsearch_1_7: "es-1.7.6",
+    elasticsearch_1_7_routed_by_source: "es-1.7.6-routed-by-source",
     elasticsearch_2_4: "es-2.4.6",
     elasticsearch_5_6: "es-5.6.16",
     elasticsearch_5_6_single_type: "es-5.6.16-single-type",
@@ -54,6 +55,7 @@ versions! {
     elasticsearch_9_2_resized: "es-9.2.4-resized",
     opensearch_1_3: "os-1.3.20",
     opensearch_1_3_resized: "os-1.3.20-resized",
+    opensearch_2_18_star_tree: "os-2.18.0-star-tree",
     opensearch_2_19: "os-2.19.5",
     opensearch_2_19_old_names: "os-2.19.5-old-names",
     opensearch_2_19_zstd: "os-2.19.5-zstd",

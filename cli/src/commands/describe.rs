@@ -6,11 +6,14 @@ use super::{Context, print_json, print_line};
 use crate::args::DescribeArgs;
 use crate::exit::{Exit, Result};
 use crate::render::{Align, bytes, count, table, utc, worked};
-use backfill::model::{Chunk, ChunkState, Counters, FieldName, Millis, Run, Shard, WriteMode};
+use backfill::model::{
+    Chunk, ChunkState, Counters, FieldName, Finding, FindingKind, Millis, Run, Shard, WriteMode,
+};
 use backfill::ports::{Clock, IndexSummary, Summary, SystemClock};
 use local::Mode;
 use serde::Serialize;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// A shard, with the sums over its chunks.
 #[derive(Debug, Serialize)]
@@ -89,7 +92,8 @@ impl<'a> ShardProgress<'a> {
         let done = with(&|chunk| chunk.state == ChunkState::Done);
         let failed = with(&|chunk| chunk.state == ChunkState::Failed);
         let all = chunks.len() as u64;
-        let damaged = shard.damage.is_some() || chunks.iter().any(|chunk| !chunk.progress.damage.is_empty());
+        let found = chunks.iter().flat_map(|chunk| &chunk.progress.damage).chain(&shard.damage);
+        let worst = found.map(|text| Finding::parse(text).kind).max();
         let mut counters = Counters::default();
         chunks.iter().for_each(|chunk| counters += &chunk.progress.counters);
         ShardProgress {
@@ -98,8 +102,11 @@ impl<'a> ShardProgress<'a> {
                 () if done + failed < all && chunks.iter().all(|chunk| chunk.epoch == 0) => "unclaimed",
                 () if done + failed < all => "in progress",
                 () if failed > 0 => "given up",
-                () if damaged => "damaged",
-                () => "completed",
+                () => match worst {
+                    None => "completed",
+                    Some(FindingKind::Damaged) => "damaged",
+                    Some(FindingKind::Unreadable | FindingKind::Refused) => "unreadable",
+                },
             },
             chunks_done: done,
             chunks_failed: failed,
@@ -171,8 +178,11 @@ fn print_run(summary: &Summary, location: &str, now: Millis) {
     lines.extend(
         run.missing_shards.iter().map(|m| ("missing", format!("[{}][{}]: {}", m.index, m.shard, m.reason))),
     );
-    lines.extend(run.refused.iter().map(|(index, why)| ("refused", format!("{index}: {why}"))));
-    lines.extend(run.damage.iter().map(|what| ("damage", what.clone())));
+    let refused = run.refused.iter().map(|(index, why)| Finding::of_index(index, why).to_string());
+    let found = run.damage.iter().map(|text| Finding::parse(text).to_string());
+    // When the run has ended, what was refused is among what was found.
+    let findings: BTreeSet<String> = refused.chain(found).collect();
+    lines.extend(findings.into_iter().map(|finding| ("not migrated", finding)));
     for plan in &run.indices {
         lines.extend(plan.warnings.iter().map(|what| ("warning", format!("{}: {what}", plan.name))));
     }

@@ -7,6 +7,7 @@ use crate::render::{Align, bytes, count, table};
 use crate::settings::{selection, snapshot_name};
 use crate::terminal::{Text, notice};
 use backfill::indices::Handling;
+use backfill::model::Finding;
 use backfill::plan::{Plan, plan};
 use backfill::source::SourceError;
 use futures::StreamExt;
@@ -190,8 +191,8 @@ impl Described {
         let damaged = plan
             .shards
             .iter()
-            .filter_map(|s| s.damage.as_ref().map(|why| format!("damaged: {}: {why}", s.id)));
-        let refused = plan.refused.iter().map(|(name, why)| format!("refused: {name}: {why}"));
+            .filter_map(|s| s.damage.as_ref().map(|why| Finding::parse(why).within(&s.id).to_string()));
+        let refused = plan.refused.iter().map(|(name, why)| Finding::of_index(name, why).to_string());
         Described {
             snapshot: plan.snapshot.clone(),
             state,

@@ -17,7 +17,7 @@ use backfill::buffers::Buffers;
 use backfill::destinations::{self, Destinations};
 use backfill::finish::finish;
 use backfill::model::differences::{differences, refusal_of_another_job};
-use backfill::model::{Planning, Run, RunId, RunSpec, RunState};
+use backfill::model::{Finding, Planning, Run, RunId, RunSpec, RunState};
 use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, note_unreadable};
@@ -288,7 +288,7 @@ impl Job<'_> {
             self.say(&format!("missing: [{}][{}]: {}", missing.index, missing.shard, missing.reason));
         }
         for (index, why) in &plan.refused {
-            self.say(&format!("refused: {index}: {why}"));
+            self.say(&Finding::of_index(index, why).to_string());
         }
         let names = plan.indices.iter().flat_map(backfill::model::IndexPlan::destinations);
         let mut names: Vec<String> = names.map(str::to_owned).collect();
@@ -426,7 +426,7 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
         ("indexed", Align::Right),
         ("failed", Align::Right),
     ];
-    columns.extend(damaged.then_some(("damaged", Align::Right)));
+    columns.extend(damaged.then_some(("unreadable", Align::Right)));
     columns.extend([("source", Align::Right), ("time", Align::Right)]);
     let row = |name: &str, counters: &backfill::model::Counters| {
         let mut row = vec![
@@ -442,8 +442,8 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     let mut rows: Vec<Vec<String>> = summary.indices.iter().map(|i| row(&i.index, &i.counters)).collect();
     rows.push(row("total", &summary.counters));
     table(&columns, &rows).print();
-    for damage in &report.damage {
-        terminal::notice(&format!("damaged: {damage}"));
+    for text in &report.damage {
+        terminal::notice(&Finding::parse(text).to_string());
     }
     for waiting in &report.waiting {
         print_line(&waiting.text);
@@ -459,7 +459,12 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     }
     match report.outcome {
         Outcome::Complete | Outcome::CompleteWithFailedDocuments => print_line(&report.conclusion()),
-        Outcome::Damaged | Outcome::Failed | Outcome::TargetReplaced | Outcome::Unfinished => {
+        Outcome::Damaged
+        | Outcome::Unreadable
+        | Outcome::Refused
+        | Outcome::Failed
+        | Outcome::TargetReplaced
+        | Outcome::Unfinished => {
             terminal::notice(&report.conclusion());
         }
     }

@@ -56,7 +56,7 @@ pub(super) fn exit_of(report: &StatusReport) -> Exit {
     match report.outcome {
         Outcome::Complete => Exit::Done,
         Outcome::CompleteWithFailedDocuments => Exit::FailedDocuments,
-        Outcome::Damaged => Exit::Snapshot,
+        Outcome::Damaged | Outcome::Unreadable | Outcome::Refused => Exit::Snapshot,
         Outcome::TargetReplaced => Exit::Target,
         Outcome::Failed if !report.damage.is_empty() => Exit::Snapshot,
         // Shards could not be read, and whatever else there was is done.

@@ -2,7 +2,9 @@
 
 use crate::model::chunk::ChunkState;
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{Amendment, Chunk, Planning, RangeCrc, Run, RunState, SegmentRange, Shard};
+use crate::model::{
+    Amendment, Chunk, Finding, FindingKind, Planning, RangeCrc, Run, RunState, SegmentRange, Shard,
+};
 use crate::ports::{Checkpoints, Clock, Fleet, StoreError};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
@@ -78,8 +80,8 @@ async fn ending(
     if checkpoints.run(&run.id).await?.planning != Planning::Complete {
         return Ok(None);
     }
-    let refused = run.refused.iter().map(|(index, why)| format!("{index}: {why}"));
-    let mut damage: Vec<String> = refused.take(MAX_DAMAGE).collect();
+    let refused = run.refused.iter().map(|(index, why)| Finding::of_index(index, why));
+    let mut damage: Vec<String> = refused.take(MAX_DAMAGE).map(|finding| finding.to_string()).collect();
     let mut given_up = false;
     let shards = checkpoints.shards(&run.id).await?;
     let mut shards = std::pin::pin!(with_chunks(checkpoints, &run.id, &shards));
@@ -89,11 +91,11 @@ async fn ending(
         }
         let through = chunks.iter().all(|c| c.state == ChunkState::Done);
         given_up |= !through;
-        damage.extend(chunks.iter().flat_map(|c| c.progress.damage.iter().cloned()));
-        if through {
-            damage.extend(compare(shard, &chunks));
-        }
-        damage.extend(shard.damage.iter().map(|why| format!("{}: {why}", shard.id)));
+        let changed = if through { compare(shard, &chunks) } else { Vec::new() };
+        let told = chunks.iter().flat_map(|c| &c.progress.damage).map(|text| explained(text, &changed));
+        damage.extend(told.map(|finding| finding.to_string()));
+        damage.extend(changed.iter().map(|file| file.finding.to_string()));
+        damage.extend(shard.damage.iter().map(|why| Finding::parse(why).within(&shard.id).to_string()));
         damage.truncate(MAX_DAMAGE);
     }
     let state = match (given_up || !replaced.is_empty(), damage.is_empty()) {
@@ -136,8 +138,22 @@ async fn end(
     Ok(Some(ending.state))
 }
 
+/// A file whose bytes are not those that were written.
+struct ChangedFile {
+    path: String,
+    finding: Finding,
+}
+
+/// A finding of a worker. What it did not understand of a file turns out to be damage if the file's checksum is wrong.
+fn explained(text: &str, changed: &[ChangedFile]) -> Finding {
+    let finding = Finding::parse(text);
+    let is_changed = changed.iter().any(|file| finding.text.contains(&file.path));
+    let kind = if is_changed { FindingKind::Damaged } else { finding.kind };
+    Finding { kind, ..finding }
+}
+
 /// Combines the CRCs of a shard's chunks file by file; describes each file for which they are not the file's own.
-pub fn compare(shard: &Shard, chunks: &[Chunk]) -> Vec<String> {
+fn compare(shard: &Shard, chunks: &[Chunk]) -> Vec<ChangedFile> {
     let mut files = BTreeMap::<&str, Vec<(&SegmentRange, RangeCrc)>>::new();
     for chunk in chunks {
         for (number, range) in chunk.ranges.iter().enumerate() {
@@ -145,7 +161,7 @@ pub fn compare(shard: &Shard, chunks: &[Chunk]) -> Vec<String> {
             files.entry(&range.segment).or_default().push((range, crc));
         }
     }
-    let mut damage = Vec::new();
+    let mut changed = Vec::new();
     for (segment, mut parts) in files {
         parts.sort_by_key(|(range, _)| range.start);
         let mut whole = RangeCrc::default();
@@ -161,20 +177,20 @@ pub fn compare(shard: &Shard, chunks: &[Chunk]) -> Vec<String> {
         let (path, ranges) = (format!("{}/{segment}.fdt", shard.path), ranges.join(", "));
         // Where reading broke off there is no checksum to compare, and the reason is told already.
         let told = chunks.iter().any(|c| !c.progress.damage.is_empty());
-        if whole.len != covered && !told {
-            damage.push(format!(
-                "{path}: the bytes read ({ranges}) are {} where {covered} were expected",
-                whole.len
-            ));
+        let what = if whole.len != covered && !told {
+            format!("{path}: the bytes read ({ranges}) are {} where {covered} were expected", whole.len)
         } else if whole.len == covered && whole.crc != first.file_crc {
-            damage.push(format!(
+            format!(
                 "{path}: the bytes read ({ranges}) have the CRC-32 {:08x}, but the file was written with {:08x}; \
                  documents from it may have been changed",
                 whole.crc, first.file_crc
-            ));
-        }
+            )
+        } else {
+            continue;
+        };
+        changed.push(ChangedFile { path, finding: Finding::damaged(what) });
     }
-    damage
+    changed
 }
 
 #[cfg(test)]
@@ -215,12 +231,16 @@ mod tests {
         (shard, chunks)
     }
 
+    fn compared(shard: &Shard, chunks: &[Chunk]) -> Vec<String> {
+        compare(shard, chunks).into_iter().map(|file| file.finding.to_string()).collect()
+    }
+
     #[test]
     fn ranges_that_add_up_to_the_file_pass() {
         let data: Vec<u8> = (0..200u8).collect();
         for cut in [1, 77, 191] {
             let (shard, chunks) = fixture(&data, cut);
-            assert_eq!(compare(&shard, &chunks), Vec::<String>::new());
+            assert_eq!(compared(&shard, &chunks), Vec::<String>::new());
         }
     }
 
@@ -229,16 +249,24 @@ mod tests {
         let data: Vec<u8> = (0..200u8).collect();
         let (shard, mut chunks) = fixture(&data, 50);
         chunks[1].progress.crcs[0].crc ^= 1;
+        let told = compared(&shard, &chunks);
         assert!(
-            compare(&shard, &chunks)[0]
-                .starts_with("indices/x/3/_0.fdt: the bytes read (0..50, 50..200) have")
+            told[0].starts_with("damaged: indices/x/3/_0.fdt: the bytes read (0..50, 50..200) have"),
+            "{told:?}"
         );
+        // What a worker did not understand of that file is explained by it, and nothing else is.
+        let changed = compare(&shard, &chunks);
+        let kind = |text: &str| explained(text, &changed).kind;
+        let unreadable = Finding::unreadable("/r/indices/x/3: /r/indices/x/3/_0.fdt: a block").to_string();
+        assert_eq!(kind(&unreadable), FindingKind::Damaged);
+        let other = Finding::unreadable("/r/indices/x/3: _1.dvm").to_string();
+        assert_eq!(kind(&other), FindingKind::Unreadable);
         let (shard, mut chunks) = fixture(&data, 50);
         chunks[0].progress.crcs.clear();
-        assert!(compare(&shard, &chunks)[0].contains("where 192 were expected"));
+        assert!(compared(&shard, &chunks)[0].contains("where 192 were expected"));
         // Where damage is told already, only what it does not explain is.
         chunks[1].progress.damage.push("a block".to_owned());
-        assert_eq!(compare(&shard, &chunks), Vec::<String>::new());
+        assert_eq!(compared(&shard, &chunks), Vec::<String>::new());
         let (shard, mut chunks) = fixture(&data, 50);
         chunks[1].progress.damage.push("a block".to_owned());
         chunks[0].progress.crcs[0].crc ^= 1;

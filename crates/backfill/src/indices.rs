@@ -67,9 +67,10 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
     let types = plan_types(&index.entry.name, mappings, handling, &mut warnings)?;
     let filtered = plan_sources(mappings, handling, &mut warnings);
     warn_of_times(mappings, handling, &mut warnings);
-    if !mappings.routing_stored {
+    if mappings.routing_lost {
         warnings.push(
-            "the mapping leaves _routing out of the stored fields: documents that have one arrive without"
+            "the mapping leaves _routing out of the stored fields, and it is nowhere else where backfill reads it: \
+             documents that have one arrive without"
                 .to_owned(),
         );
     }
@@ -88,6 +89,8 @@ fn plan_index(index: &IndexSource, handling: &Handling) -> Result<IndexPlan, Str
             copies_filtered: mappings.copies_filtered,
             time_series: mode.as_deref() == Some("time_series"),
             time_fields: handling.time_fields.clone(),
+            routing_paths: mappings.routing_paths.clone(),
+            masked_vectors: mappings.masked_vectors.clone(),
         },
         warnings,
     })

@@ -2,13 +2,13 @@
 //!
 //! For each shard it reads the list of files, and for each segment that has live documents the index of its stored
 //! fields and the first and last bytes of the stored-fields data. Lengths and checksums are compared on the way.
-//! What cannot be planned is recorded as damage of its shard; the other shards go on.
+//! What cannot be planned is recorded with its shard; the other shards go on.
 
 use crate::chunking::{BlockBoundaries, CHUNK_BYTES, SegmentExtent, cut_segment, pack, queue_rank};
 use crate::indices::{Handling, plan_indices};
 use crate::model::{
     Chunk, IndexPlan, Millis, MissingShard, Notes, Planning, Run, RunId, RunSpec, RunState, SegmentRange,
-    Selection, Shard, ShardId, clipped,
+    Selection, Shard, ShardId,
 };
 use crate::source::{IndexSource, OpenedSnapshot, Repository, Segment, ShardSource, SourceError};
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -74,7 +74,7 @@ pub async fn outline(
 ) -> Result<Outline, SourceError> {
     let (mut sources, unreadable) = repository.indices(opened, selection).await?;
     let (indices, mut refused) = plan_indices(&sources, handling);
-    refused.extend(unreadable.into_iter().map(|(name, error)| (name, clipped(&error.to_string()))));
+    refused.extend(unreadable.into_iter().map(|(name, error)| (name, error.finding().clipped().to_string())));
     let kept: HashSet<&str> = indices.iter().map(|plan| plan.name.as_str()).collect();
     sources.retain(|source| kept.contains(source.entry.name.as_str()));
     Ok(Outline {
@@ -184,9 +184,9 @@ async fn plan_shard(
     let mut shard = Shard::new(ShardId { index: index.entry.name.clone(), shard: number }, path.clone());
     let source = match ShardSource::open(repository.blobs.clone(), &path, &opened.info.uuid).await {
         Ok(source) => Arc::new(source),
-        Err(error) if error.is_damage() => {
+        Err(error) if error.is_of_snapshot() => {
             repository.is_there_beside(&error).await?;
-            shard.damage = Some(clipped(&error.to_string()));
+            shard.damage = Some(error.finding().clipped().to_string());
             shard.uncounted_segments = 1;
             return Ok((shard, Vec::new()));
         }
@@ -205,10 +205,10 @@ async fn plan_shard(
                 shard.routed |= routed;
                 ranges.extend(cut);
             }
-            Err(error) if error.is_damage() => {
+            Err(error) if error.is_of_snapshot() => {
                 repository.is_there_beside(&error).await?;
                 let live = source.segment_info(commit).await.ok().map(|info| live_docs(&info, commit));
-                shard.lose_segment(&commit.name, live, &error.to_string());
+                shard.lose_segment(&commit.name, live, &error.finding());
             }
             Err(error) => return Err(error),
         }
@@ -262,7 +262,7 @@ impl BlockBoundaries for Blocks<'_> {
     type Error = SourceError;
 
     fn at_or_after(&self, offset: u64) -> Result<Option<(u32, u64)>, SourceError> {
-        let block = |number| self.index.block(number).map_err(|e| self.segment.damage(e));
+        let block = |number| self.index.block(number).map_err(|e| self.segment.error(e));
         let (mut low, mut high) = (0, self.index.len());
         while low < high {
             let middle = low + (high - low) / 2;

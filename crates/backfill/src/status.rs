@@ -1,6 +1,6 @@
 //! What status says: made from a [`Summary`] alone, so it is exact and cheap at any number of chunks.
 
-use crate::model::{Cause, Millis, RunState, Wait, WaitCause};
+use crate::model::{Cause, Finding, FindingKind, Millis, RunState, Wait, WaitCause};
 use crate::ports::{FleetState, Sample, Summary};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,8 +79,12 @@ pub enum Outcome {
     Complete,
     /// Every document arrived or is kept as a failed document.
     CompleteWithFailedDocuments,
-    /// Part of the snapshot could not be read, or its checksums do not match.
+    /// Part of the snapshot is damaged, as its checksums or lengths prove.
     Damaged,
+    /// Part of the snapshot cannot be read by this version of the program, and nothing of it is known to be damaged.
+    Unreadable,
+    /// Indices were refused, and everything else arrived or is kept as a failed document.
+    Refused,
     /// Chunks were given up and nothing else is left: a start tries them again.
     Failed,
     /// Target indices were deleted or replaced while they were filled: documents that the target had acknowledged are gone.
@@ -113,6 +117,17 @@ impl Waiting {
         all.into_values()
             .map(|(wait, workers)| Waiting { wait: wait.clone(), workers, text: wait.sentence(now) })
             .collect()
+    }
+}
+
+impl Outcome {
+    /// That of a run that has ended with these findings.
+    fn of_findings(findings: &[String]) -> Self {
+        match findings.iter().map(|text| Finding::parse(text).kind).max() {
+            Some(FindingKind::Refused) => Self::Refused,
+            Some(FindingKind::Unreadable) => Self::Unreadable,
+            Some(FindingKind::Damaged) | None => Self::Damaged,
+        }
     }
 }
 
@@ -188,7 +203,7 @@ pub struct StatusReport {
     pub eta_ms: Option<Millis>,
     /// Shards that the snapshot lacks.
     pub missing_shards: Vec<String>,
-    /// What is damaged.
+    /// What is damaged, cannot be read or was refused: texts of [`Finding`]s.
     pub damage: Vec<String>,
     /// Target indices that are not the ones that the run began to write to.
     pub replaced: Vec<String>,
@@ -230,8 +245,10 @@ impl StatusReport {
         let mut damage = run.damage.clone();
         // When the run has ended, these are part of its damage.
         if !finished {
-            damage.extend(run.refused.iter().map(|(index, why)| format!("{index}: {why}")));
-            damage.extend(summary.damaged_shards.iter().map(|(shard, why)| format!("{shard}: {why}")));
+            let refused = run.refused.iter().map(|(index, why)| Finding::of_index(index, why));
+            let shards = summary.damaged_shards.iter();
+            let unplanned = shards.map(|(shard, why)| Finding::parse(why).within(shard));
+            damage.extend(refused.chain(unplanned).map(|finding| finding.to_string()));
         }
         StatusReport {
             status: match run.state {
@@ -240,7 +257,7 @@ impl StatusReport {
                 _ => BackfillStatus::Stopped,
             },
             outcome: match run.state {
-                RunState::Damaged => Outcome::Damaged,
+                RunState::Damaged => Outcome::of_findings(&damage),
                 RunState::Done if counters.failed > 0 => Outcome::CompleteWithFailedDocuments,
                 RunState::Done => Outcome::Complete,
                 RunState::Failed if !run.notes.replaced.is_empty() => Outcome::TargetReplaced,
@@ -320,6 +337,11 @@ impl StatusReport {
             Outcome::Failed if self.chunks_failed == 0 => format!(
                 "Not everything has been migrated: shards could not be read; `backfill start` tries them again.{missing}"
             ),
+            Outcome::Unreadable => format!(
+                "Finished, but part of the snapshot cannot be read by this version of backfill and was not \
+                 migrated.{missing}"
+            ),
+            Outcome::Refused => format!("Finished, but indices were refused and not migrated.{missing}"),
             Outcome::Failed => format!(
                 "Not everything has been migrated: {} of {} chunks were given up, with about {} documents; \
                  `backfill start` tries them again.{missing}",
@@ -362,6 +384,21 @@ fn rate(samples: &[Sample], finished: bool, now: Millis) -> Rate {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_damage_is_called_damage() {
+        let (damaged, unreadable) = (Finding::damaged("a").to_string(), Finding::unreadable("b").to_string());
+        let refused = Finding::of_index("c", "it has types").to_string();
+        for (findings, outcome) in [
+            (vec![damaged, unreadable.clone()], Outcome::Damaged),
+            (vec![refused.clone(), unreadable], Outcome::Unreadable),
+            (vec![refused], Outcome::Refused),
+            // As a run of an earlier version recorded it.
+            (vec!["[i][0]: _0.si".to_owned()], Outcome::Damaged),
+        ] {
+            assert_eq!(Outcome::of_findings(&findings), outcome, "{findings:?}");
+        }
+    }
 
     #[test]
     fn the_rate_is_that_of_the_last_minute() {

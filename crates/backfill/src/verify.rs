@@ -19,6 +19,7 @@ use serde::Serialize;
 use serde_json::Value;
 use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
 use snapshot::source::{Check, Rules, to_json};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -338,7 +339,7 @@ impl Comparison<'_> {
     async fn segment(&mut self, segment: &Segment, extent: &Extent) -> Result<(), SegmentStop> {
         let Extent { live, every, count_children } = extent;
         let (every, count_children) = (*every, *count_children);
-        let damage = |error| segment.damage(error);
+        let damage = |error| segment.error(error);
         let index = segment.block_index().await?;
         let header = segment.data_header().await?;
         let decoder = BlockDecoder::new(&segment.data_file(), &header, &index).map_err(damage)?;
@@ -461,10 +462,11 @@ fn expected(root: &Root<'_>, plan: &IndexPlan) -> Option<Expected> {
     if plan.documents.withholds(root.doc_type, root.recovered) {
         return None;
     }
+    let routing = plan.documents.routing_of(root).ok()?;
     Some(Expected {
         index: plan.destination_of(root.doc_type)?.to_owned(),
         id: root.id.to_owned(),
-        routing: root.routing.or(root.parent).map(str::to_owned),
+        routing: routing.or(root.parent.map(Cow::Borrowed)).map(Cow::into_owned),
         source: plan.documents.sent(root, source).into_owned(),
     })
 }

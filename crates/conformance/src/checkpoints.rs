@@ -3,8 +3,8 @@
 use super::{BYTES, DOCS, create, error, granted, plan, progress, refused, store_plan, stored};
 use backfill::model::chunk::{ClaimRefused, LONGEST_LEASE, MAX_IDLE_CLAIMS, WriteRefused};
 use backfill::model::{
-    Amendment, AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, HandedBack, Identity, Millis,
-    Progress, Reason, Run, RunId, RunState, Settled, Shard, ShardId, Wait, WaitCause,
+    Amendment, AttemptError, Cause, Chunk, ChunkId, ChunkState, Counters, Finding, HandedBack, Identity,
+    Millis, Progress, Reason, Run, RunId, RunState, Settled, Shard, ShardId, Wait, WaitCause,
 };
 use backfill::ports::{Checkpoints, RetryLease, Sample, ShardCounts, StoreError};
 
@@ -396,8 +396,8 @@ async fn a_summary_adds_up(store: &dyn Checkpoints) {
 async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     let (run, mut shards, chunks) = plan("damage", 1, 1);
     shards[0].live_docs = 0;
-    shards[0].lose_segment("_0", Some(17), "_0.fdt is cut off");
-    shards[0].lose_segment("_1", None, "_1.si is cut off");
+    shards[0].lose_segment("_0", Some(17), &Finding::damaged("_0.fdt is cut off"));
+    shards[0].lose_segment("_1", None, &Finding::damaged("_1.si is cut off"));
     store_plan(store, &run, &shards, &chunks).await;
     for chunk in &chunks {
         granted(store, &run.id, &chunk.id, 0, 60).await;
@@ -409,7 +409,8 @@ async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     }
     let summary = store.summary(&run.id, 100).await.unwrap();
     assert_eq!(summary.shards, ShardCounts { total: 2, ..ShardCounts::default() });
-    let told = "segment _0 (17 documents): _0.fdt is cut off; segment _1 (an unknown number of documents): _1.si is cut off";
+    let told = "damaged: segment _0 (17 documents): _0.fdt is cut off; segment _1 (an unknown number of documents): \
+                _1.si is cut off";
     assert_eq!(summary.damaged_shards, [(shards[0].id.clone(), told.to_owned())]);
     let lost = summary.indices.iter().find(|index| index.index == shards[0].id.index).unwrap();
     assert_eq!((lost.counters.damaged, lost.live_docs), (17, 17));

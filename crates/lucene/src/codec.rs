@@ -134,21 +134,46 @@ pub fn index_header<'a>(input: &mut Input<'a>) -> Result<IndexHeader<'a>> {
 /// The checksum that a file's footer states, from the last 16 bytes of the file.
 ///
 /// # Errors
-/// [`ErrorKind::Truncated`] when there are not 16 bytes, [`ErrorKind::Corrupt`] when they are no footer.
+/// [`ErrorKind::Truncated`] when there are not 16 bytes, [`ErrorKind::ChecksumMismatch`] when they are no footer,
+/// [`ErrorKind::UnsupportedVersion`] when the checksum is of another kind.
 pub fn parse_footer(file: &str, last16: &[u8]) -> Result<u32> {
+    let footer = footer(file, last16)?;
+    check_algorithm(file, &footer)?;
+    Ok(footer.crc)
+}
+
+/// What a footer states.
+struct Footer {
+    algorithm: i32,
+    crc: u32,
+}
+
+fn footer(file: &str, last16: &[u8]) -> Result<Footer> {
     let mut input = Input::new(file, last16);
     let magic = input.i32()?;
     if magic != FOOTER_MAGIC {
-        let expected = format!("the footer magic {FOOTER_MAGIC:#010x}");
-        return Err(Error::corrupt(file, None, expected, format_args!("{magic:#010x}")));
+        let message = format!("expected the footer magic {FOOTER_MAGIC:#010x}, found {magic:#010x}");
+        return Err(Error::new(ErrorKind::ChecksumMismatch, file, None, message));
     }
     let algorithm = input.i32()?;
-    if algorithm != 0 {
-        return Err(Error::corrupt(file, None, "checksum algorithm 0 in the footer", algorithm));
-    }
     let crc = input.i64()?;
     input.end()?;
-    u32::try_from(crc).map_err(|_| Error::corrupt(file, None, "a checksum of 32 bits in the footer", crc))
+    let crc = u32::try_from(crc).map_err(|_| {
+        let message = format!("expected a checksum of 32 bits in the footer, found {crc:x}");
+        Error::new(ErrorKind::ChecksumMismatch, file, None, message)
+    })?;
+    Ok(Footer { algorithm, crc })
+}
+
+fn check_algorithm(file: &str, footer: &Footer) -> Result<()> {
+    if footer.algorithm == 0 {
+        return Ok(());
+    }
+    let message = format!(
+        "checksum algorithm {} is not supported; the only supported one is 0, a CRC-32",
+        footer.algorithm
+    );
+    Err(Error::new(ErrorKind::UnsupportedVersion, file, None, message))
 }
 
 /// Checks a whole file against its footer, and returns its checksum.
@@ -178,26 +203,27 @@ pub(crate) fn body<'a>(file: &str, bytes: &'a [u8]) -> Result<&'a [u8]> {
 
 /// [`verify_checksum`], returning the bytes before the footer too.
 fn verified<'a>(file: &str, bytes: &'a [u8]) -> Result<(&'a [u8], u32)> {
-    let Some((body, footer)) = bytes.split_last_chunk::<FOOTER_LEN>() else {
+    let Some((body, last16)) = bytes.split_last_chunk::<FOOTER_LEN>() else {
         return Err(too_short(file, bytes.len() as u64));
     };
-    let stated = parse_footer(file, footer)?;
+    let footer = footer(file, last16)?;
     let mut crc = crc32fast::Hasher::new();
     crc.update(body);
-    crc.update(&footer[..8]);
-    verify(file, stated, crc.finalize())?;
-    Ok((body, stated))
+    crc.update(&last16[..8]);
+    verify_footer(file, &footer, crc.finalize())?;
+    Ok((body, footer.crc))
 }
 
 fn too_short(file: &str, len: u64) -> Error {
     let message = format!("expected a footer of {FOOTER_LEN} bytes, found {len} bytes in all");
-    Error::new(ErrorKind::Truncated, file, 0, message)
+    Error::new(ErrorKind::ChecksumMismatch, file, 0, message)
 }
 
-/// Compares the checksum that a footer states with that of the bytes.
-fn verify(file: &str, stated: u32, actual: u32) -> Result<()> {
+/// Compares the checksum that a footer states with that of the bytes, which include the number of the algorithm.
+fn verify_footer(file: &str, footer: &Footer, actual: u32) -> Result<()> {
+    let stated = footer.crc;
     if actual == stated {
-        return Ok(());
+        return check_algorithm(file, footer);
     }
     let message = format!("expected the checksum {stated:08x} that the footer states, found {actual:08x}");
     Err(Error::new(ErrorKind::ChecksumMismatch, file, None, message))
@@ -239,14 +265,19 @@ pub(crate) fn identify<'k, T>(
 ) -> Result<&'k T> {
     let Some(format) = known.iter().find(|k| row(k).0 == header.codec) else {
         let names = known.iter().map(|k| row(k).0).collect::<Vec<_>>().join(", ");
-        let message = format!("expected a format out of {names}, found {:?}", header.codec);
+        let message = format!("format {:?} is not supported; those that are: {names}", header.codec);
         return Err(Error::new(ErrorKind::UnsupportedCodec, file, 0, message));
     };
     let (codec, versions) = row(format);
     if !versions.contains(&header.version) {
-        let (first, last) = (versions.start(), versions.end());
-        let message =
-            format!("expected {codec} in version {first} to {last}, found version {}", header.version);
+        let (which, known) = match versions.start() {
+            first if header.version < *first => ("oldest", first),
+            _ => ("newest", versions.end()),
+        };
+        let message = format!(
+            "version {} of {codec} is not supported; the {which} supported version is {known}",
+            header.version
+        );
         return Err(Error::new(ErrorKind::UnsupportedVersion, file, 0, message));
     }
     Ok(format)

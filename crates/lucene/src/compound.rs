@@ -60,8 +60,10 @@ impl CompoundEntries {
         }
         input.end()?;
         if let Some(end) = last_end.filter(|end| end.checked_add(footer) != Some(cfs_len)) {
-            let expected = format_args!("a .cfs file of {end} bytes and a footer of {footer}");
-            return Err(Error::corrupt(file, None, expected, format_args!("{cfs_len} bytes")));
+            let message = format!(
+                "expected a .cfs file of {end} bytes and a footer of {footer}, found {cfs_len} bytes"
+            );
+            return Err(Error::new(ErrorKind::LengthMismatch, file, None, message));
         }
         Ok(Self { entries })
     }

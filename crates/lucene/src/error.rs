@@ -26,16 +26,31 @@ pub enum ErrorKind {
     UnsupportedVersion,
     /// A format that is not known.
     UnsupportedCodec,
-    /// The bytes are not those that the checksum in the footer was made of.
+    /// The bytes are not those that the checksum in the footer was made of, or there is no footer where one must be.
     ChecksumMismatch,
     /// What the bytes stand for takes more memory than it may.
     TooLarge,
+    /// A file has another length than a file that belongs to it states.
+    LengthMismatch,
 }
 
 /// A result with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
+    /// Whether the bytes are not those that Lucene wrote, which a checksum or a length proves.
+    ///
+    /// All other errors may as well be of a format that this crate does not understand: a file whose checksum is right can
+    /// contradict what is known of its format.
+    pub fn is_damage(&self) -> bool {
+        matches!(self.kind, ErrorKind::ChecksumMismatch | ErrorKind::LengthMismatch)
+    }
+
+    /// Whether the file says of itself that it has a format, or a version of one, that is not known.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.kind, ErrorKind::UnsupportedVersion | ErrorKind::UnsupportedCodec)
+    }
+
     /// An error of `kind` at `offset` (bytes from the start of `file`).
     pub fn new(
         kind: ErrorKind,

@@ -73,18 +73,21 @@ pub struct FieldInfo {
 
 impl FieldInfo {
     /// What the names of its doc-values files have after the segment's name, and their headers as suffix, such as
-    /// `Lucene90_0` or, of a generation, `1_Lucene90_0`. None when the field has no doc values of a per-field format, whatever
-    /// its attributes say: Elasticsearch's source-only repositories leave doc values out, and the attributes as they were.
+    /// `Lucene90_0` or, of a generation, `1_Lucene90_0`.
+    ///
+    /// Codecs without a format for each field have nothing or the generation alone there: in OpenSearch, that of indices with a
+    /// star-tree. None when the field has no doc values, whatever its attributes say: Elasticsearch's source-only
+    /// repositories leave doc values out, and the attributes as they were.
     pub fn doc_values_suffix(&self) -> Option<String> {
         if self.doc_values == DocValuesType::None {
             return None;
         }
-        let format = self.attributes.get("PerFieldDocValuesFormat.format")?;
-        let suffix = self.attributes.get("PerFieldDocValuesFormat.suffix")?;
-        Some(match self.doc_values_gen {
-            None => format!("{format}_{suffix}"),
-            Some(generation) => format!("{}_{format}_{suffix}", base36(generation)),
-        })
+        let attribute = |name| self.attributes.get(name).cloned();
+        let own =
+            attribute("PerFieldDocValuesFormat.format").zip(attribute("PerFieldDocValuesFormat.suffix"));
+        let own = own.map(|(format, suffix)| format!("{format}_{suffix}"));
+        let parts: Vec<String> = self.doc_values_gen.map(base36).into_iter().chain(own).collect();
+        Some(parts.join("_"))
     }
 }
 

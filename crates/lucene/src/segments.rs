@@ -208,9 +208,13 @@ impl SegmentCommit {
     }
 
     /// The name of the file with `field`'s doc values and this extension (`dvm` or `dvd`), if it has doc values:
-    /// `_a_Lucene90_0.dvm`, or of a generation `_a_1_Lucene90_0.dvm`, which is never in the compound file.
+    /// `_a_Lucene90_0.dvm`, or of a generation `_a_1_Lucene90_0.dvm`, which is never in the compound file. Without a format
+    /// for each field these are `_a.dvm` and `_a_1.dvm`.
     pub fn doc_values_file(&self, field: &FieldInfo, extension: &str) -> Option<String> {
-        field.doc_values_suffix().map(|suffix| format!("{}_{suffix}.{extension}", self.name))
+        field.doc_values_suffix().map(|suffix| match suffix.as_str() {
+            "" => self.file(&format!(".{extension}")),
+            suffix => self.file(&format!("_{suffix}.{extension}")),
+        })
     }
 
     /// The documents alive in a segment of `doc_count` documents, or nothing when more are deleted than there are.

@@ -77,8 +77,10 @@ fn commits_of_other_versions_are_refused_by_number() {
     for version in [11, 12] {
         let error = SegmentInfos::parse("segments_a", &segments(version)).unwrap_err();
         assert_eq!(error.kind, ErrorKind::UnsupportedVersion);
-        let expected =
-            format!("segments_a: at offset 0: expected segments in version 0 to 10, found version {version}");
+        assert!(error.is_unsupported() && !error.is_damage());
+        let expected = format!(
+            "segments_a: at offset 0: version {version} of segments is not supported; the newest supported version is 10"
+        );
         assert_eq!(error.to_string(), expected);
     }
 }

@@ -198,7 +198,7 @@ fn headers_of_other_formats_versions_and_segments_are_refused() {
         (
             [&good[..36], &[2], &good[37..]].concat(),
             ErrorKind::UnsupportedVersion,
-            "version 1 to 1, found version 2",
+            "version 2 of Lucene90StoredFieldsFastData is not supported; the newest supported version is 1",
         ),
         ([&good[..40], b"x", &good[41..]].concat(), ErrorKind::Corrupt, "segment id"),
         (vec![0; 128], ErrorKind::Corrupt, "header magic 0x3fd76c17, found 0x00000000"),

@@ -15,7 +15,7 @@ use backfill::destinations::{self, Destinations};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
 use backfill::model::differences::{differences, refusal_of_another_job};
-use backfill::model::{Planning, Run, RunId, RunSpec, RunState, Selection};
+use backfill::model::{Finding, Planning, Run, RunId, RunSpec, RunState, Selection};
 use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, PlanningEnd, note_unreadable, send_messages};
@@ -424,7 +424,7 @@ async fn check(
     let warnings = outline.indices.iter().flat_map(|i| i.warnings.iter().map(|w| format!("{}: {w}", i.name)));
     let missing =
         outline.missing_shards.iter().map(|m| format!("missing: [{}][{}]: {}", m.index, m.shard, m.reason));
-    let refused = outline.refused.iter().map(|(index, why)| format!("refused: {index}: {why}"));
+    let refused = outline.refused.iter().map(|(index, why)| Finding::of_index(index, why).to_string());
     let told = warnings.chain(missing).chain(refused).chain(destinations.unvouched()).collect();
     Ok((destinations, told))
 }

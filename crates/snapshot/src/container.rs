@@ -72,19 +72,19 @@ pub(crate) fn from_json<'a, T: Deserialize<'a>>(file: &str, json: &'a [u8]) -> R
 
 /// Checks header and checksum; returns what lies between them.
 fn body<'a>(file: &str, bytes: &'a [u8], codec: &str) -> Result<&'a [u8]> {
+    // First: what a damaged byte says is damage, not another kind of file or a format from the future.
+    lucene::codec::verify_checksum(file, bytes).map_err(located)?;
     let mut input = Input::new(file, bytes);
-    let header = lucene::codec::header(&mut input).map_err(damaged)?;
+    let header = lucene::codec::header(&mut input).map_err(located)?;
     if header.codec != codec {
         let detail = format!("codec {codec:?} was expected, not {:?}", header.codec);
         return Err(Error::corrupt_at(file, 4, detail));
     }
-    lucene::codec::verify_checksum(file, bytes).map_err(damaged)?;
-    // Only now: a damaged version is damage, not a format from the future.
     if header.version != VERSION {
         return Err(Error::unsupported(
             file,
             format!(
-                "version {} of the metadata container is newer than this program, which reads version {VERSION}",
+                "version {} of the metadata container is not supported; the newest supported version is {VERSION}",
                 header.version
             ),
         ));
@@ -94,8 +94,12 @@ fn body<'a>(file: &str, bytes: &'a [u8], codec: &str) -> Result<&'a [u8]> {
         .ok_or_else(|| Error::corrupt(file, "the file is cut off"))
 }
 
-fn damaged(error: lucene::Error) -> Error {
-    Error::Corrupt { file: error.file, offset: error.offset, detail: error.message }
+fn located(error: lucene::Error) -> Error {
+    if error.is_damage() {
+        Error::Damaged { file: error.file, offset: error.offset, detail: error.message }
+    } else {
+        Error::Corrupt { file: error.file, offset: error.offset, detail: error.message }
+    }
 }
 
 /// The body as JSON text.
@@ -211,7 +215,7 @@ mod tests {
             assert_eq!(read(&container(SNAPSHOT, 1, &body)), Ok(json!({"a": 1})));
             // As it was before there were containers; and a name that promises one is held to that.
             assert_eq!(parse("snapshot-x", &body, SNAPSHOT), Ok(json!({"a": 1})));
-            assert!(matches!(read(&body), Err(Error::Corrupt { .. })));
+            assert!(read(&body).unwrap_err().is_damage());
         }
     }
 
@@ -221,8 +225,8 @@ mod tests {
         for i in 0..good.len() {
             let mut bad = good.clone();
             bad[i] ^= 4;
-            assert!(matches!(read(&bad), Err(Error::Corrupt { .. })), "byte {i}");
-            assert!(matches!(read(&good[..i]), Err(Error::Corrupt { .. })), "length {i}");
+            assert!(read(&bad).unwrap_err().is_damage(), "byte {i}");
+            assert!(read(&good[..i]).unwrap_err().is_damage(), "length {i}");
         }
     }
 
@@ -230,16 +234,20 @@ mod tests {
     fn errors_name_the_file_and_the_reason() {
         let cases = [
             (container("metadata", 1, SMILE), "codec \"snapshot\" was expected, not \"metadata\""),
-            (container(SNAPSHOT, 2, SMILE), "version 2"),
+            (container(SNAPSHOT, 2, SMILE), "version 2 of the metadata container is not supported"),
             (container(SNAPSHOT, 1, b"DFL\0\xff\xff"), "not valid DEFLATE"),
             (container(SNAPSHOT, 1, b"ZSTD\0\xff\xff"), "not valid zstd"),
             (container(SNAPSHOT, 1, b"ZV\x01"), "not valid LZF"),
             (container(SNAPSHOT, 1, b":)\n\x01\xfa"), "invalid SMILE"),
             (container(SNAPSHOT, 1, b"{"), "not as expected"),
-            (b"{\"snapshots\":[]}                     ".to_vec(), "header magic"),
+            (b"{\"snapshots\":[]}                     ".to_vec(), "footer magic"),
         ];
         for (bytes, text) in cases {
-            let error = read(&bytes).unwrap_err().to_string();
+            let error = read(&bytes).unwrap_err();
+            // What has the right checksum is not damaged, whatever it says.
+            assert_eq!(error.is_damage(), text == "footer magic", "{error}");
+            assert_eq!(error.is_unsupported(), text.contains("supported"), "{error}");
+            let error = error.to_string();
             assert!(error.starts_with("x.dat") && error.contains(text), "{error}");
         }
     }

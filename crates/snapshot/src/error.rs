@@ -8,7 +8,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// What can be wrong with a repository or with what was asked of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The bytes are not what the format demands: damage, truncation, or another kind of file.
+    /// The bytes are not those that were written: their checksum is another, or there is none where one must be.
+    #[error("{file}{}: {detail}", At(*offset))]
+    Damaged {
+        /// Path of the blob, relative to the repository root.
+        file: String,
+        /// Where in the blob, when that says something.
+        offset: Option<u64>,
+        /// What was expected and what was found.
+        detail: String,
+    },
+    /// The bytes are not what the format demands: damage in a blob without a checksum, another kind of file, or something
+    /// that this program does not understand.
     #[error("{file}{}: {detail}", At(*offset))]
     Corrupt {
         /// Path of the blob, relative to the repository root.
@@ -77,12 +88,22 @@ pub enum Error {
 }
 
 impl Error {
-    /// Damage, without a place in the file.
+    /// Whether a checksum proves that the bytes are not those that were written.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. })
+    }
+
+    /// Whether the bytes say of themselves that they are something that this program cannot read.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self, Self::Unsupported { .. })
+    }
+
+    /// Content that is not as expected, without a place in the file.
     pub(crate) fn corrupt(file: &str, detail: impl Into<String>) -> Self {
         Self::Corrupt { file: file.to_owned(), offset: None, detail: detail.into() }
     }
 
-    /// Damage at a place in the file.
+    /// Content that is not as expected, at a place in the file.
     pub(crate) fn corrupt_at(file: &str, offset: u64, detail: impl Into<String>) -> Self {
         Self::Corrupt { file: file.to_owned(), offset: Some(offset), detail: detail.into() }
     }
@@ -100,7 +121,8 @@ impl Error {
     /// The blob that the error is about, if it is about one.
     pub fn file(&self) -> Option<&str> {
         match self {
-            Self::Corrupt { file, .. }
+            Self::Damaged { file, .. }
+            | Self::Corrupt { file, .. }
             | Self::Mismatch { file, .. }
             | Self::Unsupported { file, .. }
             | Self::TooLarge { file, .. } => Some(file),

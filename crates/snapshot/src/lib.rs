@@ -27,6 +27,7 @@ pub mod masked_vectors;
 mod pairs;
 pub mod paths;
 pub mod repository;
+pub mod routing_path;
 pub mod selection;
 pub mod shard_manifest;
 pub mod shard_paths;

@@ -138,9 +138,12 @@ fn put_together(product: Product, version: Version, jars: &Jars, home: &Path) ->
         fs::write(&descriptor, text).at(&descriptor)?;
     }
     if !jars.modules.is_empty() {
-        let config = home.join("config");
-        fs::create_dir_all(&config).at(&config)?;
-        let logging = config.join("log4j2.properties");
+        // A server that is not allowed to write here asks for these all the same.
+        for name in ["bin", "config"] {
+            let dir = home.join(name);
+            fs::create_dir_all(&dir).at(&dir)?;
+        }
+        let logging = home.join("config/log4j2.properties");
         fs::write(&logging, LOGGING).at(&logging)?;
     }
     Ok(())

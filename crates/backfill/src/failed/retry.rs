@@ -110,7 +110,7 @@ fn unsendable(record: &FailedDocument) -> bool {
         || record.source.is_none()
         || matches!(
             record.error_type.as_str(),
-            "partial_source" | "masked_source" | "unknown_type" | "unreadable_source"
+            "partial_source" | "masked_source" | "unknown_type" | "unreadable_source" | "unknown_routing"
         )
 }
 

@@ -137,7 +137,12 @@ fn an_index_of_an_unknown_mode_is_refused() {
 
 #[test]
 fn routings_that_are_not_stored_are_told_of() {
-    for (routing, told) in [(json!({"required": true}), false), (json!({"doc_values": true}), true)] {
+    for (routing, told) in [
+        (json!({"required": true}), false),
+        (json!({"doc_values": true}), true),
+        (json!({"store": false}), true),
+        (json!({"store": false, "path": "a"}), false),
+    ] {
         let (plans, _) =
             plan_indices(&[index("i", json!({"_doc": {"_routing": routing}}))], &Handling::default());
         assert_eq!(plans[0].warnings.concat().contains("_routing"), told, "{:?}", plans[0].warnings);

@@ -94,7 +94,7 @@ pub struct Progress {
     /// CRC of the bytes consumed of each range before the cursor's; the last entry may be of a range under way
     /// and then ends where the block of the cursor begins.
     pub crcs: Vec<RangeCrc>,
-    /// What could not be read, with file and range; the first few.
+    /// What could not be read, with file and range: texts of [`Finding`](super::Finding)s, the first few.
     pub damage: Vec<String>,
 }
 

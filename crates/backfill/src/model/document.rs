@@ -3,7 +3,8 @@
 use super::{IndexPlan, WriteMode};
 use crate::encode::write_json_string;
 use serde::{Deserialize, Serialize};
-use snapshot::document::Root;
+use snapshot::document::{Root, Source};
+use snapshot::routing_path::routing_at;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -148,6 +149,10 @@ pub struct DocumentPlan {
     pub time_series: bool,
     /// The fields that take what documents have beside their source.
     pub time_fields: TimeFields,
+    /// Where the sources of a type have the routings that are not stored.
+    pub routing_paths: BTreeMap<String, String>,
+    /// The fields in whose places masks may stand; see [`snapshot::masked_vectors`].
+    pub masked_vectors: Vec<String>,
 }
 
 impl DocumentPlan {
@@ -172,6 +177,20 @@ impl DocumentPlan {
             }
         }
         if members.is_empty() { Cow::Borrowed(source) } else { with_members(source, &members) }
+    }
+
+    /// The routing of a document: the stored one, or that in its source.
+    ///
+    /// # Errors
+    /// When the source must tell it and does not.
+    pub fn routing_of<'a>(&self, root: &Root<'a>) -> Result<Option<Cow<'a, str>>, serde_json::Error> {
+        if root.routing.is_some() || self.routing_paths.is_empty() {
+            return Ok(root.routing.map(Cow::Borrowed));
+        }
+        match (&root.source, self.routing_paths.get(root.doc_type.unwrap_or_default())) {
+            (Source::Json(source), Some(path)) => Ok(routing_at(source, path)?.map(Cow::Owned)),
+            _ => Ok(None),
+        }
     }
 
     /// Whether the source of a document of this type must not be passed off as its whole source; `recovered`: its copy.

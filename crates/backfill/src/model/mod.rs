@@ -8,6 +8,7 @@ pub mod counters;
 pub mod crc;
 pub mod differences;
 pub mod document;
+pub mod finding;
 pub mod notes;
 pub mod run;
 pub mod settled;
@@ -21,6 +22,7 @@ pub use chunk::{
 pub use counters::Counters;
 pub use crc::RangeCrc;
 pub use document::{DocumentPlan, FieldName, FilteredSources, TimeFields, Types, TypesChoice, index_of_type};
+pub use finding::{Finding, FindingKind};
 pub use notes::{Amendment, Identity, Notes};
 pub use run::{MissingShard, Planning, Run, RunId, RunSpec, RunState, Selection, WriteMode};
 pub use settled::Settled;

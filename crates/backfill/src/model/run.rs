@@ -121,7 +121,8 @@ pub enum RunState {
     Failed,
     /// Every document was acknowledged or kept as a failed document, and all checksums were right.
     Done,
-    /// Every chunk ended, but part of the snapshot could not be read or its checksums do not match.
+    /// Every chunk ended, but part of the snapshot was left out or could not be read, or its checksums do not match. The
+    /// run's findings tell which.
     Damaged,
 }
 
@@ -166,9 +167,10 @@ pub struct Run {
     pub indices: Vec<IndexPlan>,
     /// Shards that the snapshot lacks (only with `allow_partial`).
     pub missing_shards: Vec<MissingShard>,
-    /// Indices that could not be planned at all, each with the reason. They make the run end as damaged.
+    /// Indices that could not be planned at all, each with the reason (see [`Finding::of_index`](super::Finding::of_index)).
+    /// They make the run end as damaged.
     pub refused: Vec<(String, String)>,
-    /// What makes the run damaged: file, range, expectation. Filled when chunks or the run end.
+    /// What makes the run damaged: texts of [`Finding`](super::Finding)s. Filled when chunks or the run end.
     pub damage: Vec<String>,
     /// What was learned of it since.
     #[serde(default)]

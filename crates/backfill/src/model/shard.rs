@@ -1,6 +1,6 @@
 //! A shard of the snapshot within a run.
 
-use super::DocumentPlan;
+use super::{DocumentPlan, Finding};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -36,7 +36,7 @@ pub struct Shard {
     pub stored_bytes: u64,
     /// Number of its chunks.
     pub chunks: u32,
-    /// Why (part of) the shard could not be planned, with the file's name. Makes the run end as damaged.
+    /// Why (part of) the shard could not be planned: the text of a [`Finding`](super::Finding). Makes the run end as damaged.
     pub damage: Option<String>,
     /// Live documents of segments that could not be planned.
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -72,17 +72,20 @@ impl Shard {
     }
 
     /// Records that a segment with so many live documents cannot be read; without a number when nobody knows it.
-    pub fn lose_segment(&mut self, segment: &str, live: Option<u32>, why: &str) {
+    pub fn lose_segment(&mut self, segment: &str, live: Option<u32>, why: &Finding) {
         let live_docs = u64::from(live.unwrap_or(0));
         self.live_docs += live_docs;
         self.damaged_docs += live_docs;
         self.uncounted_segments += u64::from(live.is_none());
         let lost = live.map_or_else(|| "an unknown number of".to_owned(), |live| live.to_string());
-        let mut damage = self.damage.take().map_or_else(String::new, |damage| format!("{damage}; "));
+        let (kind, mut text) = match self.damage.as_deref().map(Finding::parse) {
+            Some(before) => (before.kind.max(why.kind), format!("{}; ", before.text)),
+            None => (why.kind, String::new()),
+        };
         // When there are many segments the reasons of the first have to do, but each is named.
-        let reason = if damage.len() < MAX_DESCRIPTION / 2 { format!(": {why}") } else { String::new() };
-        damage.push_str(&format!("segment {segment} ({lost} documents){reason}"));
-        self.damage = Some(clipped(&damage));
+        let reason = if text.len() < MAX_DESCRIPTION / 2 { format!(": {}", why.text) } else { String::new() };
+        text.push_str(&format!("segment {segment} ({lost} documents){reason}"));
+        self.damage = Some(Finding { kind, text }.clipped().to_string());
     }
 }
 
@@ -119,11 +122,12 @@ mod tests {
         let mut shard = Shard::new(ShardId { index: "i".to_owned(), shard: 0 }, "indices/i/0".to_owned());
         shard.live_docs = 5;
         for segment in ["_0", "_1", "_2"] {
-            shard.lose_segment(segment, Some(10), &"x".repeat(600));
+            shard.lose_segment(segment, Some(10), &Finding::unreadable("x".repeat(600)));
         }
-        shard.lose_segment("_3", None, "y");
+        shard.lose_segment("_3", None, &Finding::damaged("y"));
         let damage = shard.damage.clone().unwrap();
-        assert!(damage.starts_with("segment _0 (10 documents): xxx"), "{damage}");
+        // One that is damaged makes the whole damaged.
+        assert!(damage.starts_with("damaged: segment _0 (10 documents): xxx"), "{damage}");
         assert!(
             damage.ends_with("; segment _2 (10 documents); segment _3 (an unknown number of documents)"),
             "{damage}"

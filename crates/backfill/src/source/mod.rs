@@ -12,6 +12,7 @@ pub use repository::{IndexSource, OpenedSnapshot, Repository};
 pub use segment::Segment;
 pub use shard::ShardSource;
 
+use crate::model::Finding;
 use crate::ports::BlobError;
 
 /// Why the source could not be read. Each variant is a decision of the caller.
@@ -20,7 +21,7 @@ pub enum SourceError {
     /// Blobs could not be fetched.
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// The repository's metadata is damaged, contradictory or unsupported, or what was asked for is not in it.
+    /// The repository's metadata is damaged, contradictory or not supported, or what was asked for is not in it.
     #[error("{location}: {error}")]
     Snapshot {
         /// The repository, or a directory in it.
@@ -29,7 +30,7 @@ pub enum SourceError {
         #[source]
         error: Box<snapshot::error::Error>,
     },
-    /// A Lucene file is damaged or of an unsupported format.
+    /// A Lucene file is damaged, not supported, or not understood.
     #[error("{location}: {error}")]
     Lucene {
         /// The shard.
@@ -38,7 +39,15 @@ pub enum SourceError {
         #[source]
         error: Box<lucene::Error>,
     },
-    /// Something that must be there is not, or does not agree with something else.
+    /// Bytes that must be there are not, or are not those that the snapshot's list of files was made of.
+    #[error("{location}: {what}")]
+    Damaged {
+        /// The file.
+        location: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// Something does not agree with something else.
     #[error("{location}: {what}")]
     Inconsistent {
         /// The file or shard.
@@ -91,13 +100,42 @@ impl SourceError {
         )
     }
 
-    /// Whether the cause lies in the snapshot's bytes, so that trying again is pointless but other parts may be fine.
-    pub fn is_damage(&self) -> bool {
+    /// Whether the cause lies in the snapshot, so that trying again is pointless but other parts may be fine.
+    pub fn is_of_snapshot(&self) -> bool {
         match self {
             // Too large for here, but other parts may not be.
             SourceError::Blob(BlobError::TooLarge { .. }) => true,
             SourceError::Blob(error) => blob_is_damage(error),
             _ => true,
+        }
+    }
+
+    /// Whether it is proven that bytes are missing or are not those that were written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            SourceError::Blob(error) => blob_is_damage(error),
+            SourceError::Snapshot { error, .. } => error.is_damage(),
+            SourceError::Lucene { error, .. } => error.is_damage(),
+            SourceError::Damaged { .. } => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the snapshot says of itself that it has a format, or a version of one, that is not known.
+    pub fn is_unsupported(&self) -> bool {
+        match self {
+            SourceError::Snapshot { error, .. } => error.is_unsupported(),
+            SourceError::Lucene { error, .. } => error.is_unsupported(),
+            _ => false,
+        }
+    }
+
+    /// What to report of it where other parts of the snapshot go on.
+    pub fn finding(&self) -> Finding {
+        if self.is_damage() {
+            Finding::damaged(self.to_string())
+        } else {
+            Finding::unreadable(self.to_string())
         }
     }
 }

@@ -277,7 +277,7 @@ impl Repository {
                     filtered_aliases: filtered.into_iter().map(str::to_owned).collect(),
                     shard_dirs,
                 }),
-                Ok((_, Err(error))) | Err(error) if error.is_damage() => {
+                Ok((_, Err(error))) | Err(error) if error.is_of_snapshot() => {
                     self.is_there_beside(&error).await?;
                     refused.push((entry.name.clone(), error));
                 }

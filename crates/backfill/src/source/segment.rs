@@ -132,7 +132,7 @@ impl Segment {
     pub async fn data_header(&self) -> Result<DataHeader, SourceError> {
         let file = self.data_file();
         let bytes = self.read_data(0..HEADER_PROBE.min(self.data_len()?)).await?;
-        DataHeader::parse(&file, &bytes, self.files.commit.id.as_ref()).map_err(|e| self.damage(e))
+        DataHeader::parse(&file, &bytes, self.files.commit.id.as_ref()).map_err(|e| self.error(e))
     }
 
     /// The CRC-32 that the footer of the stored-fields data file states; for files of the snapshot's list it is
@@ -157,7 +157,7 @@ impl Segment {
         while crc.len < end {
             let piece = self.files.read_slice(slice, crc.len..end.min(crc.len + PIECE)).await?;
             if piece.is_empty() {
-                return Err(self.files.shard.store.inconsistent(&slice.name, "it ends before its length"));
+                return Err(self.files.shard.store.damaged(&slice.name, "it ends before its length"));
             }
             crc = crc.update(&piece);
         }
@@ -178,7 +178,7 @@ impl Segment {
             Some(meta) => BlockIndex::parse(&meta_file, &meta, &index_file, &index, max_doc, data_len),
             None => BlockIndex::parse_without_meta(&index_file, &index, max_doc, data_len),
         };
-        parsed.map_err(|e| self.damage(e))
+        parsed.map_err(|e| self.error(e))
     }
 
     /// Which documents are alive: not deleted, not soft-deleted. Nested children count.
@@ -207,7 +207,7 @@ impl Segment {
         };
         let bytes = self.files.read(&file).await?;
         live_docs::parse(&file, &bytes, commit.id.as_ref(), max_doc, commit.del_count, generation)
-            .map_err(|e| self.damage(e))
+            .map_err(|e| self.error(e))
     }
 
     async fn soft_deleted(&self) -> Result<Option<Bits>, SourceError> {
@@ -244,7 +244,7 @@ impl Segment {
             &self.fields,
             field.number,
         )
-        .map_err(|e| self.damage(e))?;
+        .map_err(|e| self.error(e))?;
         let bytes = match &docs {
             DocsWithField::None | DocsWithField::All => Bytes::new(),
             DocsWithField::Sparse(sparse) => {
@@ -252,7 +252,7 @@ impl Segment {
                 let length = self.files.locate(&data_file)?.len();
                 let Some(end) = end.filter(|end| *end <= length) else {
                     let what = format!("{meta_file} refers to bytes beyond its end");
-                    return Err(self.files.shard.store.inconsistent(&data_file, &what));
+                    return Err(self.files.shard.store.damaged(&data_file, &what));
                 };
                 if length <= MAX_CHECKED_DOC_VALUES {
                     self.files.read_part(&data_file, sparse.offset..end).await?
@@ -262,12 +262,12 @@ impl Segment {
                 }
             }
         };
-        let bits = docs.decode(&data_file, &bytes, self.info.doc_count).map_err(|e| self.damage(e))?;
+        let bits = docs.decode(&data_file, &bytes, self.info.doc_count).map_err(|e| self.error(e))?;
         Ok(Some(bits))
     }
 
     /// Gives an error in a file of the segment its place.
-    pub fn damage(&self, error: lucene::Error) -> SourceError {
+    pub fn error(&self, error: lucene::Error) -> SourceError {
         self.files.shard.store.lucene(error)
     }
 
@@ -314,9 +314,9 @@ impl SegmentFiles {
     /// Where in a file its footer lies.
     fn footer_range(&self, slice: &FileSlice) -> Result<Range<u64>, SourceError> {
         let length = slice.len();
-        let start = length.checked_sub(FOOTER_LEN as u64).ok_or_else(|| {
-            self.shard.store.inconsistent(&slice.name, &format!("{length} bytes are too few"))
-        })?;
+        let start = length
+            .checked_sub(FOOTER_LEN as u64)
+            .ok_or_else(|| self.shard.store.damaged(&slice.name, &format!("{length} bytes are too few")))?;
         Ok(start..length)
     }
 
@@ -356,7 +356,7 @@ impl SegmentFiles {
             return Err(self
                 .shard
                 .store
-                .inconsistent(&slice.name, &format!("it does not have the bytes {range:?}")));
+                .damaged(&slice.name, &format!("it does not have the bytes {range:?}")));
         }
         let head = self.compound.as_ref().filter(|c| c.file == slice.physical).map(|c| &c.head);
         match head.filter(|head| end <= head.len() as u64) {

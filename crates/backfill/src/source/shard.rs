@@ -109,7 +109,7 @@ impl ShardStore {
                 .and_then(|(start, end)| inline.get(start..end));
             return part
                 .map(Bytes::copy_from_slice)
-                .ok_or_else(|| self.inconsistent(file, &format!("it does not have the bytes {range:?}")));
+                .ok_or_else(|| self.damaged(file, &format!("it does not have the bytes {range:?}")));
         }
         let parts = self.files.ranges(file, range).map_err(|e| self.snapshot(e))?;
         // Nearly always one blob: then nothing is copied.
@@ -180,7 +180,7 @@ impl ShardStore {
         match listed {
             Some(listed) if listed != crc => {
                 let what = format!("its checksum is {crc:08x}, but the snapshot was taken with {listed:08x}");
-                Err(self.inconsistent(file, &what))
+                Err(self.damaged(file, &what))
             }
             _ => Ok(()),
         }
@@ -192,6 +192,10 @@ impl ShardStore {
 
     pub(super) fn lucene(&self, error: lucene::Error) -> SourceError {
         SourceError::Lucene { location: self.location(), error: Box::new(error) }
+    }
+
+    pub(super) fn damaged(&self, file: &str, what: &str) -> SourceError {
+        SourceError::Damaged { location: format!("{}/{file}", self.location()), what: what.to_owned() }
     }
 
     pub(super) fn inconsistent(&self, file: &str, what: &str) -> SourceError {

@@ -10,7 +10,7 @@ use super::feed::Feed;
 use super::flow::Flow;
 use crate::encode::{Document, Encoder, Encoding};
 use crate::model::crc::CHECKSUM_FIELD;
-use crate::model::{Chunk, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types, clipped};
+use crate::model::{Chunk, Finding, IndexPlan, Position, RangeCrc, RunId, SegmentRange, Types};
 use crate::ports::{Batch, BlobError, Checkpoints, StoreError};
 use crate::source::{BoundedBlobs, Segment, ShardSource, SourceError};
 use lucene::bits::Bits;
@@ -18,6 +18,7 @@ use lucene::stored_fields::{Block, BlockDecoder, StoredDocument};
 use snapshot::document::{DocumentReader, Interpreted, Root, Scratch, Source};
 use snapshot::masked_vectors::MaskedVectors;
 use snapshot::source::{Check, Rules};
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc::Sender;
 
@@ -157,14 +158,15 @@ impl ChunkReader {
                 match self.read_range(&shard, &mut at, sender).await {
                     Ok(()) => {}
                     Err(RangeStop::Stop(stop)) => return Err(stop),
-                    Err(RangeStop::Damage(what)) => {
-                        self.out.skip_damaged(&at, at.next_doc..range.end_doc, what)
+                    Err(RangeStop::Finding(finding)) => {
+                        self.out.skip(&at, at.next_doc..range.end_doc, finding)
                     }
                     Err(RangeStop::Gone(what)) => {
                         // The whole repository may be out of reach for a moment: then this fails, too, and the chunk is
                         // tried again.
                         self.open_shard().await?;
-                        self.out.skip_damaged(&at, at.next_doc..range.end_doc, what.to_string());
+                        let finding = Finding::damaged(what.to_string());
+                        self.out.skip(&at, at.next_doc..range.end_doc, finding);
                     }
                 }
                 self.out.stretch.crcs.push((number, at.crc));
@@ -225,23 +227,27 @@ impl ChunkReader {
         let live = at.live.insert(live).clone();
         let documents = Sources {
             reader: DocumentReader::new(&segment.fields).with_rules(self.rules),
-            masked: MaskedVectors::of(&segment.info.attributes, segment.fields.iter().map(|f| &f.attributes)),
+            masked: MaskedVectors::of(
+                &segment.info.attributes,
+                segment.fields.iter().map(|f| &f.attributes),
+                &self.index.documents.masked_vectors,
+            ),
             plan: self.index.clone(),
         };
-        let decoder = BlockDecoder::new(&file, &header, &index).map_err(damage_in(&segment))?;
+        let decoder = BlockDecoder::new(&file, &header, &index).map_err(stop_in(&segment))?;
         let mut decoder = decoder.with_limit(self.rules.limit);
         let (mut number, mut since_turn) = (0, 0);
         if offset > 0 {
             // The checksum may lag behind the cursor by a block: what was not consumed by the one is by the other.
             number = index
                 .block_of(at.next_doc.min(range.end_doc.saturating_sub(1)))
-                .map_err(damage_in(&segment))?;
-            while number > 0 && index.block(number).map_err(damage_in(&segment))?.offset > offset {
+                .map_err(stop_in(&segment))?;
+            while number > 0 && index.block(number).map_err(stop_in(&segment))?.offset > offset {
                 number -= 1;
             }
         }
         while number < index.len() {
-            let block = index.block(number).map_err(damage_in(&segment))?;
+            let block = index.block(number).map_err(stop_in(&segment))?;
             if block.first_doc >= range.end_doc {
                 break;
             }
@@ -249,15 +255,15 @@ impl ChunkReader {
             // Before the first block lies the file's header; afterwards blocks adjoin.
             let gap =
                 block.offset.checked_sub(offset).filter(|gap| *gap == 0 || offset == 0).ok_or_else(|| {
-                    RangeStop::Damage(format!(
+                    RangeStop::Finding(Finding::unreadable(format!(
                         "{file}: block at {} where {offset} was expected",
                         block.offset
-                    ))
+                    )))
                 })?;
             let most = gap.max(block.length);
             if most > (self.blobs.budget().document as u64).saturating_mul(2) {
                 let what = format!("{file}: block at {}: {most} bytes are more than one has", block.offset);
-                return Err(RangeStop::Damage(what));
+                return Err(RangeStop::Finding(Finding::unreadable(what)));
             }
             let head = feed.take(gap).await?;
             self.out.consume(&head, at);
@@ -295,7 +301,7 @@ impl ChunkReader {
                     }
                 }
                 Some(Err(error)) => {
-                    self.out.skip_damaged(at, docs, format!("{}: {error}", segment.location()));
+                    self.out.skip(at, docs, segment.error(error).finding());
                 }
             }
             at.next_doc = at.next_doc.max(end_of(&block));
@@ -336,11 +342,13 @@ impl ChunkReader {
         }
         let tail = feed.take(range.end.saturating_sub(offset)).await?;
         let Some((covered, stated)) = tail.split_last_chunk::<{ CHECKSUM_FIELD as usize }>() else {
-            return Err(RangeStop::Damage(format!("{file}: ends within its footer")));
+            let what = format!("{file}: ends within its footer");
+            return Err(RangeStop::Finding(Finding::damaged(what)));
         };
         self.out.consume(covered, at);
         if u64::from_be_bytes(*stated) != u64::from(range.file_crc) {
-            self.out.stretch.damage.push(format!("{file}: its footer changed since the run was planned"));
+            let what = format!("{file}: its footer changed since the run was planned");
+            self.out.stretch.damage.push(Finding::damaged(what).to_string());
         }
         Ok(())
     }
@@ -370,7 +378,8 @@ impl RangeReader<'_> {
 /// Why the reading of a range ended early.
 enum RangeStop {
     Stop(Stop),
-    Damage(String),
+    /// The rest of the range cannot be read.
+    Finding(Finding),
     /// A blob is not there, or ends too early.
     Gone(BlobError),
 }
@@ -381,10 +390,10 @@ impl From<SourceError> for RangeStop {
             SourceError::Blob(error @ (BlobError::NotFound { .. } | BlobError::Short { .. })) => {
                 RangeStop::Gone(error)
             }
-            error @ SourceError::Blob(BlobError::TooLarge { .. }) => RangeStop::Damage(error.to_string()),
+            error @ SourceError::Blob(BlobError::TooLarge { .. }) => RangeStop::Finding(error.finding()),
             // Whether what was written in its place is the same shows when it is read: by its checksum in the end.
             SourceError::Blob(error) => RangeStop::Stop(Stop::Error(ReadError::Blob(error))),
-            error => RangeStop::Damage(error.to_string()),
+            error => RangeStop::Finding(error.finding()),
         }
     }
 }
@@ -396,8 +405,8 @@ impl From<Unwanted> for RangeStop {
 }
 
 /// Gives a Lucene error its place.
-fn damage_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
-    move |error| RangeStop::Damage(format!("{}: {error}", segment.location()))
+fn stop_in(segment: &Segment) -> impl Fn(lucene::Error) -> RangeStop + '_ {
+    move |error| segment.error(error).into()
 }
 
 /// What is to be known of a segment and its index to read its documents.
@@ -457,7 +466,16 @@ impl Output {
     fn push_root(&mut self, position: Position, root: &Root<'_>, sources: &Sources) {
         let Sources { masked, plan, .. } = sources;
         let index = plan.destination_of(root.doc_type);
+        let routing = plan.documents.routing_of(root);
         let (error_type, reason, source) = match &root.source {
+            Source::Json(source) if routing.is_err() => {
+                let why = routing.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                (
+                    "unknown_routing",
+                    format!("its routing is in its source, and is not found there: {why}"),
+                    Some(*source),
+                )
+            }
             Source::Json(source)
                 if plan.documents.withholds(root.doc_type, root.recovered)
                     || (masked.leave_no_trace() && !root.recovered && !plan.documents.send_filtered) =>
@@ -474,7 +492,10 @@ impl Output {
                     let why = format!("the index stores _source without the vector of {field}");
                     ("masked_source", why, Some(*source))
                 }
-                (None, Some(index)) => return self.push_source(position, root, source, index, plan),
+                (None, Some(index)) => {
+                    let routing = routing.as_ref().ok().and_then(|routing| routing.as_deref());
+                    return self.push_source(position, root, routing, source, index, plan);
+                }
                 (None, None) => {
                     let doc_type = root.doc_type.unwrap_or_default();
                     let why = format!("the mappings of the index have no type {doc_type:?}");
@@ -485,7 +506,7 @@ impl Output {
             Source::Missing => ("missing_source", "the index does not store _source".to_owned(), None),
             Source::Unreadable { raw, error } => ("unreadable_source", error.to_string(), Some(*raw)),
         };
-        let (id, routing) = (Some(root.id.to_owned()), root.routing.map(str::to_owned));
+        let (id, routing) = (Some(root.id.to_owned()), routing.ok().flatten().map(Cow::into_owned));
         let index = index.unwrap_or(&plan.destination).to_owned();
         self.fail_at(&index, position, id, routing, source, error_type, &reason);
     }
@@ -494,6 +515,7 @@ impl Output {
         &mut self,
         position: Position,
         root: &Root<'_>,
+        routing: Option<&str>,
         source: &[u8],
         index: &str,
         plan: &IndexPlan,
@@ -503,7 +525,7 @@ impl Output {
         let document = Document {
             index: (index != plan.destination).then_some(index),
             id: root.id,
-            routing: root.routing,
+            routing,
             doc_type: root.doc_type.filter(|_| plan.documents.types == Types::Kept),
             parent: root.parent,
             timestamp: root.timestamp,
@@ -573,7 +595,8 @@ impl Output {
         Ok(())
     }
 
-    fn skip_damaged(&mut self, at: &RangeReader<'_>, docs: std::ops::Range<u32>, what: String) {
+    /// Counts documents that cannot be read, and records why.
+    fn skip(&mut self, at: &RangeReader<'_>, docs: std::ops::Range<u32>, finding: Finding) {
         let damaged = match &at.live {
             Some(live) => docs.clone().filter(|doc| live.get(*doc)).count() as u64,
             None => u64::from(docs.end.saturating_sub(docs.start)),
@@ -582,7 +605,7 @@ impl Output {
         let segment = &at.range.segment;
         let (first, last) = (docs.start, docs.end.saturating_sub(1));
         if self.stretch.damage.len() < MAX_DAMAGE {
-            let what = clipped(&what);
+            let what = finding.clipped();
             self.stretch
                 .damage
                 .push(format!("{what}; lost: {damaged} documents of segment {segment}, {first} to {last}"));

@@ -1,6 +1,6 @@
 //! A part of a file, checked by the checksum of the whole file, of which no more than a piece is in memory.
 
-use super::{FOOTER_LEN, parse_footer, too_short, verify};
+use super::{FOOTER_LEN, footer, too_short, verify_footer};
 use crate::{Error, ErrorKind, Result};
 use std::ops::Range;
 
@@ -64,9 +64,9 @@ impl<'a> CheckedPart<'a> {
         if self.taken < self.length || self.footer.len() < FOOTER_LEN {
             return Err(too_short(self.file, self.taken));
         }
-        let stated = parse_footer(self.file, &self.footer)?;
-        verify(self.file, stated, self.crc.finalize())?;
-        Ok((self.kept, stated))
+        let footer = footer(self.file, &self.footer)?;
+        verify_footer(self.file, &footer, self.crc.finalize())?;
+        Ok((self.kept, footer.crc))
     }
 }
 

@@ -4,7 +4,7 @@ mod averages;
 mod monotonic;
 
 use crate::packed::Monotonic;
-use crate::{Error, Result, SegmentId};
+use crate::{Error, ErrorKind, Result, SegmentId};
 use averages::Averages;
 
 /// A block of documents in a `.fdt` file.
@@ -209,6 +209,8 @@ fn check_data_end(
     }
     let (least, most) = (after.start(), after.end());
     let to = if least == most { String::new() } else { format!(" to {most}") };
-    let expected = format_args!("blocks that end {least}{to} bytes before the end of {data_len} bytes");
-    Err(Error::corrupt(file, at, expected, format_args!("{data_end} as their end")))
+    let message = format!(
+        "expected blocks that end {least}{to} bytes before the end of {data_len} bytes, found {data_end} as their end"
+    );
+    Err(Error::new(ErrorKind::LengthMismatch, file, at, message))
 }

@@ -2,7 +2,7 @@
 
 use crate::input::{Endian, Input};
 use crate::packed;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// How a block's head has a list of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +62,12 @@ pub(crate) fn packed_version(input: &mut Input<'_>) -> Result<u32> {
     let at = input.offset();
     match input.vint()? {
         version @ 0..=2 => Ok(version),
-        other => Err(Error::corrupt(input.file(), at, "packed integers of version 0 to 2", other)),
+        other => {
+            let message = format!(
+                "version {other} of packed integers is not supported; the newest supported version is 2"
+            );
+            Err(Error::new(ErrorKind::UnsupportedVersion, input.file(), at, message))
+        }
     }
 }
 

@@ -71,13 +71,18 @@ pub struct Mappings {
     /// Whether copies of sources that are kept for a while (`_recovery_source`) may lack fields, too. Where they do not, such a
     /// copy is whole even if the source is disabled or stored in part.
     pub copies_filtered: bool,
+    /// The fields in whose places masks may stand, as [`SourceHandling::WithoutVectors`] says.
+    pub masked_vectors: Vec<String>,
     /// Whether documents may have nested children, which are documents of their own in a shard.
     pub has_nested: bool,
     /// Whether every document has a routing.
     pub routing_required: bool,
-    /// Whether the routing of a document is a stored field, as it is unless the mapping says otherwise: Elasticsearch 1 could do
-    /// without (`store`), Elasticsearch 9.4 and later can keep it in doc values instead (`doc_values`).
-    pub routing_stored: bool,
+    /// Where the sources of a type have the routings that are not stored; see [`crate::routing_path`].
+    pub routing_paths: BTreeMap<String, String>,
+    /// Whether documents may have a routing that cannot be read. It is a stored field unless the mapping says otherwise:
+    /// Elasticsearch 1 could do without (`store`), Elasticsearch 9.4 and later can keep it in doc values instead
+    /// (`doc_values`).
+    pub routing_lost: bool,
     /// What is stored of the time of a document (`_timestamp`), which Elasticsearch 1 and 2 can keep beside its source.
     pub timestamp: Beside,
     /// What is stored of the end of a document (`_ttl`), likewise.
@@ -102,12 +107,13 @@ impl TypeMapping {
 }
 
 /// Which of the kinds of fields that matter there are.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Kinds {
     nested: bool,
     /// One of [`VECTORS`].
     vector: bool,
-    knn_vector: bool,
+    /// The paths of the fields of the type `knn_vector`.
+    knn_vectors: Vec<String>,
 }
 
 /// Mappings by type.
@@ -139,16 +145,25 @@ impl Mappings {
         let types = || by_type.iter().filter(|(name, _)| name != "_default_");
         let mappings = || by_type.iter().map(|(_, mapping)| mapping);
         let by_settings = || source_by_settings(settings);
-        let masks = settings.get("index.knn.derived_source.enabled").is_some_and(|v| v == "true");
         let setting = |key: &str| settings.get(key).map(String::as_str);
-        let created = setting("index.version.created").and_then(|v| v.parse().ok());
+        let created = || setting("index.version.created").and_then(|v| v.parse().ok()).map(VersionId);
+        let masks = match setting("index.knn.derived_source.enabled") {
+            Some(set) => set == "true",
+            // The default of k-NN 3.
+            None => {
+                let of_opensearch_3 = |version: VersionId| {
+                    version.distribution() == Distribution::OpenSearch && version.major() >= 3
+                };
+                setting("index.knn") == Some("true") && created().is_some_and(of_opensearch_3)
+            }
+        };
         let excludes = match setting("index.mapping.exclude_source_vectors") {
             Some(set) => set == "true",
-            None => created.is_some_and(|v| {
-                v >= EXCLUDED_SINCE && VersionId(v).distribution() == Distribution::Elasticsearch
+            None => created().is_some_and(|version| {
+                version.0 >= EXCLUDED_SINCE && version.distribution() == Distribution::Elasticsearch
             }),
         };
-        let created_before_2 = created.is_some_and(|v| v < TIMESTAMPS_STORED_SINCE);
+        let created_before_2 = created().is_some_and(|version| version.0 < TIMESTAMPS_STORED_SINCE);
         let handling = |mapping: &TypeMapping| match source(mapping.get("_source"))
             .unwrap_or_else(by_settings)
         {
@@ -157,21 +172,41 @@ impl Mappings {
             {
                 SourceHandling::ExcludedVectors
             }
-            SourceHandling::Enabled if masks && mapping.fields.knn_vector => SourceHandling::WithoutVectors,
+            SourceHandling::Enabled if masks && !mapping.fields.knn_vectors.is_empty() => {
+                SourceHandling::WithoutVectors
+            }
             own => own,
         };
         let mut sources: Vec<_> = types().map(|(name, m)| (name.clone(), handling(m))).collect();
         if sources.is_empty() {
             sources.push((String::new(), by_settings()));
         }
+        let whole = |name: &str| {
+            sources.iter().any(|(own, source)| own == name && *source == SourceHandling::Enabled)
+        };
+        let mut routing_paths = BTreeMap::new();
+        let mut routing_lost = false;
+        for (name, mapping) in types() {
+            match routing(mapping, "path").and_then(Value::as_str) {
+                _ if is_true(routing(mapping, "doc_values")) => routing_lost = true,
+                _ if !is_false(routing(mapping, "store")) => {}
+                Some(path) if whole(name) => drop(routing_paths.insert(name.clone(), path.to_owned())),
+                _ => routing_lost = true,
+            }
+        }
         let excluded = sources.iter().any(|(_, source)| *source == SourceHandling::ExcludedVectors);
         Ok(Self {
             sources,
             copies_filtered: excluded || mappings().any(|mapping| filters_copies(mapping.get("_source"))),
+            masked_vectors: if masks {
+                mappings().flat_map(|mapping| mapping.fields.knn_vectors.iter().cloned()).collect()
+            } else {
+                Vec::new()
+            },
             has_nested: mappings().any(|m| m.fields.nested),
             routing_required: mappings().any(|m| is_true(routing(m, "required"))),
-            routing_stored: !mappings()
-                .any(|m| is_true(routing(m, "doc_values")) || is_false(routing(m, "store"))),
+            routing_paths,
+            routing_lost,
             timestamp: beside(mappings(), "_timestamp", created_before_2),
             ttl: beside(mappings(), "_ttl", false),
             types: types().map(|(name, _)| name.clone()).collect(),
@@ -229,7 +264,7 @@ impl Reader<'_> {
                 _ if OF_DOCUMENTS.contains(&name) => {
                     read.of_documents.insert(name.to_owned(), self.small(name, value)?);
                 }
-                "properties" => self.fields(value, &mut read.fields, 0)?,
+                "properties" => self.fields(value, &mut read.fields, "", 0)?,
                 // The mappings of the index, which such a repository puts here, below one that is not enabled.
                 "_meta" if self.source_only => {
                     let mut all = ByType::new();
@@ -255,20 +290,22 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Notes the kinds of all fields below, in objects as well.
-    fn fields(&self, properties: &RawValue, kinds: &mut Kinds, depth: usize) -> Result<()> {
+    /// Notes the kinds of all fields below, in objects as well. `path` is that of the object, with a dot at its end.
+    fn fields(&self, properties: &RawValue, kinds: &mut Kinds, path: &str, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(self.unreadable(format!("fields lie more than {MAX_DEPTH} deep in each other")));
         }
-        self.members(properties, |_, field| {
+        self.members(properties, |own, field| {
             self.members(field, |name, value| {
                 match name {
-                    "properties" => return self.fields(value, kinds, depth + 1),
+                    "properties" => return self.fields(value, kinds, &format!("{path}{own}."), depth + 1),
                     "type" => {
                         let kind = as_text(value).unwrap_or_default();
                         kinds.nested |= kind == "nested";
                         kinds.vector |= VECTORS.contains(&kind.as_str());
-                        kinds.knn_vector |= kind == "knn_vector";
+                        if kind == "knn_vector" {
+                            kinds.knn_vectors.push(format!("{path}{own}"));
+                        }
                     }
                     _ => {}
                 }
@@ -441,12 +478,28 @@ mod tests {
     fn sources_of_indices_with_vectors_may_lack_them() {
         let vector = json!({"properties": {"o": {"properties": {"v": {"type": "knn_vector"}}}}});
         let masks = ("index.knn.derived_source.enabled", "true");
-        for (mapping, setting, handling) in [
-            (&vector, masks, SourceHandling::WithoutVectors),
-            (&vector, (masks.0, "false"), SourceHandling::Enabled),
-            (&json!({"properties": {}}), masks, SourceHandling::Enabled),
-        ] {
-            assert_eq!(parse(&json!({"_doc": mapping}), &[setting]).unwrap().sources[0].1, handling);
+        let (knn, three, two) = (
+            ("index.knn", "true"),
+            ("index.version.created", "137277827"),
+            ("index.version.created", "136408227"),
+        );
+        type Case<'a> = (&'a Value, &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let cases: [Case<'_>; 6] = [
+            (&vector, &[masks], &["o.v"]),
+            (&vector, &[knn, three], &["o.v"]),
+            (&vector, &[knn, two], &[]),
+            (&vector, &[three], &[]),
+            (&vector, &[knn, three, (masks.0, "false")], &[]),
+            (&json!({"properties": {}}), &[masks], &[]),
+        ];
+        for (mapping, settings, fields) in cases {
+            let found = parse(&json!({"_doc": mapping}), settings).unwrap();
+            let masked = found.sources[0].1 == SourceHandling::WithoutVectors;
+            assert_eq!(
+                (masked, found.masked_vectors),
+                (!fields.is_empty(), fields.iter().map(|f| (*f).to_owned()).collect()),
+                "{settings:?}"
+            );
         }
     }
 
@@ -511,15 +564,18 @@ mod tests {
             &[],
         )
         .unwrap();
-        assert!(mappings.has_nested && mappings.routing_required && mappings.routing_stored);
-        for (routing, stored) in [
-            (json!({}), true),
-            (json!({"store": true, "doc_values": false}), true),
-            (json!({"doc_values": true}), false),
-            (json!({"store": "no"}), false),
+        assert!(mappings.has_nested && mappings.routing_required && !mappings.routing_lost);
+        for (routing, source, path, lost) in [
+            (json!({}), json!({}), None, false),
+            (json!({"store": true, "doc_values": false, "path": "a"}), json!({}), None, false),
+            (json!({"doc_values": true}), json!({}), None, true),
+            (json!({"store": "no"}), json!({}), None, true),
+            (json!({"store": false, "path": "a.b"}), json!({}), Some("a.b"), false),
+            (json!({"store": false, "path": "a.b"}), json!({"excludes": ["a"]}), None, true),
         ] {
-            let mappings = parse(&json!({"_doc": {"_routing": routing}}), &[]).unwrap();
-            assert_eq!(mappings.routing_stored, stored, "{routing}");
+            let own = parse(&json!({"t": {"_routing": routing, "_source": source}}), &[]).unwrap();
+            let found = own.routing_paths.get("t").map(String::as_str);
+            assert_eq!((found, own.routing_lost), (path, lost), "{routing}");
         }
         assert_eq!(mappings.types, ["a", "b"]);
         // A field that is named "nested" or "type" is none.
