@@ -203,6 +203,7 @@ impl DocumentReader {
     }
 
     /// The id and the routing of a document that is not whole, as far as they are there.
+    #[cold]
     pub fn identify<'a>(
         &self,
         doc: &StoredDocument<'a>,
@@ -210,7 +211,11 @@ impl DocumentReader {
     ) -> (Option<&'a str>, Option<&'a str>) {
         let mut stored = Stored::default();
         // It ends with an error, since the end is missing.
-        let _ = doc.try_for_each_field(|number, value| self.collect(&mut stored, doc.doc, number, value));
+        for (number, value) in doc.fields().map_while(Result::ok) {
+            if self.collect(&mut stored, doc.doc, number, value).is_err() {
+                break;
+            }
+        }
         let id = match stored.id {
             Some(id) => id::decode_into(id, &mut scratch.id).ok().map(|()| scratch.id.as_str()),
             None => stored.old_names(doc.doc).ok().flatten().map(|names| names.id),
@@ -260,7 +265,7 @@ impl DocumentReader {
         }))
     }
 
-    /// Takes a field of document `doc`, if it matters.
+    /// Takes a field of document `doc`, if it matters. Small, so that it becomes a part of the loop over all fields.
     #[inline]
     fn collect<'a>(
         &self,
@@ -270,33 +275,41 @@ impl DocumentReader {
         value: Value<'a>,
     ) -> Result<(), DocumentError> {
         let number = Some(number);
-        if number == self.id {
-            match value {
-                Value::String(_) => stored.old("_id", value),
-                _ => return put(doc, "_id", &mut stored.id, value.as_bytes()),
-            }
-            Ok(())
-        } else if number == self.uid {
-            stored.old("_uid", value);
-            Ok(())
-        } else if number == self.parent {
-            stored.old("_parent", value);
-            Ok(())
+        if number == self.id && !matches!(value, Value::String(_)) {
+            put(doc, "_id", &mut stored.id, value.as_bytes())
         } else if number == self.source {
             put(doc, "_source", &mut stored.source, value.as_bytes())
         } else if number == self.routing {
             put(doc, "_routing", &mut stored.routing, value.as_str())
-        } else if number == self.recovery_source {
-            put(doc, "_recovery_source", &mut stored.recovery_source, value.as_bytes())
+        } else {
+            self.collect_seldom(stored, doc, number, value)
+        }
+    }
+
+    /// Takes a field that is none of those which most documents have.
+    #[inline(never)]
+    fn collect_seldom<'a>(
+        &self,
+        stored: &mut Stored<'a>,
+        doc: u32,
+        number: Option<u32>,
+        value: Value<'a>,
+    ) -> Result<(), DocumentError> {
+        if number == self.recovery_source {
+            return put(doc, "_recovery_source", &mut stored.recovery_source, value.as_bytes());
+        }
+        if number == self.id {
+            stored.old("_id", value);
+        } else if number == self.uid {
+            stored.old("_uid", value);
+        } else if number == self.parent {
+            stored.old("_parent", value);
         } else if number == self.timestamp {
             stored.timestamp = milliseconds(value);
-            Ok(())
         } else if number == self.ttl {
             stored.expires = milliseconds(value);
-            Ok(())
-        } else {
-            Ok(())
         }
+        Ok(())
     }
 }
 

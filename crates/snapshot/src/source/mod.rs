@@ -135,7 +135,6 @@ enum Outcome {
 }
 
 /// Whether it is JSON that can be passed on as it is, as far as that is checked.
-#[inline]
 fn passes(bytes: &[u8], rules: &Rules) -> bool {
     looks_like_an_object(bytes)
         && is_one_line(bytes)
@@ -155,7 +154,6 @@ fn spaced_object(bytes: &[u8]) -> bool {
 }
 
 /// Whether there are neither line breaks nor zero bytes, as UTF-16 and UTF-32 have them.
-#[inline]
 fn is_one_line(bytes: &[u8]) -> bool {
     // Hardly any source has a control character, and the least byte of all is found sooner than one of three.
     least(bytes) > b'\r' || memchr::memchr3(b'\n', b'\r', 0, bytes).is_none()

@@ -95,7 +95,7 @@ fn string(bytes: &[u8], start: usize, out: &mut Vec<u8>) -> Option<usize> {
 
 /// Appends a string with escapes in the place of control characters.
 fn push_escaped(mut string: &[u8], out: &mut Vec<u8>) {
-    if super::least(string) >= 0x20 {
+    if string.iter().all(|b| *b >= 0x20) {
         out.extend_from_slice(string);
         return;
     }
