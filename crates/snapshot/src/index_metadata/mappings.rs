@@ -164,19 +164,18 @@ impl Mappings {
             }),
         };
         let created_before_2 = created().is_some_and(|version| version.0 < TIMESTAMPS_STORED_SINCE);
-        let handling = |mapping: &TypeMapping| match source(mapping.get("_source"))
-            .unwrap_or_else(by_settings)
-        {
-            SourceHandling::Enabled | SourceHandling::Filtered { .. }
-                if excludes && mapping.fields.vector =>
-            {
-                SourceHandling::ExcludedVectors
-            }
-            SourceHandling::Enabled if masks && !mapping.fields.knn_vectors.is_empty() => {
-                SourceHandling::WithoutVectors
-            }
-            own => own,
-        };
+        let handling =
+            |mapping: &TypeMapping| match source(mapping.get("_source")).unwrap_or_else(by_settings) {
+                SourceHandling::Enabled | SourceHandling::Filtered { .. }
+                    if excludes && mapping.fields.vector =>
+                {
+                    SourceHandling::ExcludedVectors
+                }
+                SourceHandling::Enabled if masks && !mapping.fields.knn_vectors.is_empty() => {
+                    SourceHandling::WithoutVectors
+                }
+                own => own,
+            };
         let mut sources: Vec<_> = types().map(|(name, m)| (name.clone(), handling(m))).collect();
         if sources.is_empty() {
             sources.push((String::new(), by_settings()));
