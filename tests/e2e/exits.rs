@@ -23,7 +23,7 @@ fn bad_input_gets_one_sentence_and_its_code() {
     let start = ["start", "--local", "--target", "ndjson:out"];
     let cases: &[(&[&str], i32, &str)] = &[
         (&["--repo", "/no/such/place"], 2, "is not a snapshot repository"),
-        (&["--repo", "empty"], 2, "is empty"),
+        (&["--repo", "empty"], 2, "contains no files"),
         (&["--repo", "ftp://x/y"], 2, "s3://bucket/prefix"),
         (&[], 2, "--repo"),
         (&["--repo", &repo, "--snapshot", "nope"], 2, "no snapshot named"),
