@@ -43,7 +43,7 @@ fn deploy_start_stop_and_complete(name: &str) {
     assert!(started.contains("was started with 1 worker"), "{started}");
     let run = deployed.run().unwrap();
     let other = backfill(&["start", "--snapshot", "snap-2", "--index", "basic"]).expect(2).stderr;
-    assert!(other.contains("another job"), "{other}");
+    assert!(other.contains("--index is basic instead of"), "{other}");
     assert_eq!(status()["status"], "RUNNING");
 
     backfill(&["stop"]).expect(0);
