@@ -1,8 +1,8 @@
 //! What commands write: results on standard output, everything else on standard error.
 //!
 //! A script that redirects the output to a full disk must not take the command for successful, so whatever goes wrong
-//! while results are written becomes the command's error at its end. Two cases are none: a reader that has gone, as
-//! `head` does, and a standard error that cannot be written, which leaves nowhere to say so.
+//! while results are written becomes the command's error at its end. Two cases are not errors: a reader that closes the
+//! pipe early, such as `head`, and a standard error that cannot be written, because then there is nowhere to report it.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;

@@ -156,7 +156,7 @@ struct Success {
 }
 
 impl PatientBlobs {
-    /// Waits for the store of `inner` for as long as `patience`, and says so through `waits`.
+    /// Wraps `inner` so that an outage of its store is waited out for up to `patience` and reported through `waits`.
     pub fn new(inner: Arc<dyn Blobs>, patience: Duration, waits: Waits) -> PatientBlobs {
         PatientBlobs { inner, patience, waits, last: Mutex::default() }
     }

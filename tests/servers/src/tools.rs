@@ -74,7 +74,7 @@ pub(crate) fn maven_copy(coordinates: &str, dir: &Path) -> Result<(), Error> {
     run(&mut command, &format!("getting {coordinates} with mvn"))
 }
 
-/// An artifact of Maven Central, whose type is jar.
+/// The coordinates of a jar on Maven Central.
 #[derive(Clone, Debug)]
 pub(crate) struct Artifact {
     pub(crate) group: String,

@@ -64,9 +64,9 @@ pub enum WriteMode {
     /// failed. So it is where several documents of the snapshot may have the same `_id`: those of several types, and those
     /// of a data stream, each of whose indices has its own.
     Distinct,
-    /// `create`: one that is there with the same routing is replaced, and beside one with another routing the second has
-    /// failed. So it is where documents have routings: two of the same `_id` may lie in different shards of the source, and
-    /// meet in one shard of the target.
+    /// Documents are written with `create`. A document that the target already has under the same `_id` is replaced if its
+    /// routing is the same, and otherwise the second document fails. Indices whose documents have routings need this mode,
+    /// because two documents with one `_id` may be in different shards of the source and meet in one shard of the target.
     PerRouting,
 }
 
@@ -170,7 +170,7 @@ pub struct Run {
     /// Indices that could not be planned at all, each with the reason (see [`Finding::of_index`](super::Finding::of_index)).
     /// They make the run end as damaged.
     pub refused: Vec<(String, String)>,
-    /// What makes the run damaged: texts of [`Finding`](super::Finding)s. Filled when chunks or the run end.
+    /// What could not be migrated, as texts of [`Finding`](super::Finding)s. Recorded when the run ends.
     pub damage: Vec<String>,
     /// What was learned of it since.
     #[serde(default)]

@@ -15,7 +15,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// What an answer about several indices says of one.
+/// The settings of one index in an answer to `GET NAMES/_settings`.
 #[derive(Deserialize)]
 struct Settings {
     #[serde(default)]
