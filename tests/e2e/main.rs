@@ -15,6 +15,7 @@ mod failed;
 mod interrupted;
 mod memory;
 mod replaced;
+mod simulator;
 mod support;
 mod types;
 mod verify;

@@ -1,6 +1,6 @@
 //! Target indices that are deleted, replaced or rolled over while a run writes to them.
 
-use crate::aws::proxy::{Fate, Head, Proxy};
+use crate::simulator::proxy::{Fate, Head, Proxy};
 use crate::support::{Desk, Documents, create_indices, empty_target, fixture, repo};
 use serde_json::json;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,7 +1,7 @@
 //! What is waited for is told everywhere and bounded, and so is the end of a run that is stopped. The target is an HTTP
 //! server that answers as the test wants.
 
-use crate::aws::proxy::{Fate, Proxy};
+use crate::simulator::proxy::{Fate, Proxy};
 use crate::support::{Desk, Documents, Ended, fixture, repo, wait_until};
 use serde_json::Value;
 use std::process::Command;

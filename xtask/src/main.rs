@@ -1,11 +1,11 @@
 //! The tasks of the repository that are more than one command of cargo: `cargo xtask --help` lists them.
 
-mod chaos;
 mod corpus;
 mod fixtures;
 mod fuzz;
 mod lint;
 mod server;
+mod simulate;
 mod test;
 
 use std::{error::Error, process::ExitCode};
@@ -33,8 +33,8 @@ enum Task {
     /// Start a real server on loopback.
     #[command(subcommand)]
     Server(server::Task),
-    /// Start, scale, stop, kill and fail at random on an emulator of AWS; every document must arrive.
-    Chaos(chaos::Arguments),
+    /// Start, scale, stop, kill and fail at random, on one machine or on an emulator of AWS: every document must arrive.
+    Simulate(simulate::Arguments),
     /// Fuzz the readers.
     Fuzz(fuzz::Arguments),
 }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => test::run(&arguments),
         Task::Fixtures(arguments) => fixtures::run(&arguments).map(|()| ExitCode::SUCCESS),
         Task::Server(task) => server::run(task).map(|()| ExitCode::SUCCESS),
-        Task::Chaos(arguments) => chaos::run(&arguments),
+        Task::Simulate(arguments) => simulate::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

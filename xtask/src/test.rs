@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
 
-    let functions = build_functions()?;
+    let functions = build_functions(&root()?)?;
 
     let mut targets = Vec::new();
     for (target, variable) in TARGETS {
@@ -99,13 +99,17 @@ pub(crate) fn run(arguments: &Arguments) -> Result<ExitCode> {
     fuzz::run(&fuzz::Arguments::all_for(FUZZ_SECONDS))
 }
 
-/// The functions as `sam build` makes them, and what they are run with; returns the template to be deployed.
-pub(crate) fn build_functions() -> Result<PathBuf> {
+/// The top of the repository.
+pub(crate) fn root() -> Result<PathBuf> {
+    Ok(Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?)
+}
+
+/// Builds the functions below `root` with `sam build`, and gets what they are run with. Returns the template to be deployed.
+pub(crate) fn build_functions(root: &Path) -> Result<PathBuf> {
     eprintln!("== getting the emulator of AWS, unless it is there");
     servers::fetch_cloud()?;
     eprintln!("== sam build");
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
-    Ok(servers::build_functions(&root, &root.join("target/sam"))?)
+    Ok(servers::build_functions(root, &root.join("target/sam"))?)
 }
 
 pub(crate) fn code(status: ExitStatus) -> ExitCode {

@@ -1,11 +1,12 @@
 //! The emulator, stacks deployed on it, and what a person would see of them.
 
 use crate::support::{Desk, Documents, create_indices, files_below, fixture};
-use ::aws::{DynamoCheckpoints, LambdaFleet, SqsQueue, Stack};
+use ::aws::{DynamoCheckpoints, LambdaFleet, S3FailedDocuments, SqsQueue, Stack};
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
+use backfill::failed::Reader;
 use backfill::model::{Chunk, ChunkState, RunId, RunState};
-use backfill::ports::{Checkpoints, Clock, Fleet, SystemClock};
+use backfill::ports::{Checkpoints, Clock, FailedDocument, Fleet, SystemClock};
 use serde_json::{Value, json};
 use servers::Fixture;
 use std::path::PathBuf;
@@ -223,6 +224,20 @@ impl Deployed<'_> {
         self.cloud.wait(self.queue().purge()).unwrap();
     }
 
+    /// The failed documents of the newest run.
+    pub(crate) fn failed_documents(&self) -> Vec<FailedDocument> {
+        let failed = S3FailedDocuments::open(self.cloud.s3(), &self.stack.failed_documents).unwrap();
+        let Some(run) = self.run() else { return Vec::new() };
+        self.cloud.wait(async {
+            let mut reader = Reader::open(&self.checkpoints, &failed, &run, |_| true).await.unwrap();
+            let mut records = Vec::new();
+            while let Some(record) = reader.next().await.unwrap() {
+                records.push(record);
+            }
+            records
+        })
+    }
+
     /// Messages in the dead-letter queue.
     pub(crate) fn dead_letters(&self) -> u64 {
         let queue = SqsQueue::new(self.cloud.sqs(), &self.stack.dead_letter_queue_url);
@@ -263,12 +278,4 @@ impl Deployed<'_> {
         let from = text.char_indices().rev().nth(6000).map_or(0, |(at, _)| at);
         text[from..].to_owned()
     }
-}
-
-/// Kills a process with -9.
-pub(crate) fn kill(pid: u32) -> bool {
-    std::process::Command::new("kill")
-        .args(["-9", &pid.to_string()])
-        .status()
-        .is_ok_and(|status| status.success())
 }

@@ -1,7 +1,8 @@
 //! Workers are killed while they work.
 
-use super::cloud::{Cloud, kill};
-use super::proxy::Proxy;
+use super::cloud::Cloud;
+use crate::simulator::kill;
+use crate::simulator::proxy::Proxy;
 use crate::support::{Documents, empty_target};
 use backfill::model::{Chunk, ChunkState};
 use backfill::ports::{Clock, SystemClock};

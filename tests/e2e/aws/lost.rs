@@ -1,7 +1,7 @@
 //! Messages get lost: their chunks are enqueued again.
 
 use super::cloud::{Cloud, Deployed};
-use super::proxy::Proxy;
+use crate::simulator::proxy::Proxy;
 use crate::support::{Documents, empty_target, wait_until};
 use backfill::model::{Chunk, ChunkState};
 use serde_json::{Value, json};

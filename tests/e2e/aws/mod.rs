@@ -3,11 +3,9 @@
 //!
 //! What the emulator cannot show is listed in docs/reliability.md, with how else it is shown.
 
-mod chaos;
-mod cloud;
+pub(crate) mod cloud;
 mod kills;
 mod lost;
-pub(crate) mod proxy;
 mod slices;
 mod story;
 mod template;

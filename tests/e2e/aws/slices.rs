@@ -1,7 +1,7 @@
 //! Many short slices, messages that come twice or make no sense, and starts by a schedule.
 
 use super::cloud::Cloud;
-use super::proxy::Proxy;
+use crate::simulator::proxy::Proxy;
 use crate::support::{Documents, empty_target, wait_until};
 use backfill::model::{ChunkState, Planning, Run, RunId, RunState};
 use backfill::ports::{Checkpoints, Clock, Fleet, SystemClock};

@@ -32,6 +32,10 @@ const QUEUEING: f64 = 2.0;
 /// Latency beyond this many times the best one means that fewer requests would serve as well.
 const CROWDED: f64 = 4.0;
 
+/// After so many requests of the largest size that was not refused as too large, one of twice that size is tried: the refusal
+/// may have come from something that is no longer there. If it is still there, one request in so many is sent in vain.
+const PROBE: u32 = 100;
+
 /// Batches that may be under delivery whatever happens: one that is refused again and again must not keep all others from
 /// being sent in between.
 pub const MIN_DELIVERIES: usize = 2;
@@ -51,6 +55,10 @@ pub struct Flow {
     limits: FlowLimits,
     window: f64,
     batch_bytes: usize,
+    /// Size of a request in bytes, at most: less than the limit after a request was refused as too large.
+    largest: usize,
+    /// Requests taken since `batch_bytes` is as large as that.
+    taken_at_largest: u32,
     /// Best milliseconds per MiB seen, slowly forgotten.
     best: Option<f64>,
     paused_until: Millis,
@@ -73,6 +81,8 @@ impl Flow {
             limits,
             window: 2f64.min(limits.max_in_flight as f64),
             batch_bytes: (limits.max_batch_bytes / 2).max(limits.min_batch_bytes),
+            largest: limits.max_batch_bytes,
+            taken_at_largest: 0,
             best: None,
             paused_until: 0,
             calm_until: 0,
@@ -162,8 +172,15 @@ impl Flow {
         }
         self.window = (self.window + 1.0 / self.window).min(self.limits.max_in_flight as f64);
         self.ended.notify_one();
+        if self.batch_bytes == self.largest && self.largest < self.limits.max_batch_bytes {
+            self.taken_at_largest += 1;
+            if self.taken_at_largest >= PROBE {
+                self.taken_at_largest = 0;
+                self.largest = (self.largest * 2).min(self.limits.max_batch_bytes);
+            }
+        }
         let step = self.limits.max_batch_bytes / 64;
-        self.batch_bytes = (self.batch_bytes + step).min(self.limits.max_batch_bytes);
+        self.batch_bytes = (self.batch_bytes + step).min(self.largest);
     }
 
     /// The target took part of a request: it works, but has reached its limit.
@@ -191,8 +208,9 @@ impl Flow {
     /// A request of this size was refused as too large.
     pub fn too_large(&mut self, bytes: usize) {
         let half = (bytes / 2).max(self.limits.min_batch_bytes);
-        self.limits.max_batch_bytes = self.limits.max_batch_bytes.min(half);
+        self.largest = self.largest.min(half);
         self.batch_bytes = self.batch_bytes.min(half);
+        self.taken_at_largest = 0;
     }
 }
 
@@ -267,6 +285,25 @@ mod tests {
         }
         flow.too_large(1000);
         assert!(flow.batch_bytes() <= 2000);
+    }
+
+    #[test]
+    fn a_single_refusal_as_too_large_does_not_last() {
+        let mut flow = Flow::new(FlowLimits::default(), 0);
+        let grown = |flow: &mut Flow, requests| {
+            for _ in 0..requests {
+                flow.succeeded(0, MIB, Duration::from_millis(10));
+            }
+            flow.batch_bytes()
+        };
+        flow.too_large(2 * MIB);
+        assert_eq!(grown(&mut flow, PROBE - 1), MIB);
+        let tried = grown(&mut flow, 2 * PROBE);
+        assert!(tried > MIB, "{tried}");
+        // It was no mistake.
+        flow.too_large(2 * MIB);
+        assert_eq!(grown(&mut flow, PROBE - 1), MIB);
+        assert_eq!(grown(&mut flow, 5 * PROBE), FlowLimits::default().max_batch_bytes);
     }
 
     #[test]
