@@ -1,15 +1,15 @@
-//! Killed, stopped, scaled: at random moments, again and again, and every document is there once.
+//! Runs that are killed, stopped or scaled at moments of their own. Those that are interrupted at random, again and again,
+//! are the [simulator](crate::simulator)'s.
 
 use crate::support::{Desk, Documents, Moments, create_indices, empty_target, fixture, repo, wait_until};
 use backfill::model::RunState;
 use backfill::ports::{Checkpoints, Clock, SystemClock};
 use local::{Mode, RunnerLock, SqliteStore};
 use servers::Fixture;
-use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
-/// How often each of these tests goes through its story.
-const ROUNDS: u64 = 20;
+/// How often a run is scaled from its beginning to its end.
+const ROUNDS: u64 = 4;
 const SELECTION: &str = "basic,nested,updates,compressed,logs-*,verbatim";
 
 /// Small pieces, so that a run has many moments to be interrupted at.
@@ -43,45 +43,6 @@ fn story(round: u64) -> (Desk, Fixture, Documents) {
 }
 
 #[test]
-#[ignore = "needs a real OpenSearch: cargo xtask test"]
-fn killed_at_random_moments_it_continues_from_its_checkpoints() {
-    let mut kills = 0;
-    let mut moments = Moments::new(Duration::from_millis(1500));
-    for round in 0..ROUNDS {
-        let (_alone, url) = empty_target();
-        let (desk, fixture, expected) = story(round);
-        create_indices(&url, &expected, &[]);
-        let repo = repo(&fixture);
-        let args = arguments(&repo, &url);
-        let mut finished = false;
-        for attempt in 0..4 {
-            let mut child = desk.spawn(&args);
-            moments.wait();
-            // Kill, as with -9: nothing of the process gets a chance to tidy up.
-            child.kill().unwrap();
-            let status = child.wait().unwrap();
-            finished = status.success();
-            assert!(finished || status.signal() == Some(9), "round {round}: {status}");
-            kills += u64::from(!finished);
-            if finished && attempt == 0 {
-                moments.came_too_late();
-            }
-            if finished {
-                break;
-            }
-        }
-        if !finished {
-            desk.backfill(&args).expect(0);
-        }
-        Documents::in_cluster(&url).assert_same(&expected);
-        let report = desk.backfill(&["status", "--json"]).expect(0).json();
-        assert_eq!(report["documents_done"], expected.0.len(), "round {round}");
-    }
-    println!("{kills} kills");
-    assert!(kills > ROUNDS / 2, "only {kills} kills hit a running backfill");
-}
-
-#[test]
 fn killed_in_its_first_moments_a_start_is_continued_by_the_same_command() {
     let repo = repo(&fixture("tiny"));
     let args = ["start", "--local", "--repo", &repo, "--target", "ndjson:out"];
@@ -96,40 +57,6 @@ fn killed_in_its_first_moments_a_start_is_continued_by_the_same_command() {
         assert_eq!(ended.code, 0, "round {round}: {}", ended.stderr);
         desk.backfill(&["status"]).expect(0);
     }
-}
-
-#[test]
-#[ignore = "needs a real OpenSearch: cargo xtask test"]
-fn stopped_and_started_it_continues() {
-    let mut stops = 0;
-    let mut moments = Moments::new(Duration::from_millis(800));
-    for round in 0..ROUNDS {
-        let (_alone, url) = empty_target();
-        let (desk, fixture, expected) = story(round);
-        create_indices(&url, &expected, &[]);
-        let repo = repo(&fixture);
-        let args = arguments(&repo, &url);
-        let child = desk.spawn(&args);
-        wait_until("the run is stored", || desk.backfill(&["status"]).code == 0);
-        moments.wait();
-        desk.backfill(&["stop"]).expect(0);
-        let status = desk.backfill(&["status"]).expect(0).stdout;
-        assert!(status.starts_with("BackfillStatus.STOPPED"), "{status}");
-        let ended = crate::support::Ended::from(child.wait_with_output().unwrap());
-        if ended.code != 0 {
-            stops += 1;
-            ended.expect(130);
-            // What is not said is as in the run.
-            desk.backfill(&["start", "--local", "--bulk-size", "1kb"]).expect(0);
-        } else {
-            moments.came_too_late();
-        }
-        Documents::in_cluster(&url).assert_same(&expected);
-        let report = desk.backfill(&["status", "--json"]).expect(0).json();
-        assert_eq!(report["documents_done"], expected.0.len(), "round {round}");
-    }
-    println!("{stops} stops");
-    assert!(stops > ROUNDS / 2, "only {stops} stops hit a running backfill");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Memory is bounded, and flat whatever a shard's size.
 
-use crate::support::Desk;
+use crate::support::{Desk, peak_of};
 use serde_json::json;
 use servers::{Server, ServerSpec};
 use std::fmt::Write;
@@ -78,25 +78,19 @@ fn export(desk: &Desk, repo: &Path, index: &str, code: i32) -> u64 {
         "1mb",
     ];
     let mut child = desk.spawn(&args);
-    let status = format!("/proc/{}/status", child.id());
     let mut peak = 0;
     while child.try_wait().unwrap().is_none() {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-        peak = kib.unwrap_or(0).max(peak);
+        peak = peak_of(child.id()).max(peak);
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     assert_eq!(child.wait().unwrap().code(), Some(code));
-    peak / 1024
+    peak
 }
 
-#[test]
-#[ignore = "starts a real OpenSearch: cargo xtask test"]
-fn a_document_that_would_become_gigabytes_fails_alone() {
-    let desk = Desk::new();
-    let repo = desk.path("repo");
-    let spec = "opensearch:2.19.5".parse::<ServerSpec>().unwrap().repo_dir(&repo);
+/// Makes a repository with an index of three documents, of which the second is 1.5 MB of SMILE that would become
+/// gigabytes of JSON.
+pub(crate) fn snapshot_of_a_bomb(repo: &Path) {
+    let spec = "opensearch:2.19.5".parse::<ServerSpec>().unwrap().repo_dir(repo);
     let server = Server::start(&spec).unwrap();
     let http = server.http();
     let body =
@@ -116,6 +110,14 @@ fn a_document_that_would_become_gigabytes_fails_alone() {
     }
     http.put("/_snapshot/r", &json!({"type": "fs", "settings": {"location": repo}})).unwrap().ok().unwrap();
     http.put("/_snapshot/r/s?wait_for_completion=true", &json!({})).unwrap().ok().unwrap();
+}
+
+#[test]
+#[ignore = "starts a real OpenSearch: cargo xtask test"]
+fn a_document_that_would_become_gigabytes_fails_alone() {
+    let desk = Desk::new();
+    let repo = desk.path("repo");
+    snapshot_of_a_bomb(&repo);
     let peak = export(&desk, &repo, "bombs", 3);
     println!("peak resident set of a worker: {peak} MiB");
     assert!(peak < 400, "{peak} MiB");

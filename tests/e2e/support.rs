@@ -151,6 +151,14 @@ pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// The largest resident set that a process has had so far, in MiB; 0 if it is not there.
+pub(crate) fn peak_of(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) / 1024
+}
+
 /// Random moments at which to interrupt something, within as long as it takes on this machine.
 pub(crate) struct Moments {
     within: Duration,

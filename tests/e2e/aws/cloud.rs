@@ -9,7 +9,7 @@ use backfill::model::{Chunk, ChunkState, RunId, RunState};
 use backfill::ports::{Checkpoints, Clock, FailedDocument, Fleet, SystemClock};
 use serde_json::{Value, json};
 use servers::Fixture;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
@@ -65,8 +65,13 @@ impl Cloud {
 
     /// Puts the repository of a fixture into the bucket, below the fixture's name.
     pub(crate) fn upload(&self, name: &str, fixture: &Fixture) {
-        for file in files_below(&fixture.repo) {
-            let key = format!("{name}/{}", file.strip_prefix(&fixture.repo).unwrap().display());
+        self.upload_dir(name, &fixture.repo);
+    }
+
+    /// Puts a repository into the bucket, below `name`.
+    pub(crate) fn upload_dir(&self, name: &str, repo: &Path) {
+        for file in files_below(repo) {
+            let key = format!("{name}/{}", file.strip_prefix(repo).unwrap().display());
             let body = std::fs::read(&file).unwrap().into();
             self.wait(async {
                 self.s3().put_object().bucket(BUCKET).key(key).body(body).send().await.unwrap()

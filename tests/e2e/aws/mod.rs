@@ -6,6 +6,7 @@
 pub(crate) mod cloud;
 mod kills;
 mod lost;
+mod memory;
 mod slices;
 mod story;
 mod template;

@@ -3,10 +3,10 @@
 use super::answers::Name;
 use super::proxy::{Fate, Head, Proxy};
 use super::weather::Weather;
-use super::world::{World, peak_of};
+use super::world::World;
 use super::{Home, PATIENCE, Settings, simulate};
 use crate::aws::cloud::{Cloud, Deployed};
-use crate::support::Documents;
+use crate::support::{Documents, peak_of};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,9 +1,9 @@
 //! Runs on one machine: the command works on its run itself, and continues it when it is called again.
 
 use super::answers::Name;
-use super::world::{World, peak_of, signal};
+use super::world::{World, signal};
 use super::{Home, MEMORY_MIB, Settings, simulate};
-use crate::support::{Desk, Documents, Ended, fixture, repo, wait_until};
+use crate::support::{Desk, Documents, Ended, fixture, peak_of, repo, wait_until};
 use serde_json::Value;
 use std::cell::Cell;
 use std::process::Child;

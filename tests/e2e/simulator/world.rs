@@ -118,11 +118,3 @@ pub(crate) fn signal(name: &str, pid: u32) -> bool {
 pub(crate) fn kill(pid: u32) -> bool {
     signal("-9", pid)
 }
-
-/// The largest resident set that a process has had so far, in MiB; 0 if it is not there.
-pub(crate) fn peak_of(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|text| text.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) / 1024
-}
