@@ -198,8 +198,12 @@ fn disturb(world: &mut World, home: &mut dyn Home, dice: &mut fastrand::Rng, dee
             }
         }
         85..87 => deeds.restarts += u32::from(world.crash()),
-        87..92 => deeds.outages += u32::from(world.weather.cut_off()),
-        _ => world.weather.reconnect(),
+        87..92 => {
+            world.weather.cut_off(Duration::from_millis(dice.u64(500..10_000)));
+            deeds.outages += 1;
+        }
+        // Nothing more happens for a moment.
+        _ => {}
     }
 }
 

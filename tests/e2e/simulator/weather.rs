@@ -4,6 +4,7 @@ use super::answers::{Memory, Wrong, truth};
 use super::proxy::{Fate, Head};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Shares of bulk requests that meet a wrong answer, of which one is taken for each run.
 const SHARES: [f64; 4] = [0.01, 0.05, 0.15, 0.3];
@@ -17,8 +18,8 @@ pub(crate) struct Weather {
     pub(crate) kinds: Vec<Wrong>,
     /// Nothing goes wrong.
     calm: AtomicBool,
-    /// Nobody gets an answer from the target.
-    cut_off: AtomicBool,
+    /// Until then nobody gets an answer from the target.
+    cut_off_until: Mutex<Instant>,
     /// Of a million bulk requests so many meet a wrong answer.
     share: AtomicU32,
 }
@@ -29,7 +30,7 @@ impl Weather {
             kinds,
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
             calm: AtomicBool::new(true),
-            cut_off: AtomicBool::new(false),
+            cut_off_until: Mutex::new(Instant::now()),
             share: AtomicU32::new(0),
         }
     }
@@ -44,20 +45,15 @@ impl Weather {
     /// Nothing goes wrong any more.
     pub(crate) fn turn_calm(&self) {
         self.calm.store(true, Ordering::Relaxed);
-        self.reconnect();
     }
 
     pub(crate) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// The target is out of reach from now on; `false` if it was already.
-    pub(crate) fn cut_off(&self) -> bool {
-        !self.cut_off.swap(true, Ordering::Relaxed)
-    }
-
-    pub(crate) fn reconnect(&self) {
-        self.cut_off.store(false, Ordering::Relaxed);
+    /// The target is out of reach for so long. An outage ends by itself, since whoever waits for it might also have to end it.
+    pub(crate) fn cut_off(&self, time: Duration) {
+        *self.cut_off_until.lock().unwrap() = Instant::now() + time;
     }
 
     /// A number from 0 to 1.
@@ -70,7 +66,7 @@ impl Weather {
         if self.is_calm() {
             return truth(memory);
         }
-        if self.cut_off.load(Ordering::Relaxed) {
+        if *self.cut_off_until.lock().unwrap() > Instant::now() {
             return Fate::Drop;
         }
         let share = f64::from(self.share.load(Ordering::Relaxed)) / 1e6;
