@@ -14,9 +14,9 @@ use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     LOCATION, RETRY_AFTER,
 };
-use reqwest::{Client, Method, Response, Url};
+use reqwest::{Client, Method, Response, StatusCode, Url};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -34,6 +34,10 @@ const MARKS: u32 = 256;
 /// Requests that close their connection after an answer that belonged to another request, since the next ones might as
 /// well: about as many as there may be connections.
 const SUSPECTS: usize = 32;
+/// What to do about an address with http:// whose port expects TLS.
+const USE_HTTPS: &str = "it expects TLS; write its address with https://";
+/// How long a port has to show that it expects TLS.
+const TLS_QUESTION: Duration = Duration::from_secs(5);
 
 /// A request.
 #[derive(Debug)]
@@ -132,6 +136,8 @@ pub(crate) struct Transport {
     /// Of user and password; signed requests have secrets of their own.
     redactor: Redactor,
     timeouts: faults::Timeouts,
+    /// Whether it has ever answered a request in the protocol of its address.
+    speaks: AtomicBool,
     marks: Marks,
     /// KiB of memory for answers that are kept whole.
     room: Arc<Semaphore>,
@@ -242,7 +248,14 @@ impl Transport {
             builder = builder.body(body);
         }
         let begun = Instant::now();
-        let response = builder.send().await.map_err(|e| self.fault(&e))?;
+        let response = match builder.send().await {
+            Ok(response) if !self.speaks_tls_instead(Ok(response.status())).await => response,
+            Ok(_) => return Err(self.unexpected(USE_HTTPS.to_owned())),
+            Err(error) if self.speaks_tls_instead(Err(&error)).await => {
+                return Err(self.unexpected(USE_HTTPS.to_owned()));
+            }
+            Err(error) => return Err(self.fault(&error)),
+        };
         let header = |name: HeaderName| response.headers().get(name).and_then(|v| v.to_str().ok());
         let echoed = header(MARK).is_some_and(|echo| echo == mark);
         // Something in between may have marks of its own.
@@ -259,6 +272,30 @@ impl Transport {
     }
 
     fn fault(&self, error: &reqwest::Error) -> TargetError {
-        faults::explain(&self.location, error, &self.timeouts)
+        faults::explain(&self.location, error, &self.timeouts, self.speaks.load(Ordering::Relaxed))
+    }
+
+    /// Whether the port of an address with http:// expects TLS, after something else than a proper answer came from it.
+    ///
+    /// Such a port closes or resets the connection, sends an alert, or answers with status 400, and all of that may have
+    /// other causes. So it is asked with TLS once, without credentials. One that has answered properly is not asked.
+    async fn speaks_tls_instead(&self, answer: Result<StatusCode, &reqwest::Error>) -> bool {
+        match answer {
+            Ok(status) if status != StatusCode::BAD_REQUEST => {
+                self.speaks.store(true, Ordering::Relaxed);
+                return false;
+            }
+            Err(error) if error.is_connect() || error.is_timeout() => return false,
+            _ => {}
+        }
+        let Some(rest) = self.endpoint.strip_prefix("http://") else { return false };
+        if self.speaks.load(Ordering::Relaxed) {
+            return false;
+        }
+        let question = self.client.get(format!("https://{rest}")).timeout(TLS_QUESTION);
+        match question.send().await {
+            Ok(_) => true,
+            Err(error) => faults::is_answer_in_tls(&error),
+        }
     }
 }

@@ -66,6 +66,36 @@ impl Pki {
         ClientCertificate { certificate: self.file("client.pem"), key: self.file("client.key") }
     }
 
+    /// A server whose port expects TLS and does this with requests without.
+    async fn serve_plain(&self, plain: Plain) -> String {
+        let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
+        let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+        let config = config.with_single_cert(self.chain.clone(), self.key.clone_key()).unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut first = [0];
+                socket.peek(&mut first).await.unwrap();
+                match plain {
+                    // What TLS sends begins with this byte, and rustls sends an alert if there is another one.
+                    _ if first[0] == 22 => drop(acceptor.accept(socket).await),
+                    Plain::Alert => drop(acceptor.accept(socket).await),
+                    Plain::Reset => socket.set_zero_linger().unwrap(),
+                    Plain::Close => drop(Request::read(&mut socket).await),
+                    Plain::BadRequest => {
+                        Request::read(&mut socket).await.unwrap();
+                        let text = "The plain HTTP request was sent to HTTPS port";
+                        socket.write_all(answer("400 Bad Request", "", text).as_bytes()).await.unwrap();
+                    }
+                }
+            }
+        });
+        url
+    }
+
     /// A server that answers every request, and says in a header of its answer how many certificates it was shown;
     /// with `strict`, it insists on one.
     async fn serve(&self, strict: bool) -> String {
@@ -101,6 +131,15 @@ impl Drop for Pki {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.directory);
     }
+}
+
+/// What a port that expects TLS does with a request without.
+#[derive(Clone, Copy, Debug)]
+enum Plain {
+    Alert,
+    Reset,
+    Close,
+    BadRequest,
 }
 
 /// Number of certificates that the server was shown, and whether it got the password.
@@ -235,6 +274,32 @@ async fn speaking_the_wrong_protocol_is_said_so() {
     });
     let error = seen(&TargetConfig::new(&url)).await.unwrap_err().to_string();
     assert!(error.ends_with("it does not speak TLS; write its address with http://"), "{error}");
+}
+
+#[tokio::test]
+async fn a_port_that_expects_tls_is_recognised_however_it_refuses_plain_requests() {
+    let pki = Pki::new("plain");
+    for plain in [Plain::Alert, Plain::Reset, Plain::Close, Plain::BadRequest] {
+        let url = pki.serve_plain(plain).await;
+        let error = seen(&TargetConfig::new(&url)).await.unwrap_err();
+        assert!(matches!(error, TargetError::Unexpected { .. }), "{plain:?}: it is not waited for: {error}");
+        let text = error.to_string();
+        assert!(text.ends_with("it expects TLS; write its address with https://"), "{plain:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_up_is_not_taken_for_one_that_expects_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            drop(listener.accept().await.unwrap());
+        }
+    });
+    let error = seen(&TargetConfig::new(&url)).await.unwrap_err();
+    assert!(matches!(error, TargetError::Unreachable { .. }), "{error}");
+    assert!(!error.to_string().contains("https"), "{error}");
 }
 
 /// Runs in a process of its own, whose environment holds the credentials.

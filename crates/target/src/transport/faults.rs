@@ -13,10 +13,21 @@ pub(super) struct Timeouts {
     pub(super) request: Duration,
 }
 
-pub(super) fn explain(location: &str, error: &reqwest::Error, timeouts: &Timeouts) -> TargetError {
+/// `speaks` tells whether the target has answered before, in the protocol of its address.
+pub(super) fn explain(
+    location: &str,
+    error: &reqwest::Error,
+    timeouts: &Timeouts,
+    speaks: bool,
+) -> TargetError {
     let target = location.to_owned();
-    if let Some(error) = tls(error) {
-        return of_tls(target, &error);
+    match tls(error) {
+        Some(rustls::Error::InvalidMessage(_)) if !speaks => {
+            let reason = "it does not speak TLS; write its address with http://".to_owned();
+            return TargetError::Unexpected { target, reason };
+        }
+        Some(error) => return of_tls(target, &error),
+        None => {}
     }
     let reason = if error.is_timeout() && error.is_connect() {
         format!("no connection within {:?}; check its address and the network", timeouts.connect)
@@ -49,10 +60,6 @@ fn of_tls(target: String, error: &rustls::Error) -> TargetError {
                 "it refuses the client certificate or the lack of one ({alert:?}); give the right one"
             );
             TargetError::Denied { target, reason }
-        }
-        rustls::Error::InvalidMessage(_) => {
-            let reason = "it does not speak TLS; write its address with http://".to_owned();
-            TargetError::Unreachable { target, reason }
         }
         other => TargetError::Unreachable { target, reason: format!("TLS failed: {other}") },
     }
@@ -93,6 +100,11 @@ fn untrusted(why: &CertificateError) -> String {
             "its certificate is not trusted ({why}); give the certificate of its authority, or allow insecure TLS for it"
         ),
     }
+}
+
+/// Whether a request with TLS failed in such a way that the other side speaks TLS.
+pub(super) fn is_answer_in_tls(error: &reqwest::Error) -> bool {
+    tls(error).is_some_and(|error| !matches!(error, rustls::Error::InvalidMessage(_)))
 }
 
 /// The TLS error at the bottom of it, if it is one.

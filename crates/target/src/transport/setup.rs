@@ -11,6 +11,7 @@ use reqwest::{Client, ClientBuilder, Identity, Url, redirect};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -54,6 +55,7 @@ pub(super) fn transport(config: &TargetConfig) -> Result<Transport, ConfigError>
         signer,
         redactor,
         timeouts,
+        speaks: AtomicBool::new(false),
         marks: Marks::new(),
         room: Arc::new(Semaphore::new(room_kib as usize)),
         room_kib,
