@@ -4,6 +4,7 @@
 //! `services.yaml`; flags win, then the environment, then the file.
 
 use backfill::chunking::check_chunk_bytes;
+use backfill::limit::MaxFailed;
 use backfill::model::{FieldName, TypesChoice};
 use backfill::secrets::SecretString;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -18,6 +19,8 @@ Exit codes:
   4    gave up waiting
   5    snapshot unreadable, damaged or changed
   6    target unreachable or blocked; or an index there was replaced during the run
+  7    stopped because more documents failed than --max-failed allows
+  8    done, but indices were refused and left out
   130  interrupted or stopped before the end";
 
 /// Works on clusters, snapshots and backfills.
@@ -537,6 +540,10 @@ pub struct StartArgs {
     /// Number of workers [default: as set by scale; for a new run 1, on AWS the stack's Workers]
     #[arg(long, value_name = "N", env = "BACKFILL_WORKERS")]
     pub workers: Option<u32>,
+    /// Stop when more documents fail than this number, or than this share of at least 1,000 documents, e.g. 500 or 2.5%
+    /// [default: as in the run; for a new run 10%, on AWS the stack's MaxFailed]
+    #[arg(long, value_name = "N|P%", env = "BACKFILL_MAX_FAILED")]
+    pub max_failed: Option<MaxFailed>,
     /// Start a new run although there is another one
     #[arg(long)]
     pub new: bool,

@@ -26,16 +26,32 @@ pub enum Exit {
     Snapshot = 5,
     /// The target is unreachable, blocks writes, or has lost what was written.
     Target = 6,
+    /// Stopped, because more documents failed than `--max-failed` allows.
+    TooManyFailed = 7,
+    /// Done, but indices were refused and left out.
+    Refused = 8,
     /// Interrupted or stopped before the end.
     Interrupted = 130,
 }
 
 impl Exit {
-    /// The meaning of a code, as a function of a stack sends it.
+    const ALL: [Exit; 10] = [
+        Exit::Done,
+        Exit::Error,
+        Exit::Usage,
+        Exit::FailedDocuments,
+        Exit::GaveUpWaiting,
+        Exit::Snapshot,
+        Exit::Target,
+        Exit::TooManyFailed,
+        Exit::Refused,
+        Exit::Interrupted,
+    ];
+
+    /// The meaning of a code, as a function of a stack sends it: always that of an error.
     pub fn from_code(code: u8) -> Exit {
-        let known = [Exit::Usage, Exit::FailedDocuments, Exit::GaveUpWaiting, Exit::Snapshot, Exit::Target];
-        let known = known.into_iter().chain([Exit::Interrupted]).find(|exit| *exit as u8 == code);
-        known.unwrap_or(Exit::Error)
+        let known = Exit::ALL.into_iter().filter(|exit| *exit != Exit::Done);
+        known.into_iter().find(|exit| *exit as u8 == code).unwrap_or(Exit::Error)
     }
 
     /// The code of a backfill that ended before its end, by whose fault it was.

@@ -148,7 +148,7 @@ pub fn status(report: &StatusReport, deep: bool) -> Text {
     if deep {
         deep_status(&mut out, report);
     }
-    if deep || report.status == BackfillStatus::Stopped {
+    if deep || report.status == BackfillStatus::Stopped || report.limit_exceeded.is_some() {
         out.push(&report.conclusion());
     }
     out

@@ -185,8 +185,21 @@ pub fn handling(args: &DocumentArgs, config: &Config, target: Option<&TargetSett
     })
 }
 
-/// The state file.
-pub fn state_file(args: &StateArgs, config: &Config) -> PathBuf {
+/// The state file, as it is to be opened.
+pub fn state_file(args: &StateArgs, config: &Config) -> Result<PathBuf> {
+    let path = state_path(args, config);
+    if path.is_dir() {
+        return Err(CommandError::usage(format!(
+            "the state file {} is a directory; name a file in it, such as --state {}",
+            path.display(),
+            path.join(DEFAULT_STATE).display()
+        )));
+    }
+    Ok(path)
+}
+
+/// Where the state file is, or would be.
+fn state_path(args: &StateArgs, config: &Config) -> PathBuf {
     let local = config.backfill.as_ref().and_then(|b| b.local.as_ref());
     args.state
         .clone()
@@ -252,7 +265,7 @@ pub fn stack(args: &StateArgs, config: &Config) -> Option<StackSetting> {
         (Some(name), _) => Some(StackSetting { name: name.clone(), region: region() }),
         _ if args.state.is_some() => None,
         (None, Some(file)) => Some(StackSetting { name: file.stack_name.clone(), region: region() }),
-        (None, None) if state_file(args, config).exists() => None,
+        (None, None) if state_path(args, config).exists() => None,
         (None, None) if backfill.is_some_and(|b| b.local.is_some()) => None,
         (None, None) => deployed(&std::fs::read_to_string(SAM_CONFIG).ok()?, args.region.clone()),
     }

@@ -178,16 +178,22 @@ fn a_codec_that_is_not_known_is_named_and_other_indices_go_on() {
         }
     }
     assert!(changed > 0);
-    let ended = desk.backfill(&["start", "--local", "--repo", "repo", "--target", "ndjson:out"]).expect(5);
+    let start = ["start", "--local", "--repo", "repo", "--target", "ndjson:out"];
+    let ended = desk.backfill(&start).expect(5);
     let told = ended.stderr.lines().find(|line| line.contains("Lucene99StoredFieldsTallData"));
     let told = told.unwrap_or_else(|| panic!("{}", ended.stderr));
     assert!(told.contains("compressed") && told.contains(".fdt"), "{told}");
     // Nothing proves damage, so nothing is called damaged.
     assert!(told.starts_with("cannot be read by this version of backfill: "), "{told}");
+    let again = "it is in 1 index. A version that can read it migrates these indices again with `backfill start --new \
+                 --index 'compressed'`.";
     assert!(ended.stderr.contains("part of the snapshot cannot be read by this version"), "{}", ended.stderr);
+    assert!(ended.stderr.contains(again), "{}", ended.stderr);
     for shown in [&ended.stdout, &ended.stderr] {
         assert!(!shown.contains("damaged"), "{shown}");
     }
+    let second = desk.backfill(&start).expect(5).stderr;
+    assert!(second.contains("has ended already") && second.contains(again), "{second}");
     let mut expected = Documents::expected(&fixture);
     // What cannot be read is counted wherever documents are, and nothing is shown as complete.
     let lost = expected.0.keys().filter(|key| key.index == "compressed").count();

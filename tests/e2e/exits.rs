@@ -70,6 +70,21 @@ fn commands_on_a_state_that_is_not_there_say_so() {
         let ended = desk.backfill(args).expect(1);
         assert!(ended.stderr.contains("nothing was started"), "{args:?}: {}", ended.stderr);
     }
+    desk.backfill(&["status", "--state", "no/such/place.sqlite"]).expect(1);
+    std::fs::write(desk.path("file"), "").unwrap();
+    std::fs::create_dir(desk.path("directory")).unwrap();
+    let repo = repo(&fixture("tiny"));
+    let start = ["start", "--local", "--target", "ndjson:out", "--repo", &repo];
+    let directory = "the state file directory is a directory; name a file in it, such as --state directory/backfill.sqlite";
+    for (args, state, told) in [
+        (&["status"][..], "directory", directory),
+        (&start, "directory", directory),
+        (&start, "file/state.sqlite", "there is no directory file for the state file file/state.sqlite"),
+    ] {
+        let ended = desk.backfill(&[args, &["--state", state]].concat()).expect(2);
+        assert!(ended.stderr.contains(told), "{args:?}: {}", ended.stderr);
+        assert_eq!(ended.stderr.trim().lines().count(), 1, "{args:?}: {}", ended.stderr);
+    }
     std::fs::write(desk.path("backfill.sqlite"), "this is no database").unwrap();
     let ended = desk.backfill(&["status"]).expect(1);
     assert!(ended.stderr.contains("backfill.sqlite"), "{}", ended.stderr);

@@ -1,29 +1,12 @@
 //! Failed documents tried again, and runs described and forgotten.
 
-use crate::support::{Desk, Documents, Moments, empty_target, fixture, repo, wait_until};
+use crate::support::{
+    Desk, Documents, Moments, create_strict, empty_target, fixture, mend, repo, wait_until,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
-
-/// Creates indices whose mappings know no field: every document that has one is refused.
-fn create_strict(url: &str, documents: &Documents) -> BTreeSet<String> {
-    let http = servers::Http::new(url);
-    let indices: BTreeSet<String> = documents.0.keys().map(|key| key.index.clone()).collect();
-    // Of three shards, documents of the same id and different routings have different ones.
-    let settings = json!({"number_of_shards": 3, "number_of_replicas": 0});
-    let body = json!({"settings": settings, "mappings": {"dynamic": "strict"}});
-    for index in &indices {
-        http.put(&format!("/{}", servers::path_segment(index)), &body).unwrap().ok().unwrap();
-    }
-    indices
-}
-
-/// From now on the mappings take any document.
-fn mend(url: &str, index: &str) {
-    let path = format!("/{}/_mapping", servers::path_segment(index));
-    servers::Http::new(url).put(&path, &json!({"dynamic": false})).unwrap().ok().unwrap();
-}
 
 fn status(desk: &Desk) -> (u64, u64) {
     let report = desk.backfill(&["status", "--json"]).expect(0).json();

@@ -13,6 +13,7 @@ mod exits;
 mod export;
 mod failed;
 mod interrupted;
+mod limit;
 mod memory;
 mod replaced;
 mod simulator;

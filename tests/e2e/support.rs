@@ -3,7 +3,7 @@
 use serde_json::Value;
 use serde_json::value::RawValue;
 use servers::{ExpectedDoc, Fixture};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -90,6 +90,13 @@ impl Desk {
 
     pub(crate) fn spawn(&self, args: &[&str]) -> Child {
         let mut command = self.command(env!("CARGO_BIN_EXE_backfill"), args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// As a process that ignores SIGHUP from its beginning.
+    pub(crate) fn spawn_ignoring_hangup(&self, args: &[&str]) -> Child {
+        let program = ["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_backfill")];
+        let mut command = self.command("sh", &[&program, args].concat());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
@@ -376,4 +383,23 @@ pub(crate) fn create_indices(url: &str, documents: &Documents, extra: &[&str]) {
             http.put(&format!("/{}", servers::path_segment(name)), &body).unwrap().ok().unwrap();
         }
     }
+}
+
+/// Creates indices whose mappings know no field: every document that has one is refused.
+pub(crate) fn create_strict(url: &str, documents: &Documents) -> BTreeSet<String> {
+    let http = servers::Http::new(url);
+    let indices: BTreeSet<String> = documents.0.keys().map(|key| key.index.clone()).collect();
+    // Of three shards, documents of the same id and different routings have different ones.
+    let settings = serde_json::json!({"number_of_shards": 3, "number_of_replicas": 0});
+    let body = serde_json::json!({"settings": settings, "mappings": {"dynamic": "strict"}});
+    for index in &indices {
+        http.put(&format!("/{}", servers::path_segment(index)), &body).unwrap().ok().unwrap();
+    }
+    indices
+}
+
+/// From now on the mappings take any document.
+pub(crate) fn mend(url: &str, index: &str) {
+    let path = format!("/{}/_mapping", servers::path_segment(index));
+    servers::Http::new(url).put(&path, &serde_json::json!({"dynamic": false})).unwrap().ok().unwrap();
 }

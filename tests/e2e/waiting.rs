@@ -136,6 +136,29 @@ fn a_run_that_is_stopped_shows_who_is_still_at_work() {
 }
 
 #[test]
+fn a_run_goes_on_when_the_terminal_closes_if_it_was_started_so() {
+    let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
+    let asked = Arc::new(AtomicBool::new(false));
+    let told = asked.clone();
+    let target = target(move || {
+        told.store(true, Ordering::SeqCst);
+        Fate::Answer(503, JSON, "{}".to_owned())
+    });
+    // As nohup does it.
+    let child = desk.spawn_ignoring_hangup(&start(&repo, &target.url(), "60s"));
+    wait_until("a request is under way", || asked.load(Ordering::SeqCst));
+    signal("-HUP", &child);
+    asked.store(false, Ordering::SeqCst);
+    wait_until("requests go on", || asked.load(Ordering::SeqCst));
+    assert_eq!(status(&desk)["status"], "RUNNING");
+    // Had the first signal counted, this one would end the process at once.
+    signal("-TERM", &child);
+    let ended = Ended::from(child.wait_with_output().unwrap()).expect(130);
+    assert!(ended.stderr.contains("`backfill start` continues"), "{}", ended.stderr);
+    assert_eq!(status(&desk)["status"], "STOPPED");
+}
+
+#[test]
 fn a_state_file_that_another_process_holds_is_told() {
     let (desk, repo) = (Desk::new(), repo(&fixture("tiny")));
     let target = target(|| Fate::Drop);

@@ -7,9 +7,10 @@ use backfill::encode::{Encoding, names};
 use backfill::failed::Reader;
 use backfill::finish::finish;
 use backfill::indices::Handling;
+use backfill::limit::{FailureLimit, MaxFailed};
 use backfill::model::{
-    ChunkId, ChunkState, Counters, Identity, Planning, Run, RunId, RunSpec, RunState, Selection, Settled,
-    WriteMode,
+    Amendment, ChunkId, ChunkState, Counters, Identity, Planning, Run, RunId, RunSpec, RunState, Selection,
+    Settled, WriteMode,
 };
 use backfill::plan::outline;
 use backfill::planning::Planner;
@@ -373,6 +374,33 @@ async fn failed_documents_are_durable_before_the_cursor_passes_them() {
         told.push(record.id.unwrap());
     }
     assert_eq!(told, kept);
+}
+
+#[tokio::test]
+async fn a_worker_stops_the_run_when_too_many_documents_fail() {
+    let limit = FailureLimit::new(MaxFailed::Documents(0));
+    let mut bench = Bench::new().await;
+    bench.run.notes.limit = Some(limit);
+    bench.store.amend(&bench.run.id, &Amendment::Limit(limit)).await.unwrap();
+    // Documents that fail take so long that there is a checkpoint before the last of them.
+    let worker = bench.worker(Manner::RefusesSome, None);
+    let step = worker.step(&CancellationToken::new()).await.unwrap();
+    let stopped = bench.store.run(&bench.run.id).await.unwrap();
+    assert_eq!((step, stopped.state), (Step::Worked(ChunkEnd::HandedBack), RunState::Stopped));
+    let why = stopped.notes.limit_exceeded.unwrap();
+    assert!(why.judged.failed > 0 && why.judged.documents < bench.documents, "{why:?}");
+    let error = why.error.unwrap();
+    assert_eq!((error.error_type.as_str(), error.documents), ("refused", why.judged.failed));
+    assert!(error.example.ends_with("of tiny: as it is told to"), "{}", error.example);
+
+    // Where nothing is left that could be saved, the run ends.
+    let resumed = FailureLimit::resumed(Some(limit), limit.max, &bench.counters().await, false);
+    bench.store.amend(&bench.run.id, &Amendment::Limit(resumed)).await.unwrap();
+    bench.store.set_state(&bench.run.id, RunState::Running, 0, &[]).await.unwrap();
+    let mut worker = bench.worker(Manner::Refuses, None);
+    worker.options.checkpoint_every = Duration::from_secs(3600);
+    bench.work_off(&worker).await;
+    assert_eq!(bench.counters().await.documents(), bench.documents);
 }
 
 #[tokio::test]

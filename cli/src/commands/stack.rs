@@ -1,6 +1,8 @@
 //! A backfill on AWS, steered from here. What its resources are called is read from the stack.
 
 use super::control::stopping;
+use super::state::State;
+use super::status::{exit_of, print_conclusion};
 use super::{Context, print_json, print_line};
 use crate::args::{RepositoryArgs, StartArgs, StateArgs};
 use crate::exit::{CommandError, Exit, Result};
@@ -171,6 +173,14 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
             _ => {}
         }
     }
+    if answer.state.is_finished() && !answer.created {
+        // It says how it ended, as a start on this machine does.
+        let report = State::Stack(Box::new(state)).report().await?;
+        if !context.json {
+            print_conclusion(&report);
+        }
+        return Ok(exit_of(&report));
+    }
     Ok(match answer.state {
         RunState::Stopped => Exit::Interrupted,
         _ if !answer.unreadable.is_empty() => Exit::Snapshot,
@@ -215,6 +225,7 @@ fn request(context: &Context<'_>, args: &StartArgs) -> Result<StartRequest> {
         chunk_bytes: args.chunk.chunk_size,
         workers: args.workers,
         create_missing_indices: args.send.create_missing_indices,
+        max_failed: args.max_failed,
         new: args.new,
     })
 }

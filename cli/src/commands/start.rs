@@ -3,7 +3,7 @@
 use super::control::{check_workers, lock};
 use super::stack;
 use super::state::LocalState;
-use super::status::exit_of;
+use super::status::{exit_of, print_conclusion};
 use super::{Context, nothing_selected, open_snapshot, print_json, print_line};
 use crate::args::{SendArgs, StartArgs};
 use crate::exit::{CommandError, Exit, Result};
@@ -16,21 +16,23 @@ use crate::waiting::Announcer;
 use backfill::buffers::Buffers;
 use backfill::destinations::{self, Destinations};
 use backfill::finish::finish;
+use backfill::limit::FailureLimit;
 use backfill::model::differences::{differences, refusal_of_another_job};
-use backfill::model::{Finding, Planning, Run, RunId, RunSpec, RunState};
+use backfill::model::{Amendment, Finding, Planning, Run, RunId, RunSpec, RunState};
 use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, note_unreadable};
 use backfill::ports::{
     Blobs, Checkpoints, Clock, Creation, Queue, SteadyClock, StoreError, Summary, SystemClock, Target,
 };
-use backfill::status::{Outcome, StatusReport};
+use backfill::status::StatusReport;
 use backfill::waits::Waits;
 use backfill::worker::flow::{Flow, FlowLimits};
 use backfill::worker::{Step, StepError, Worker, WorkerOptions};
 use local::runner::{Runner, RunnerEnd, RunnerEvent, WorkerContext, WorkerEnd, WorkerFailure, WorkerFuture};
 use local::{FsFailedDocuments, Mode, RunnerLock, SqliteStore};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -80,7 +82,7 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
             "say where it is to run: --stack NAME on AWS, or --local on this machine",
         ));
     }
-    let path = settings::state_file(&args.state, context.config);
+    let path = settings::state_file(&args.state, context.config)?;
     let mut args = args.clone();
     if !args.new && path.exists() {
         let newest = match SqliteStore::open(&path, Mode::ReadOnlyExisting) {
@@ -101,7 +103,7 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
     }
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)
-            .map_err(|error| CommandError::usage(format!("{}: {error}", dir.display())))?;
+            .map_err(|error| CommandError::usage(no_directory(&path, dir, &error)))?;
     }
     let lock = lock(&path, "see `backfill status`, or choose another --state")?;
     let state = LocalState::open_or_create(path, &lock)?;
@@ -112,6 +114,15 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs) -> Result<Exi
         return job.conclude(&run.id).await;
     }
     job.work(&run, lock).await
+}
+
+/// Why the directory of a state file cannot be made.
+fn no_directory(path: &Path, dir: &Path, error: &std::io::Error) -> String {
+    format!(
+        "there is no directory {} for the state file {}, and it cannot be made: {error}",
+        dir.display(),
+        path.display()
+    )
 }
 
 /// A start, with all that it was given.
@@ -254,6 +265,11 @@ impl Job<'_> {
         if let Some(workers) = self.args.workers {
             self.state.store.set_desired_workers(&run.id, workers).await?;
         }
+        let counters = self.state.store.totals(&run.id).await?;
+        let known = run.notes.limit;
+        let max = self.args.max_failed.or(known.map(|limit| limit.max)).unwrap_or_default();
+        let limit = FailureLimit::resumed(known, max, &counters, run.state == RunState::Running);
+        self.state.store.amend(&run.id, &Amendment::Limit(limit)).await?;
         self.state.store.set_state(&run.id, RunState::Running, SystemClock.now(), &[]).await?;
         Ok(Some(self.state.store.run(&run.id).await?))
     }
@@ -319,6 +335,7 @@ impl Job<'_> {
         let id = RunId(format!("{}-{}", crate::render::utc(now as i64).replace([' ', ':'], "-"), now % 1000));
         let mut run = outline.run(id, spec, self.workers(), now);
         run.notes.targets = destinations.identities;
+        run.notes.limit = Some(FailureLimit::new(self.args.max_failed.unwrap_or_default()));
         match self.state.store.create_run(&run, newest.map(|run| &run.id)).await? {
             Creation::Created => Ok(run),
             Creation::Superseded(other) => {
@@ -457,17 +474,7 @@ fn print_summary(summary: &Summary, report: &StatusReport) {
     for error in &report.last_errors {
         terminal::notice(&format!("last error: {error}"));
     }
-    match report.outcome {
-        Outcome::Complete | Outcome::CompleteWithFailedDocuments => print_line(&report.conclusion()),
-        Outcome::Damaged
-        | Outcome::Unreadable
-        | Outcome::Refused
-        | Outcome::Failed
-        | Outcome::TargetReplaced
-        | Outcome::Unfinished => {
-            terminal::notice(&report.conclusion());
-        }
-    }
+    print_conclusion(report);
 }
 
 /// What makes a worker: each has clients of its own, because connections belong to a worker's runtime.
@@ -518,6 +525,11 @@ impl Recipe {
         }
     }
 
+    /// Whether nobody has stopped the run, as a worker does when too many documents fail.
+    async fn is_running(&self) -> Result<bool> {
+        Ok(self.store.control(&self.run.id).await?.state == RunState::Running)
+    }
+
     /// Works until there is no work or it is told to stop; returns whether there was any.
     async fn try_work(&self, context: &WorkerContext) -> Result<bool> {
         let clock = Arc::new(SteadyClock);
@@ -541,7 +553,7 @@ impl Recipe {
         };
         let mut failures = Failures::new(self.run.indices.len());
         let mut received = false;
-        while !context.stop.is_cancelled() {
+        while !context.stop.is_cancelled() && self.is_running().await? {
             let step = worker.step(&context.stop).await;
             received |= !matches!(step, Ok(Step::Idle));
             match step {

@@ -113,7 +113,7 @@ pub(super) struct LocalState {
 
 impl LocalState {
     pub(super) fn open(args: &StateArgs, context: &Context<'_>, mode: Mode) -> Result<LocalState> {
-        let path = settings::state_file(args, context.config);
+        let path = settings::state_file(args, context.config)?;
         let store = SqliteStore::open(&path, mode)?;
         Ok(LocalState { path, store })
     }

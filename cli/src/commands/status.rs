@@ -5,6 +5,7 @@ use super::{Context, print_json, print_line};
 use crate::args::StatusArgs;
 use crate::exit::{CommandError, Exit, Result};
 use crate::render;
+use crate::terminal;
 use backfill::status::{BackfillStatus, Outcome, StatusReport};
 use local::Mode;
 use std::time::{Duration, Instant};
@@ -51,14 +52,30 @@ fn print(context: &Context<'_>, report: &StatusReport, deep: bool) -> Result<()>
     Ok(())
 }
 
+/// Prints what became of the run, on standard error where that is not what was asked for.
+pub(super) fn print_conclusion(report: &StatusReport) {
+    match report.outcome {
+        Outcome::Complete | Outcome::CompleteWithFailedDocuments => print_line(&report.conclusion()),
+        Outcome::Damaged
+        | Outcome::Unreadable
+        | Outcome::Refused
+        | Outcome::Failed
+        | Outcome::TargetReplaced
+        | Outcome::TooManyFailed
+        | Outcome::Unfinished => terminal::notice(&report.conclusion()),
+    }
+}
+
 /// How `start` exits when the run stands like this.
 pub(super) fn exit_of(report: &StatusReport) -> Exit {
     match report.outcome {
         Outcome::Complete => Exit::Done,
         Outcome::CompleteWithFailedDocuments => Exit::FailedDocuments,
-        Outcome::Damaged | Outcome::Unreadable | Outcome::Refused => Exit::Snapshot,
+        Outcome::Damaged | Outcome::Unreadable => Exit::Snapshot,
         Outcome::TargetReplaced => Exit::Target,
-        Outcome::Failed if !report.damage.is_empty() => Exit::Snapshot,
+        Outcome::Refused => Exit::Refused,
+        Outcome::TooManyFailed => Exit::TooManyFailed,
+        Outcome::Failed if report.is_snapshot_at_fault() => Exit::Snapshot,
         // Shards could not be read, and whatever else there was is done.
         Outcome::Failed if report.chunks_failed == 0 => Exit::Snapshot,
         Outcome::Failed => report.given_up_cause.map_or(Exit::Error, Exit::of),

@@ -1,5 +1,6 @@
 //! What the functions are asked, and what they answer.
 
+use backfill::limit::MaxFailed;
 use backfill::model::{FieldName, Planning, RunSpec, RunState, TimeFields, TypesChoice};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,9 @@ pub struct StartRequest {
     pub workers: Option<u32>,
     /// Whether the target may create missing indices.
     pub create_missing_indices: bool,
+    /// How many documents may fail, if it is not to be as in the run or the stack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_failed: Option<MaxFailed>,
     /// Whether a new run is started although there is one.
     pub new: bool,
 }

@@ -12,6 +12,7 @@ pub mod encode;
 pub mod failed;
 pub mod finish;
 pub mod indices;
+pub mod limit;
 pub mod model;
 pub mod patient;
 pub mod plan;

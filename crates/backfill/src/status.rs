@@ -1,5 +1,6 @@
 //! What status says: made from a [`Summary`] alone, so it is exact and cheap at any number of chunks.
 
+use crate::limit::{LimitExceeded, MaxFailed};
 use crate::model::{Cause, Finding, FindingKind, Millis, RunState, Wait, WaitCause};
 use crate::ports::{FleetState, Sample, Summary};
 use serde::Serialize;
@@ -89,6 +90,8 @@ pub enum Outcome {
     Failed,
     /// Target indices were deleted or replaced while they were filled: documents that the target had acknowledged are gone.
     TargetReplaced,
+    /// The run has stopped by itself, because more documents failed than its limit allows. A start lets it go on.
+    TooManyFailed,
 }
 
 /// What is waited for, by all workers that wait for the same.
@@ -205,10 +208,19 @@ pub struct StatusReport {
     pub missing_shards: Vec<String>,
     /// What is damaged, cannot be read or was refused: texts of [`Finding`]s.
     pub damage: Vec<String>,
+    /// Indices that were refused, and nothing of them migrated.
+    pub indices_refused: Vec<String>,
+    /// Indices of which part is damaged or cannot be read by this version of the program.
+    pub indices_incomplete: Vec<String>,
     /// Target indices that are not the ones that the run began to write to.
     pub replaced: Vec<String>,
     /// That the target does not tell whether its indices were replaced, if so.
     pub unvouched: Option<String>,
+    /// How many documents may fail before the run stops by itself. A run of an earlier version has no limit until the
+    /// next start.
+    pub max_failed: Option<MaxFailed>,
+    /// Why the run has stopped by itself, if more documents failed than it allows.
+    pub limit_exceeded: Option<LimitExceeded>,
     /// What went wrong last with chunks that are to be tried again.
     pub last_errors: Vec<String>,
     /// What went wrong with chunks that were given up.
@@ -243,6 +255,13 @@ impl StatusReport {
         let eta_ms = (!finished && rate.stored_bytes > 0.0)
             .then(|| (bytes_left as f64 / rate.stored_bytes * 1000.0) as Millis);
         let mut damage = run.damage.clone();
+        let left_out = |refused: bool| {
+            let left_out = run.refused.iter().filter(move |(index, why)| {
+                (Finding::of_index(index, why).kind == FindingKind::Refused) == refused
+            });
+            left_out.map(|(index, _)| index.clone())
+        };
+        let broken = summary.indices.iter().filter(|index| index.broken).map(|index| index.index.clone());
         // When the run has ended, these are part of its damage.
         if !finished {
             let refused = run.refused.iter().map(|(index, why)| Finding::of_index(index, why));
@@ -262,6 +281,7 @@ impl StatusReport {
                 RunState::Done => Outcome::Complete,
                 RunState::Failed if !run.notes.replaced.is_empty() => Outcome::TargetReplaced,
                 RunState::Failed => Outcome::Failed,
+                RunState::Stopped if run.is_stopped_by_limit() => Outcome::TooManyFailed,
                 RunState::Running | RunState::Stopped => Outcome::Unfinished,
             },
             fleet,
@@ -296,8 +316,12 @@ impl StatusReport {
                 .map(|m| format!("[{}][{}]: {}", m.index, m.shard, m.reason))
                 .collect(),
             damage,
+            indices_refused: left_out(true).collect(),
+            indices_incomplete: left_out(false).chain(broken).collect(),
             replaced: run.notes.replaced.clone(),
             unvouched: run.unvouched(),
+            limit_exceeded: run.notes.limit_exceeded.clone().filter(|_| run.is_stopped_by_limit()),
+            max_failed: run.notes.limit.map(|limit| limit.max),
             last_errors: summary.last_errors.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
             given_up: summary.given_up.iter().map(|(chunk, why)| format!("{chunk}: {why}")).collect(),
             given_up_cause: summary.given_up.iter().map(|(_, why)| why.cause).max(),
@@ -307,6 +331,11 @@ impl StatusReport {
     /// Whether part of the snapshot cannot arrive, so that nothing may be shown as complete.
     pub fn lacks_something(&self) -> bool {
         self.documents_damaged > 0 || self.segments_uncounted > 0 || !self.damage.is_empty()
+    }
+
+    /// Whether part of the snapshot is damaged or cannot be read, and not only left out as the run was told to.
+    pub fn is_snapshot_at_fault(&self) -> bool {
+        !self.damage.is_empty() && Outcome::of_findings(&self.damage) != Outcome::Refused
     }
 
     /// The last line for people: whether everything has been migrated, and if not, what that takes.
@@ -339,9 +368,36 @@ impl StatusReport {
             ),
             Outcome::Unreadable => format!(
                 "Finished, but part of the snapshot cannot be read by this version of backfill and was not \
-                 migrated.{missing}"
+                 migrated: it is in {}. A version that can read it migrates these indices again with \
+                 `backfill start --new --index '{}'`.{missing}",
+                number_of_indices(self.indices_incomplete.len()),
+                listed(&self.indices_incomplete, "")
             ),
-            Outcome::Refused => format!("Finished, but indices were refused and not migrated.{missing}"),
+            Outcome::Refused => format!(
+                "Finished, but {} refused and not migrated. `backfill status --deep-check` gives the reasons. To migrate \
+                 them, start again with `--new --index '{}'` and the option that the reason names, such as --types. To \
+                 leave them out for good, exclude them by name with `--index '*,{}'`.{missing}",
+                match self.indices_refused.len() {
+                    1 => "1 index was".to_owned(),
+                    n => format!("{n} indices were"),
+                },
+                listed(&self.indices_refused, ""),
+                listed(&self.indices_refused, "-")
+            ),
+            Outcome::TooManyFailed => {
+                let why = self.limit_exceeded.as_ref().map(LimitExceeded::to_string).unwrap_or_default();
+                let workers = match self.status {
+                    BackfillStatus::Stopping => " Workers finish what they have in flight.",
+                    _ => "",
+                };
+                format!(
+                    "Stopped because too many documents failed: {why}. The failed documents are kept in {}.{workers} \
+                     Remove the cause, then run `backfill start`: it continues where the run stopped and counts failed \
+                     documents anew, up to --max-failed. At the end `backfill failed-documents retry` sends those \
+                     again that have failed.{missing}",
+                    self.failed_documents_location
+                )
+            }
             Outcome::Failed => format!(
                 "Not everything has been migrated: {} of {} chunks were given up, with about {} documents; \
                  `backfill start` tries them again.{missing}",
@@ -360,6 +416,21 @@ impl StatusReport {
             }
         }
     }
+}
+
+/// Names that are listed in a sentence, at most.
+const MAX_LISTED: usize = 50;
+
+/// Index patterns of these names, each with a prefix; the first of them, if there are many.
+fn listed(names: &[String], prefix: &str) -> String {
+    let mut listed: Vec<String> =
+        names.iter().take(MAX_LISTED).map(|name| format!("{prefix}{name}")).collect();
+    listed.extend((names.len() > MAX_LISTED).then(|| "…".to_owned()));
+    listed.join(",")
+}
+
+fn number_of_indices(number: usize) -> String {
+    if number == 1 { "1 index".to_owned() } else { format!("{number} indices") }
 }
 
 /// The rate over the latest window; over all samples when the run has ended.

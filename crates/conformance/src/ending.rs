@@ -2,9 +2,10 @@
 
 use super::{DOCS, error, granted, plan, progress, store_plan};
 use backfill::finish::conclude;
+use backfill::limit::{FailureLimit, FrequentError, Judged, LimitExceeded, MaxFailed};
 use backfill::model::chunk::MAX_IDLE_CLAIMS;
 use backfill::model::crc::CHECKSUM_FIELD;
-use backfill::model::{Progress, RangeCrc, Run, RunId, RunState};
+use backfill::model::{Amendment, Progress, RangeCrc, Run, RunId, RunState, Settled};
 use backfill::ports::{Checkpoints, Clock, Fleet, FleetState, StoreError};
 use std::sync::Mutex;
 
@@ -15,6 +16,7 @@ pub async fn ending(store: &dyn Checkpoints) {
     workers_of_a_start_in_between_are_there(store).await;
     the_fleet_of_another_run_is_left_alone(store).await;
     a_run_ends_however_much_of_it_was_refused(store).await;
+    a_run_that_has_stopped_by_itself_tells_why_until_it_goes_on(store).await;
 }
 
 #[derive(Debug)]
@@ -160,4 +162,50 @@ async fn a_run_ends_however_much_of_it_was_refused(store: &dyn Checkpoints) {
     let ended = conclude(store, &Stubborn::new(0), &At(10), &run, &[]).await.unwrap();
     assert_eq!(ended, Some(RunState::Damaged));
     assert!(!store.run(&run.id).await.unwrap().damage.is_empty());
+}
+
+/// The limit on failed documents is kept with the run, and the sums that it is judged by are exact.
+async fn a_run_that_has_stopped_by_itself_tells_why_until_it_goes_on(store: &dyn Checkpoints) {
+    let (mut run, shards, chunks) = plan("too-many-failed", 1, 2);
+    let max_failed = MaxFailed::Documents(2);
+    run.notes.limit = Some(FailureLimit::new(max_failed));
+    store_plan(store, &run, &shards, &chunks).await;
+    for (at, chunk) in chunks.iter().take(3).enumerate() {
+        granted(store, &run.id, &chunk.id, 0, 60).await;
+        let mut progress = progress(chunk, DOCS);
+        progress.counters.unsourced = u64::from(at == 0);
+        store.complete(&run.id, &chunk.id, 1, &progress).await.unwrap();
+    }
+    let judged = || async {
+        let summary = store.summary(&run.id, 0).await.unwrap();
+        summary.run.notes.limit.and_then(|limit| limit.exceeded(&summary.counters))
+    };
+    assert_eq!(judged().await, Some(Judged { documents: 29, failed: 5 }));
+    // Documents that arrive when they are tried again no longer count.
+    let settled = Settled { seen: 2, indexed: 2, already_there: 0 };
+    store.settle(&run.id, &chunks[1].id, &settled).await.unwrap();
+    assert_eq!(judged().await, Some(Judged { documents: 29, failed: 3 }));
+
+    let error = FrequentError {
+        error_type: "mapper_parsing_exception".to_owned(),
+        documents: 2,
+        of: 2,
+        chunk: chunks[2].id.to_string(),
+        example: "document 7 of b: no such field".to_owned(),
+    };
+    let judged = judged().await.unwrap();
+    let why = LimitExceeded { max_failed, judged, error: Some(error) };
+    store.amend(&run.id, &Amendment::LimitExceeded(Box::new(why.clone()))).await.unwrap();
+    store.set_state(&run.id, RunState::Stopped, 10, &[]).await.unwrap();
+    let stopped = store.latest_run().await.unwrap().unwrap();
+    assert!(stopped.is_stopped_by_limit());
+    assert_eq!(stopped.notes.limit_exceeded, Some(why));
+
+    let counters = store.summary(&run.id, 0).await.unwrap().counters;
+    let limit = FailureLimit::resumed(stopped.notes.limit, max_failed, &counters, false);
+    store.amend(&run.id, &Amendment::Limit(limit)).await.unwrap();
+    store.set_state(&run.id, RunState::Running, 11, &[]).await.unwrap();
+    let resumed = store.summary(&run.id, 0).await.unwrap();
+    assert_eq!((resumed.run.notes.limit, &resumed.run.notes.limit_exceeded), (Some(limit), &None));
+    assert_eq!(limit.exceeded(&resumed.counters), None);
 }

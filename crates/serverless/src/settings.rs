@@ -2,6 +2,7 @@
 
 use backfill::budget::Budget;
 use backfill::chunking::check_chunk_bytes;
+use backfill::limit::MaxFailed;
 use std::fmt;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Settings {
     pub budget: Budget,
     /// Bytes of stored fields of a chunk, unless a request says how many.
     pub chunk_bytes: u64,
+    /// How many documents may fail, unless a request says so.
+    pub max_failed: MaxFailed,
 }
 
 /// What Lambda calls the memory of a function.
@@ -137,6 +140,12 @@ impl Settings {
                 name: "BACKFILL_CHUNK_BYTES",
                 what: format!("cannot be used: {what}"),
             })?,
+            max_failed: get("BACKFILL_MAX_FAILED")
+                .map_or_else(|| Ok(MaxFailed::default()), |text| text.parse())
+                .map_err(|what| SettingsError {
+                    name: "BACKFILL_MAX_FAILED",
+                    what: format!("cannot be used: {what}"),
+                })?,
         })
     }
 }
@@ -184,6 +193,8 @@ mod tests {
         assert!(read(&[("BACKFILL_TARGET_AUTH", "digest")]).is_err());
         let text = read(&[("BACKFILL_CHUNK_BYTES", "1")]).unwrap_err().to_string();
         assert!(text.contains("chunks of 1 bytes are out of range; give from 4096 bytes"), "{text}");
+        let text = read(&[("BACKFILL_MAX_FAILED", "few")]).unwrap_err().to_string();
+        assert!(text.contains("BACKFILL_MAX_FAILED cannot be used: \"few\" is no limit"), "{text}");
         let text = read(&[("BACKFILL_TARGET_AUTH", "basic")]).unwrap_err().to_string();
         assert!(text.contains("BACKFILL_TARGET_SECRET"), "{text}");
     }

@@ -14,8 +14,9 @@ use backfill::chunking::check_chunk_bytes;
 use backfill::destinations::{self, Destinations};
 use backfill::encode::Encoding;
 use backfill::indices::Handling;
+use backfill::limit::FailureLimit;
 use backfill::model::differences::{differences, refusal_of_another_job};
-use backfill::model::{Finding, Planning, Run, RunId, RunSpec, RunState, Selection};
+use backfill::model::{Amendment, Finding, Planning, Run, RunId, RunSpec, RunState, Selection};
 use backfill::patient::{PatientBlobs, PatientTarget, ask_target};
 use backfill::plan::{Outline, outline};
 use backfill::planning::{Planner, PlanningEnd, note_unreadable, send_messages};
@@ -202,6 +203,12 @@ impl StartFunction {
         let again = checkpoints.retry_failed(&run.id).await?;
         queue.enqueue(&run.id, &again).await?;
         checkpoints.set_desired_workers(&run.id, workers_wanted).await?;
+        let counters = checkpoints.summary(&run.id, SystemClock.now()).await?.counters;
+        let known = run.notes.limit;
+        let max = request.max_failed.or(known.map(|limit| limit.max));
+        let max = max.unwrap_or(self.environment.settings.max_failed);
+        let limit = FailureLimit::resumed(known, max, &counters, before == RunState::Running);
+        checkpoints.amend(&run.id, &Amendment::Limit(limit)).await?;
         // Should this be killed before the workers are let loose, the status function does that.
         note_starting(checkpoints, &run.id, true).await?;
         checkpoints.set_state(&run.id, RunState::Running, SystemClock.now(), &[]).await?;
@@ -346,6 +353,8 @@ impl StartFunction {
         let wanted = request.workers.unwrap_or(self.environment.settings.workers);
         let mut run = outline.run(RunId::at(now), spec, wanted, now);
         run.notes.targets = destinations.identities;
+        let max = request.max_failed.unwrap_or(self.environment.settings.max_failed);
+        run.notes.limit = Some(FailureLimit::new(max));
         match checkpoints.create_run(&run, newest.map(|run| &run.id)).await? {
             Creation::Created => Ok(run),
             Creation::Superseded(other) => {

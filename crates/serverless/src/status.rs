@@ -62,6 +62,10 @@ impl StatusFunction {
         let now = SystemClock.now();
         let mut summary = checkpoints.summary(&run.id, now).await?;
         let mut reconciled = 0;
+        // Workers may stop their run, but not the fleet that they are.
+        if scheduled && summary.run.is_stopped_by_limit() && !fleet.state().await?.stopped {
+            fleet.stop().await?;
+        }
         if summary.run.state == RunState::Running {
             if scheduled {
                 reconciled = self.look(&summary, now).await?;

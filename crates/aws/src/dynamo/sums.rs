@@ -35,7 +35,7 @@ impl Share {
     }
 
     /// The attributes that hold it.
-    pub(super) fn attributes(&self) -> [(&'static str, u64); 15] {
+    pub(super) fn attributes(&self) -> [(&'static str, u64); 16] {
         // Named one by one, so that a new counter cannot be forgotten here.
         let Counters {
             indexed,
@@ -48,6 +48,7 @@ impl Share {
             requests,
             retries,
             busy_ms,
+            unsourced,
         } = self.counters;
         [
             ("claimed", self.claimed),
@@ -65,6 +66,7 @@ impl Share {
             ("requests", requests),
             ("retries", retries),
             ("busy_ms", busy_ms),
+            ("unsourced", unsourced),
         ]
     }
 
@@ -113,6 +115,7 @@ pub(super) fn read_counters(item: &Reader<'_>) -> Result<Counters, StoreError> {
         requests: at("requests")?,
         retries: at("retries")?,
         busy_ms: at("busy_ms")?,
+        unsourced: at("unsourced")?,
     })
 }
 
@@ -147,7 +150,7 @@ mod tests {
         assert_eq!(now.since(&before), [("claimed", -1), ("indexed", 5)]);
         assert!(now.since(&now).is_empty());
         let names: std::collections::BTreeSet<_> = now.attributes().map(|(name, _)| name).into();
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 16);
         assert!(is_lease(&lease_attribute(7)) && !names.iter().any(|name| is_lease(name)));
     }
 }

@@ -28,6 +28,8 @@ pub struct Counters {
     pub retries: u64,
     /// Milliseconds that workers spent on this.
     pub busy_ms: u64,
+    /// Of the failed documents, those whose sources are not in the snapshot: see [`crate::limit::is_unsourced`].
+    pub unsourced: u64,
 }
 
 impl Counters {
@@ -55,5 +57,6 @@ impl AddAssign<&Counters> for Counters {
         self.requests = self.requests.saturating_add(other.requests);
         self.retries = self.retries.saturating_add(other.retries);
         self.busy_ms = self.busy_ms.saturating_add(other.busy_ms);
+        self.unsourced = self.unsourced.saturating_add(other.unsourced);
     }
 }

@@ -3,6 +3,7 @@
 //! The record of a run never changes once it is stored. What does change, and is not read with each checkpoint, is kept
 //! beside it: a store reads these notes, applies an [`Amendment`], and writes them back, all in one step.
 
+use crate::limit::{FailureLimit, LimitExceeded};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,6 +68,12 @@ pub struct Notes {
     /// Target indices that had been replaced when the run ended, each in a sentence. They keep it from being done.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<String>,
+    /// How many documents may fail before the run stops by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<FailureLimit>,
+    /// Why the run has stopped by itself, if more documents failed than it allows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit_exceeded: Option<LimitExceeded>,
 }
 
 /// One change of the notes.
@@ -78,6 +85,10 @@ pub enum Amendment {
     Routed(BTreeSet<String>),
     /// Records which target indices were found replaced; none when the run goes on.
     Replaced(Vec<String>),
+    /// Records that more documents failed than the run allows, so that it stops by itself.
+    LimitExceeded(Box<LimitExceeded>),
+    /// Sets how many documents may fail from now on, when the run goes on.
+    Limit(FailureLimit),
 }
 
 impl Notes {
@@ -91,6 +102,8 @@ impl Notes {
             Amendment::Replaced(replaced) => {
                 self.replaced = replaced.iter().take(MAX_REPLACED).cloned().collect();
             }
+            Amendment::LimitExceeded(reason) => self.limit_exceeded = Some(reason.as_ref().clone()),
+            Amendment::Limit(limit) => (self.limit, self.limit_exceeded) = (Some(*limit), None),
         }
     }
 
@@ -98,7 +111,7 @@ impl Notes {
     #[must_use]
     pub fn with_later(mut self, later: Notes) -> Notes {
         self.targets.extend(later.targets);
-        Notes { targets: self.targets, ..later }
+        Notes { targets: self.targets, limit: later.limit.or(self.limit), ..later }
     }
 
     /// Returns what a destination was when the run began to write to it, if that is known.
@@ -144,6 +157,7 @@ mod tests {
         let at = |uuid: &str| Some(indices(&[("a", uuid)]));
         let first = Notes {
             targets: [("a".to_owned(), at("1")), ("b".to_owned(), at("2"))].into(),
+            limit: Some(FailureLimit::default()),
             ..Notes::default()
         };
         let mut later = Notes::default();
@@ -152,6 +166,7 @@ mod tests {
         let notes = first.clone().with_later(later.clone());
         assert_eq!((notes.target("a"), notes.target("b")), (None, at("2").as_ref()));
         assert_eq!(notes.replaced, ["gone"]);
+        assert_eq!(notes.limit, first.limit);
         later.amend(&Amendment::Targets([("a".to_owned(), at("3"))].into()));
         assert_eq!(first.with_later(later).target("a"), at("3").as_ref());
         assert_eq!(serde_json::to_string(&Notes::default()).unwrap(), "{}");

@@ -183,6 +183,11 @@ impl Run {
         self.indices.iter().find(|i| i.name == name)
     }
 
+    /// Whether the run has stopped by itself, because more documents failed than it allows.
+    pub fn is_stopped_by_limit(&self) -> bool {
+        self.state == RunState::Stopped && self.notes.limit_exceeded.is_some()
+    }
+
     /// How the documents of an index are written.
     pub fn write_mode(&self, index: &IndexPlan) -> WriteMode {
         match index.write_mode() {

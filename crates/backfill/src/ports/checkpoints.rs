@@ -113,6 +113,9 @@ pub struct IndexSummary {
     pub stored_bytes: u64,
     /// Its shards.
     pub shards: ShardCounts,
+    /// Whether part of it is damaged or cannot be read.
+    #[serde(default)]
+    pub broken: bool,
     /// What was counted.
     pub counters: Counters,
 }
@@ -184,13 +187,17 @@ pub struct ShardSums {
 }
 
 impl ShardSums {
+    /// Whether part of it is damaged or cannot be read.
+    fn is_broken(&self) -> bool {
+        self.damage.is_some() || self.damaged > 0
+    }
+
     /// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
     fn counts(&self) -> ShardCounts {
         let through = self.done.saturating_add(self.given_up) == self.chunks;
-        let damaged = self.damage.is_some() || self.damaged > 0;
         ShardCounts {
             total: 1,
-            completed: u64::from(self.done == self.chunks && !damaged),
+            completed: u64::from(self.done == self.chunks && !self.is_broken()),
             in_progress: u64::from(!through && self.claimed > 0),
             unclaimed: u64::from(!through && self.claimed == 0),
         }
@@ -214,6 +221,7 @@ impl Summary {
             live_docs: 0,
             stored_bytes: 0,
             shards: ShardCounts::default(),
+            broken: false,
             counters: Counters::default(),
         });
         let mut summary = Summary {
@@ -252,6 +260,7 @@ impl Summary {
                 index.live_docs = index.live_docs.saturating_add(shard.live_docs);
                 index.stored_bytes = index.stored_bytes.saturating_add(shard.stored_bytes);
                 index.shards += &counts;
+                index.broken |= shard.is_broken();
                 index.counters += &shard.counters;
             }
             if let Some(damage) = shard.damage {

@@ -5,9 +5,10 @@
 //! documents together. So the progress never says more than the cursor covers, and a replay from the cursor
 //! counts every document exactly once.
 
-use crate::model::{Counters, Position, Progress, RangeCrc};
+use crate::limit::{FrequentError, is_unsourced};
+use crate::model::{ChunkId, Counters, Position, Progress, RangeCrc, clipped};
 use crate::ports::FailedDocument;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 /// What the reader knows of a stretch of documents, apart from the batch itself.
 #[derive(Debug, Default)]
@@ -38,6 +39,19 @@ pub struct Delivered {
 /// Descriptions of damage kept with a chunk, at most.
 pub(super) const MAX_DAMAGE: usize = 20;
 
+/// Types of errors that are counted, at most.
+const MAX_TYPES: usize = 20;
+
+fn count_error(errors: &mut BTreeMap<String, (u64, String)>, record: &FailedDocument) {
+    if let Some((documents, _)) = errors.get_mut(&record.error_type) {
+        *documents += 1;
+    } else if errors.len() < MAX_TYPES {
+        let id = record.id.as_deref().unwrap_or("without an id");
+        let example = clipped(&format!("document {id} of {}: {}", record.index, record.reason));
+        errors.insert(clipped(&record.error_type), (1, example));
+    }
+}
+
 fn bytes(failed: &[FailedDocument]) -> usize {
     failed.iter().map(FailedDocument::bytes).sum()
 }
@@ -60,6 +74,8 @@ pub struct AckTracker {
     failed_bytes: usize,
     /// Bytes of failed documents in slots.
     waiting_bytes: usize,
+    /// How many documents failed since the claim, by type of error, each with the first of them.
+    errors: BTreeMap<String, (u64, String)>,
 }
 
 impl AckTracker {
@@ -72,6 +88,7 @@ impl AckTracker {
             failed: Vec::new(),
             failed_bytes: 0,
             waiting_bytes: 0,
+            errors: BTreeMap::new(),
         }
     }
 
@@ -114,8 +131,27 @@ impl AckTracker {
         }
         let room = MAX_DAMAGE.saturating_sub(progress.damage.len());
         progress.damage.extend(stretch.damage.into_iter().take(room));
+        for record in stretch.failed.iter().chain(&delivered.failed) {
+            match is_unsourced(&record.error_type) {
+                true => progress.counters.unsourced += 1,
+                false => count_error(&mut self.errors, record),
+            }
+        }
         self.failed.extend(stretch.failed);
         self.failed.extend(delivered.failed);
+    }
+
+    /// Returns the most frequent error since the chunk was claimed, of those that a limit counts.
+    pub fn most_frequent_error(&self, chunk: &ChunkId) -> Option<FrequentError> {
+        let (error_type, (documents, example)) =
+            self.errors.iter().max_by_key(|(_, (documents, _))| *documents)?;
+        Some(FrequentError {
+            error_type: error_type.clone(),
+            documents: *documents,
+            of: self.errors.values().map(|(documents, _)| documents).sum(),
+            chunk: chunk.to_string(),
+            example: example.clone(),
+        })
     }
 
     /// The progress: all of it is acknowledged, but its failed documents may still have to be recorded.

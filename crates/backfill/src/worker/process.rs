@@ -5,7 +5,8 @@ use super::deliver::Delivery;
 use super::feed::AbortOnDrop;
 use super::flow::{self, MIN_DELIVERIES};
 use super::reader::{ChunkReader, ReadError, Work};
-use super::{Worker, WorkerError, vouch};
+use super::{Worker, WorkerError, limit, vouch};
+use crate::limit::Watch;
 use crate::model::chunk::WriteRefused;
 use crate::model::{AttemptError, Chunk, IndexPlan, Progress, Reason, RunState};
 use crate::ports::{Acknowledge, FailedPart, Message, StoreError, TargetError};
@@ -66,6 +67,9 @@ pub(super) struct ChunkTask<'a> {
     recorded: crate::model::Position,
     acknowledge: Acknowledge,
     index: Arc<IndexPlan>,
+    watch: Watch,
+    /// Workers that are wanted, as the latest checkpoint answered.
+    workers: u32,
 }
 
 impl<'a> ChunkTask<'a> {
@@ -110,6 +114,8 @@ impl<'a> ChunkTask<'a> {
             worker,
             message,
             tracker: AckTracker::new(chunk.progress.clone()),
+            watch: Watch::new(&chunk.progress.counters),
+            workers: worker.run.desired_workers,
             recorded: chunk.progress.cursor,
             chunk,
             delivery,
@@ -354,7 +360,22 @@ impl<'a> ChunkTask<'a> {
             .save(&worker.run.id, &self.chunk.id, self.chunk.epoch, &self.progress(), until)
             .await?;
         worker.queue.extend(self.message, until).await?;
-        Ok(control.state)
+        self.workers = control.desired_workers;
+        match control.state == RunState::Running && self.stops_the_run().await? {
+            true => Ok(RunState::Stopped),
+            false => Ok(control.state),
+        }
+    }
+
+    /// Stops the run if too many of its documents fail; returns whether it is stopped. To be called when the latest
+    /// progress is recorded.
+    async fn stops_the_run(&mut self) -> Result<bool, StoreError> {
+        let max = self.worker.run.notes.limit.unwrap_or_default().max;
+        let counters = &self.tracker.progress().counters;
+        if !self.watch.is_due(max, counters, self.workers, fastrand::f64()) {
+            return Ok(false);
+        }
+        limit::stop_if_exceeded(self.worker, self.tracker.most_frequent_error(&self.chunk.id)).await
     }
 
     async fn complete(&mut self) -> Result<(), WorkerError> {
@@ -377,6 +398,7 @@ impl<'a> ChunkTask<'a> {
         let worker = self.worker;
         worker.checkpoints.complete(&worker.run.id, &self.chunk.id, self.chunk.epoch, &progress).await?;
         worker.queue.delete(self.message).await?;
+        self.stops_the_run().await?;
         Ok(())
     }
 

@@ -114,7 +114,7 @@ pub(super) struct Share {
     done: i64,
     failed: i64,
     damaged: i64,
-    counters: [i64; 10],
+    counters: [i64; 11],
 }
 
 impl Share {
@@ -148,7 +148,7 @@ impl Share {
 }
 
 /// The counters in the order of the columns.
-fn counter_columns(counters: &Counters) -> [i64; 10] {
+fn counter_columns(counters: &Counters) -> [i64; 11] {
     // Named one by one, so that a new counter cannot be forgotten here.
     let Counters {
         indexed,
@@ -161,14 +161,27 @@ fn counter_columns(counters: &Counters) -> [i64; 10] {
         requests,
         retries,
         busy_ms,
+        unsourced,
     } = *counters;
-    [indexed, already_there, failed, nested, damaged, source_bytes, stored_bytes, requests, retries, busy_ms]
-        .map(int)
+    [
+        indexed,
+        already_there,
+        failed,
+        nested,
+        damaged,
+        source_bytes,
+        stored_bytes,
+        requests,
+        retries,
+        busy_ms,
+        unsourced,
+    ]
+    .map(int)
 }
 
 /// The columns of [`counter_columns`].
 pub(super) const COUNTER_COLUMNS: &str = "sum_indexed, sum_already_there, sum_failed, sum_nested, sum_damaged, \
-     sum_source_bytes, sum_stored_bytes, sum_requests, sum_retries, sum_busy_ms";
+     sum_source_bytes, sum_stored_bytes, sum_requests, sum_retries, sum_busy_ms, sum_unsourced";
 
 /// Reads the columns of [`COUNTER_COLUMNS`], of which the first is at `at`.
 pub(super) fn read_counters(row: &Row<'_>, at: usize) -> rusqlite::Result<Counters> {
@@ -184,6 +197,7 @@ pub(super) fn read_counters(row: &Row<'_>, at: usize) -> rusqlite::Result<Counte
         requests: column(7)?,
         retries: column(8)?,
         busy_ms: column(9)?,
+        unsourced: column(10)?,
     })
 }
 
@@ -200,7 +214,7 @@ pub(super) fn insert_shard(
         "INSERT OR IGNORE INTO shards (run, name, number, record, live_docs, stored_bytes, damage, chunks, claimed,
          done, failed, damaged_chunks, {COUNTER_COLUMNS})
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-         ?22)"
+         ?22, ?23)"
     );
     let inserted = connection.prepare_cached(&sql)?.execute(params![
         run,
@@ -224,7 +238,8 @@ pub(super) fn insert_shard(
         c[6],
         c[7],
         c[8],
-        c[9]
+        c[9],
+        c[10]
     ])?;
     Ok((inserted == 1).then(|| connection.last_insert_rowid()))
 }
@@ -242,7 +257,8 @@ pub(super) fn add_to_shard(connection: &Connection, shard: i64, share: &Share) -
              sum_indexed = sum_indexed + ?6, sum_already_there = sum_already_there + ?7,
              sum_failed = sum_failed + ?8, sum_nested = sum_nested + ?9, sum_damaged = sum_damaged + ?10,
              sum_source_bytes = sum_source_bytes + ?11, sum_stored_bytes = sum_stored_bytes + ?12,
-             sum_requests = sum_requests + ?13, sum_retries = sum_retries + ?14, sum_busy_ms = sum_busy_ms + ?15
+             sum_requests = sum_requests + ?13, sum_retries = sum_retries + ?14, sum_busy_ms = sum_busy_ms + ?15,
+             sum_unsourced = sum_unsourced + ?16
              WHERE seq = ?1",
         )?
         .execute(params![
@@ -260,7 +276,8 @@ pub(super) fn add_to_shard(connection: &Connection, shard: i64, share: &Share) -
             c[6],
             c[7],
             c[8],
-            c[9]
+            c[9],
+            c[10]
         ])?;
     Ok(())
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 pub(super) const APPLICATION: i32 = 0x4246_494C;
 
 /// Raised when the tables change.
-pub(super) const VERSION: i32 = 4;
+pub(super) const VERSION: i32 = 5;
 
 /// Records are JSON where nothing is searched or summed, plain columns where something is.
 /// Shards carry the sums of their chunks. Of a chunk that was never begun, `progress` is NULL.
@@ -52,6 +52,7 @@ CREATE TABLE shards (
     sum_requests INTEGER NOT NULL,
     sum_retries INTEGER NOT NULL,
     sum_busy_ms INTEGER NOT NULL,
+    sum_unsourced INTEGER NOT NULL DEFAULT 0,
     UNIQUE (run, name, number)
 );
 CREATE TABLE chunks (
@@ -111,8 +112,10 @@ pub(super) fn has_waits(connection: &Connection) -> Result<bool, Fault> {
 
 /// What turns the tables of one version into those of the next, from the oldest version on that is still read.
 const OLDEST: i32 = 3;
-const MIGRATIONS: [&str; (VERSION - OLDEST) as usize] =
-    ["ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '{}'"];
+const MIGRATIONS: [&str; (VERSION - OLDEST) as usize] = [
+    "ALTER TABLE runs ADD COLUMN notes TEXT NOT NULL DEFAULT '{}'",
+    "ALTER TABLE shards ADD COLUMN sum_unsourced INTEGER NOT NULL DEFAULT 0",
+];
 
 /// Checks or migrates the tables, and sets the connection up.
 pub(super) fn prepare(connection: &mut Connection, path: &Path, mode: Mode) -> Result<(), Fault> {

@@ -36,7 +36,7 @@ async fn it_is_a_checkpoint_store() {
     conformance::ending(&store).await;
 }
 
-/// As the version before notes wrote it.
+/// As the version wrote it that had neither notes nor documents without sources.
 #[tokio::test]
 async fn a_file_of_an_older_version_is_migrated_whoever_opens_it_first() {
     for mode in [Mode::ReadOnlyExisting, Mode::ReadWriteExisting] {
@@ -46,7 +46,7 @@ async fn a_file_of_an_older_version_is_migrated_whoever_opens_it_first() {
         drop(store);
         let path = dir.path().join("state.db");
         let older = Connection::open(&path).unwrap();
-        older.execute_batch("ALTER TABLE runs DROP COLUMN notes; PRAGMA user_version = 3").unwrap();
+        older.execute_batch("ALTER TABLE runs DROP COLUMN notes; ALTER TABLE shards DROP COLUMN sum_unsourced; PRAGMA user_version = 3").unwrap();
         drop(older);
         for _ in 0..2 {
             let store = SqliteStore::open(&path, mode).unwrap();
