@@ -226,16 +226,20 @@ fn resume(suspended: &mut Option<(u32, Instant)>) {
 /// Lets the run come to its end. Chunks that were given up are tried again.
 fn end(home: &mut dyn Home, seed: u64, deeds: &mut Deeds) {
     let begun = Instant::now();
+    // Whoever scaled it to 0 does not come back.
+    deeds.starts += u32::from(home.start(false, 5));
     loop {
         home.look();
         let report = home.report();
-        let over = report["finished"].is_u64();
-        if over && report["outcome"] != "failed" {
+        let failed = report["outcome"] == "failed";
+        if report["finished"].is_u64() && !failed {
             deeds.longest_end = deeds.longest_end.max(begun.elapsed());
             return;
         }
         assert!(begun.elapsed() < PATIENCE, "seed {seed}: the run does not end: {report:#}");
-        deeds.starts += u32::from(home.start(false, 5));
+        if failed || report["status"] != "RUNNING" {
+            deeds.starts += u32::from(home.start(false, 5));
+        }
         std::thread::sleep(Duration::from_millis(200));
     }
 }
