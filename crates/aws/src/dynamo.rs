@@ -25,6 +25,7 @@ mod item;
 mod keys;
 #[cfg(test)]
 mod load;
+mod records;
 mod runs;
 mod shards;
 mod summary;

@@ -4,8 +4,7 @@ pub(crate) mod items;
 mod stream;
 
 use crate::words::{MAX_WORDS, Words, clean, has_error};
-use backfill::model::WriteMode;
-use backfill::ports::{Batch, TargetError};
+use backfill::ports::TargetError;
 use backfill::secrets::Redactor;
 use std::time::Duration;
 
@@ -20,19 +19,6 @@ pub(crate) struct Answer<'a> {
     pub(crate) location: Option<&'a str>,
     /// Its body.
     pub(crate) body: &'a [u8],
-    /// Removes what was sent in secret.
-    pub(crate) redactor: &'a Redactor,
-}
-
-/// A bulk request, as far as the meaning of its answer goes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Sent<'a> {
-    /// The documents in it.
-    pub(crate) batch: &'a Batch,
-    /// Where they go that do not name an index of their own.
-    pub(crate) destination: &'a str,
-    /// How it writes.
-    pub(crate) mode: WriteMode,
     /// Removes what was sent in secret.
     pub(crate) redactor: &'a Redactor,
 }

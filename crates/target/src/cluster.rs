@@ -8,21 +8,18 @@ use crate::config::{ConfigError, Service, TargetConfig};
 use crate::names;
 use crate::transport::{Answer, Request, Transport};
 use crate::words::{MAX_WORDS, clean, malformed};
-use answers::{Count, Main};
+use answers::{Behind, Count, IndexSettings, Main};
 use backfill::ports::TargetError;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use reqwest::Method;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 pub(crate) use answers::Shards;
 pub use answers::{CatIndex, ClusterVersion, Distribution};
 
-/// Indices behind which a name may stand that are remembered for each name.
-const MAX_NAMES: usize = 1000;
 /// So many names are looked up at once.
 const LOOKUPS: usize = 8;
 /// The media type of requests.
@@ -34,14 +31,6 @@ pub struct Cluster {
     pub(crate) transport: Transport,
     /// What is behind names that other indices have answered for.
     behind: Mutex<HashMap<String, Behind>>,
-}
-
-/// The indices that a name stands for.
-#[derive(Clone, Debug, Default)]
-struct Behind {
-    indices: BTreeSet<String>,
-    /// Whether one of them has a pipeline that may rename what is written.
-    pipeline: bool,
 }
 
 impl Cluster {
@@ -87,8 +76,8 @@ impl Cluster {
         self.transport.open(request).await?.read(limit).await
     }
 
-    /// The body of an answer that is a success, as JSON.
-    pub(crate) fn parse<'a, T: Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, TargetError> {
+    /// Returns the body of an answer that is a success and complete.
+    pub(crate) fn body<'a>(&self, answer: &'a Answer) -> Result<&'a [u8], TargetError> {
         if answer.status != 200 {
             return Err(classify::refusal(self.location(), answer.meaning(), 0));
         }
@@ -98,12 +87,20 @@ impl Cluster {
                 "its answer is longer than {limit} bytes; check that the address is right"
             )));
         }
-        serde_json::from_slice(&answer.body).map_err(|e| {
-            let what = malformed(&e);
-            self.unexpected(format!(
-                "it does not answer as a cluster does ({what}); check that the address is right"
-            ))
-        })
+        Ok(&answer.body)
+    }
+
+    /// The body of an answer that is a success, as JSON.
+    pub(crate) fn parse<'a, T: Deserialize<'a>>(&self, answer: &'a Answer) -> Result<T, TargetError> {
+        serde_json::from_slice(self.body(answer)?).map_err(|error| self.misunderstood(&error))
+    }
+
+    /// The error for a body that is not of the expected form.
+    pub(crate) fn misunderstood(&self, error: &serde_json::Error) -> TargetError {
+        let what = malformed(error);
+        self.unexpected(format!(
+            "it does not answer as a cluster does ({what}); check that the address is right"
+        ))
     }
 
     /// Whether it can be reached and lets us in.
@@ -208,21 +205,12 @@ impl Cluster {
 
     /// Asks what a name stands for, and remembers it.
     async fn behind(&self, name: &str) -> Result<Behind, TargetError> {
-        #[derive(Deserialize)]
-        struct Index {
-            #[serde(default)]
-            settings: HashMap<String, IgnoredAny>,
-        }
         let settings = "index.uuid,index.default_pipeline,index.final_pipeline";
         let path = format!("{}/_settings/{settings}?flat_settings=true", self.segment(name)?);
         let answer = self.ask(Method::GET, path, Bytes::new()).await?;
-        let found: HashMap<String, Index> =
-            if answer.status == 404 { HashMap::new() } else { self.parse(&answer)? };
-        let pipeline = |index: &Index| index.settings.keys().any(|setting| setting.ends_with("_pipeline"));
-        let behind = Behind {
-            pipeline: found.values().any(pipeline),
-            indices: found.into_keys().take(MAX_NAMES).collect(),
-        };
+        let found: IndexSettings =
+            if answer.status == 404 { IndexSettings::default() } else { self.parse(&answer)? };
+        let behind = Behind::from(found);
         let mut known = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
         known.insert(name.to_owned(), behind.clone());
         Ok(behind)

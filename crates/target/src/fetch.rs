@@ -4,14 +4,16 @@
 //! UTF-16, and then the whole answer is not JSON. It is asked again for fewer documents at a time, so that such a document
 //! spoils no answer but its own, from which its source is cut out.
 
-use crate::cluster::{Cluster, Shards};
+mod answers;
+
+use crate::cluster::Cluster;
 use crate::transport::Answer;
 use crate::words::{MAX_WORDS, clean};
+use answers::{Found, Got, Hit, are_those, documents};
 use backfill::ports::TargetError;
 use backfill::secrets::Redactor;
 use reqwest::Method;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 use std::collections::BTreeSet;
 
 /// So many documents are asked for at once.
@@ -19,11 +21,6 @@ pub(crate) const PAGE: usize = 500;
 /// The longest answer with a single document that is read: clusters take requests of at most 100 MB, unless they are set up
 /// otherwise.
 const LONE: usize = 128 << 20;
-/// What stands before a source in an answer. No string can hold it, since a quote in a string has a backslash before it.
-const BEFORE_SOURCE: &[u8] = b"\"_source\":";
-/// What stands behind the source of the only document of an answer.
-const AFTER_SOURCE: &[u8] = b"}]}";
-
 /// A document of the cluster.
 #[derive(Clone, Debug)]
 pub struct FetchedDoc {
@@ -50,59 +47,6 @@ struct Wanted<'a> {
 #[derive(Serialize)]
 struct MultiGet<'a> {
     docs: &'a [Wanted<'a>],
-}
-
-#[derive(Deserialize)]
-struct MultiGot {
-    docs: Vec<Got>,
-}
-
-/// A document of an answer.
-#[derive(Deserialize)]
-struct Got {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_routing", default)]
-    routing: Option<String>,
-    #[serde(default)]
-    found: bool,
-    #[serde(rename = "_source", default)]
-    source: Option<Box<RawValue>>,
-    #[serde(default)]
-    error: Option<Box<RawValue>>,
-}
-
-impl Got {
-    fn document(self) -> FetchedDoc {
-        let source = self.source.map(|raw| Box::<str>::from(raw).into_string().into_bytes());
-        FetchedDoc { id: self.id, routing: self.routing, source }
-    }
-}
-
-#[derive(Deserialize)]
-struct Found {
-    timed_out: bool,
-    #[serde(rename = "_shards")]
-    shards: Shards,
-    hits: Hits,
-}
-
-#[derive(Deserialize)]
-struct Hits {
-    hits: Vec<Hit>,
-}
-
-/// Where a document is.
-#[derive(Deserialize)]
-struct Hit {
-    #[serde(rename = "_index")]
-    index: String,
-    #[serde(rename = "_id")]
-    id: String,
-    #[serde(rename = "_routing", default)]
-    routing: Option<String>,
 }
 
 impl Cluster {
@@ -170,7 +114,7 @@ impl Cluster {
         wanted: &[Wanted<'_>],
     ) -> Result<Option<Vec<Option<FetchedDoc>>>, TargetError> {
         let path = format!("{}/_mget", self.segment(index)?);
-        let mut documents = Vec::with_capacity(wanted.len());
+        let mut fetched = Vec::with_capacity(wanted.len());
         let mut parts = vec![wanted];
         while let Some(part) = parts.pop() {
             let (Some(first), (left, right)) = (part.first(), part.split_at(part.len() / 2)) else {
@@ -182,36 +126,34 @@ impl Cluster {
                     parts.extend([right, left]);
                 } else {
                     let (id, routing) = (first.id.to_owned(), first.routing.map(str::to_owned));
-                    documents.push(Some(FetchedDoc { id, routing, source: None }));
+                    fetched.push(Some(FetchedDoc { id, routing, source: None }));
                 }
                 continue;
             };
-            let got = match self.parse::<MultiGot>(&answer) {
-                Ok(got) => got.docs.into_iter().map(|got| (got, None)).collect(),
-                Err(error) if answer.status != 200 => return Err(error),
+            let got = match documents(self.body(&answer)?, part.len()) {
+                Ok(got) => got,
                 Err(_) if part.len() > 1 => {
                     parts.extend([right, left]);
                     continue;
                 }
-                Err(error) => vec![cut_out(&answer.body).ok_or(error)?],
+                Err(error) => return Err(self.misunderstood(&error)),
             };
-            if got.len() != part.len() || !got.iter().zip(part).all(|((got, _), w)| got.id == w.id) {
+            if !are_those(&got, part.iter().map(|wanted| wanted.id)) {
                 let reason = "it answers with other documents than those that were asked for; \
                               check what is between it and us";
                 return Err(self.garbled(reason.to_owned()));
             }
-            let indices = got.iter().map(|(got, _)| got.index.as_str());
+            let indices = got.iter().map(|got| got.index.as_str());
             self.check_indices(index, indices, &answer.redactor).await?;
-            if got.iter().any(|(got, _)| got.error.is_some()) {
+            if got.iter().any(|got| got.failed) {
                 return Ok(None);
             }
-            documents.extend(got.into_iter().map(|(got, source)| {
-                let found = got.found;
-                let document = got.document();
-                found.then(|| FetchedDoc { source: source.or(document.source), ..document })
+            fetched.extend(got.into_iter().map(|got| {
+                let Got { id, routing, source, .. } = got;
+                got.found.then_some(FetchedDoc { id, routing, source })
             }));
         }
-        Ok(Some(documents))
+        Ok(Some(fetched))
     }
 
     /// By id, after a search for the index of each document among all those behind a name.
@@ -253,14 +195,15 @@ impl Cluster {
             // Without sources a server leaves routings out as well, unless it is asked for them.
             let path = format!("{}/_mget?_source=false&stored_fields=_routing", self.segment(index)?);
             let answer = self.ask(Method::POST, path, body).await?;
-            let got = self.parse::<MultiGot>(&answer)?.docs;
-            if got.len() != page.len() || !got.iter().zip(page).all(|(got, wanted)| got.id == wanted.0) {
+            // No source is in it, so it has to be JSON.
+            let got = documents(self.body(&answer)?, 0).map_err(|e| self.misunderstood(&e))?;
+            if !are_those(&got, page.iter().map(|(id, _)| *id)) {
                 let reason = "it answers with other documents than those that were asked for; \
                               check what is between it and us";
                 return Err(self.garbled(reason.to_owned()));
             }
             self.check_indices(index, got.iter().map(|got| got.index.as_str()), &answer.redactor).await?;
-            if got.iter().all(|got| got.error.is_none()) {
+            if !got.iter().any(|got| got.failed) {
                 routings.extend(got.into_iter().map(|got| got.found.then_some(got.routing)));
                 continue;
             }
@@ -298,36 +241,5 @@ impl Cluster {
         let indices = found.hits.hits.iter().map(|hit| hit.index.as_str());
         self.check_indices(index, indices, &answer.redactor).await?;
         Ok(found.hits.hits)
-    }
-}
-
-/// The only document of an answer that is not JSON because of its source, and the source.
-fn cut_out(answer: &[u8]) -> Option<(Got, Option<Vec<u8>>)> {
-    let at = memchr::memmem::find(answer, BEFORE_SOURCE)? + BEFORE_SOURCE.len();
-    let (before, rest) = answer.split_at(at);
-    let source = rest.trim_ascii_end().strip_suffix(AFTER_SOURCE)?;
-    let without = [before, b"null", AFTER_SOURCE].concat();
-    let mut got: MultiGot = serde_json::from_slice(&without).ok()?;
-    let document = got.docs.pop().filter(|_| got.docs.is_empty())?;
-    Some((document, Some(source.to_vec())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_that_is_no_json_is_cut_out() {
-        let source = b"{\"a\":1, /* \"_source\":}]} */ \"b\":\"\xed\xa0\x80\"}";
-        let id = r#"\"_source\":"#;
-        let before =
-            format!(r#"{{"docs":[{{"_index":"i","_id":"{id}","_routing":"r","found":true,"_source":"#);
-        let answer = [before.as_bytes(), source, b"}]}\n"].concat();
-        let (got, cut) = cut_out(&answer).unwrap();
-        assert_eq!((got.id.as_str(), got.routing.as_deref(), got.found), ("\"_source\":", Some("r"), true));
-        assert_eq!(cut.as_deref(), Some(&source[..]));
-        for other in ["<html>", "{\"docs\":[{\"_id\":\"1\",\"found\":false}]}", "\"_source\":{}}]}"] {
-            assert!(cut_out(other.as_bytes()).is_none(), "{other}");
-        }
     }
 }

@@ -5,8 +5,9 @@ mod routed;
 #[cfg(test)]
 mod tests;
 
+use crate::classify;
+use crate::classify::items::Sent;
 use crate::classify::items::{Answer, Judged, Renamed};
-use crate::classify::{self, Sent};
 use crate::cluster::Cluster;
 use crate::compress::Compressor;
 use crate::config::{ConfigError, TargetConfig};

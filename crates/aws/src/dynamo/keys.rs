@@ -1,6 +1,7 @@
 //! The keys of the items. [`super`] says what is where.
 
 use super::item::{Item, text};
+use aws_sdk_dynamodb::types::AttributeValue;
 use backfill::model::{ChunkId, RunId, ShardId};
 
 /// Partitions over which the sums of a run are spread. Never changes: where an item is follows from it.
@@ -22,6 +23,15 @@ pub(super) struct Key {
 impl Key {
     fn new(pk: impl Into<String>, sk: impl Into<String>) -> Key {
         Key { pk: pk.into(), sk: sk.into() }
+    }
+
+    /// The key of an item.
+    pub(super) fn of(item: &Item) -> Option<Key> {
+        let part = |name: &str| match item.get(name) {
+            Some(AttributeValue::S(text)) => Some(text.clone()),
+            _ => None,
+        };
+        Some(Key { pk: part("pk")?, sk: part("sk")? })
     }
 
     /// The key as attributes of an item.

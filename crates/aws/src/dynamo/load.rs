@@ -5,7 +5,7 @@ use super::chunks::tests::busy;
 use super::chunks::{range_item, state_item};
 use super::item::{Item, new_item, number, size};
 use super::sums::{Share, lease_attribute};
-use super::{keys, runs, shards};
+use super::{keys, records};
 use backfill::model::{Run, RunId, Shard};
 use std::fmt::Write;
 
@@ -87,8 +87,8 @@ fn sizes() -> Sizes {
         range: size(&range_item(&run_id(), &stored.chunk, 0, stored.ttl).unwrap()),
         state: size(&state_item(&run_id(), &stored).unwrap()),
         sums: size(&sums),
-        shard: size(&shards::item(&run_id(), &shard, stored.ttl).unwrap()),
-        control: size(&runs::control_item(&run, 1, 1_000).unwrap()),
+        shard: size(&records::shard_item(&run_id(), &shard, stored.ttl).unwrap()),
+        control: size(&records::control_item(&run, 1, 1_000).unwrap()),
     }
 }
 

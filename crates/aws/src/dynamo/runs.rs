@@ -1,8 +1,12 @@
-//! Runs as items: control, damage and samples change; the rest is written once, compressed, in as many parts as needed.
+//! Runs in the table: how they are created, changed and found again.
 
-use super::item::{self, Item, Reader, bytes, new_item, number, pack, text, unpack};
+use super::item::{self, Reader, bytes, new_item, number, pack, text};
 use super::keys;
-use super::table::{TRIES, Table, Written, defect, key_of, pause};
+use super::records::{
+    self, RETENTION, SAMPLES, StoredRun, control_item, expiry, planning_text, read_control, read_notes,
+    read_planning, state_name,
+};
+use super::table::{TRIES, Table, Written, defect, pause};
 use aws_sdk_dynamodb::types::{
     AttributeValue, ConditionCheck, Delete, Put, ReturnValue, TransactWriteItem, Update,
 };
@@ -10,33 +14,11 @@ use backfill::model::chunk::{LONGEST_LEASE, is_in_force};
 use backfill::model::{Amendment, Millis, Notes, Planning, Run, RunId, RunState, Wait, clipped};
 use backfill::ports::{Clock, Creation, RetryLease, RunControl, Sample, StoreError, SystemClock};
 
-/// Bytes of a part of a run's record.
-const PART: usize = 300 << 10;
-
-/// How long the records of a run are kept after it was created, in seconds: all of its items expire together.
-pub(super) const RETENTION: u64 = 400 * 86_400;
-
 /// A run is not continued when its records are about to expire.
 const SPARE: u64 = 30 * 86_400;
 
-/// Samples that are kept.
-const SAMPLES: usize = 120;
-
-/// A run with its samples and what its items say beside it.
-pub(super) struct StoredRun {
-    pub(super) run: Run,
-    pub(super) samples: Vec<Sample>,
-    /// What is waited for, each with the end of its record's validity.
-    pub(super) waits: Vec<(Wait, Millis)>,
-}
-
 pub(super) fn no_run(id: &RunId, table: &Table) -> StoreError {
     StoreError::NotFound(format!("there is no run {id} in the checkpoint table {}", table.name))
-}
-
-/// When the items of a run expire.
-pub(super) fn expiry(created: Millis) -> u64 {
-    created / 1000 + RETENTION
 }
 
 /// The newest run and its place in the list.
@@ -79,16 +61,7 @@ pub(super) async fn create(table: &Table, run: &Run, newest: Option<&RunId>) -> 
 }
 
 async fn write_parts(table: &Table, run: &Run) -> Result<usize, StoreError> {
-    let packed = pack(&format!("the plan of run {}", run.id), run)?;
-    let parts: Vec<Item> = packed
-        .chunks(PART)
-        .enumerate()
-        .map(|(number, part)| {
-            let mut item = new_item(&keys::run_part(&run.id, number), expiry(run.created));
-            item.insert("record".to_owned(), bytes(part));
-            item
-        })
-        .collect();
+    let parts = records::parts(run)?;
     let count = parts.len();
     table.put_all(parts).await?;
     Ok(count)
@@ -126,21 +99,6 @@ fn creation(
     Ok(operations)
 }
 
-/// The control item of a new run.
-pub(super) fn control_item(run: &Run, parts: usize, place: u64) -> Result<Item, StoreError> {
-    let mut control = new_item(&keys::control(&run.id), expiry(run.created));
-    let mut put = |name: &str, value| control.insert(name.to_owned(), value);
-    put("state", text(state_name(run.state)));
-    put("desired", number(run.desired_workers));
-    put("planning", text(planning_text(run.planning)?));
-    put("parts", number(parts));
-    put("place", number(place));
-    if let Some(finished) = run.finished {
-        put("finished", number(finished));
-    }
-    Ok(control)
-}
-
 async fn find_newest(table: &Table) -> Result<Option<Newest>, StoreError> {
     let Some(item) = table.last(keys::LIST, keys::LISTED).await? else { return Ok(None) };
     let item = Reader::new(&item, &table.name)?;
@@ -176,51 +134,7 @@ pub(super) async fn unlist(table: &Table, id: &RunId) -> Result<(), StoreError> 
 
 pub(super) async fn read(table: &Table, id: &RunId) -> Result<StoredRun, StoreError> {
     let items = table.query(&keys::run_partition(id), keys::ALL, None).await?;
-    let find = |sk: &str| {
-        let item = items.iter().find(|item| key_of(item).is_some_and(|key| key.sk == sk));
-        item.map(|item| Reader::new(item, &table.name)).transpose()
-    };
-    let control = find(keys::CONTROL)?.ok_or_else(|| no_run(id, table))?;
-    let mut record = Vec::new();
-    for part in 0..control.number::<usize>("parts")? {
-        let key = keys::run_part(id, part);
-        let part =
-            find(&key.sk)?.ok_or_else(|| control.invalid(&format!("its part {} is missing", key.sk)))?;
-        record.extend_from_slice(part.bytes("record")?);
-    }
-    let mut run: Run = unpack(&format!("run {id}"), &record)?;
-    let RunControl { state, desired_workers } = read_control(&control)?;
-    run.state = state;
-    run.desired_workers = desired_workers;
-    run.planning = read_planning(&control)?;
-    run.finished = control.optional_number("finished")?;
-    if let Some(damage) = find(keys::DAMAGE)? {
-        run.damage = damage.texts("damage")?;
-    }
-    if let Some(notes) = find(keys::NOTES)? {
-        run.notes = run.notes.with_later(read_notes(&notes)?);
-    }
-    let samples = match find(keys::SAMPLES)? {
-        Some(item) => read_samples(&item)?,
-        None => Vec::new(),
-    };
-    let waits = items.iter().filter(|item| key_of(item).is_some_and(|key| key.sk.starts_with(keys::WAIT)));
-    let waits = waits.map(|item| read_wait(&Reader::new(item, &table.name)?));
-    let waits = waits.collect::<Result<_, _>>()?;
-    Ok(StoredRun { run, samples, waits })
-}
-
-/// What the operator wants, from the control item.
-pub(super) fn read_control(item: &Reader<'_>) -> Result<RunControl, StoreError> {
-    let state = match item.text("state")? {
-        "running" => RunState::Running,
-        "stopped" => RunState::Stopped,
-        "failed" => RunState::Failed,
-        "done" => RunState::Done,
-        "damaged" => RunState::Damaged,
-        other => return Err(item.invalid(&format!("a run cannot be {other:?}"))),
-    };
-    Ok(RunControl { state, desired_workers: item.number("desired")? })
+    records::run(id, &items, &table.name)?.ok_or_else(|| no_run(id, table))
 }
 
 pub(super) async fn control(table: &Table, id: &RunId) -> Result<RunControl, StoreError> {
@@ -318,10 +232,6 @@ pub(super) async fn amend(table: &Table, id: &RunId, amendment: &Amendment) -> R
         pause(attempt).await;
     }
     Err(table.busy())
-}
-
-fn read_notes(item: &Reader<'_>) -> Result<Notes, StoreError> {
-    unpack(&item.name(), item.bytes("notes")?)
 }
 
 pub(super) async fn set_desired_workers(table: &Table, id: &RunId, workers: u32) -> Result<(), StoreError> {
@@ -426,25 +336,6 @@ pub(super) async fn add_sample(table: &Table, id: &RunId, sample: &Sample) -> Re
     table.update(request).await.map(drop)
 }
 
-fn read_samples(item: &Reader<'_>) -> Result<Vec<Sample>, StoreError> {
-    let points = item.texts("samples")?;
-    let surplus = points.len().saturating_sub(SAMPLES);
-    let parse = |point: &String| {
-        let mut numbers = point.split(' ').map(str::parse);
-        let (first, second, third) = (numbers.next(), numbers.next(), numbers.next());
-        // Earlier versions did not write the last one.
-        match (first, second, third, numbers.next().or(Some(Ok(0)))) {
-            (Some(Ok(at)), Some(Ok(documents)), Some(Ok(stored_bytes)), Some(Ok(missing))) => {
-                Ok(Sample { at, documents, stored_bytes, missing })
-            }
-            _ => Err(item.invalid(&format!("{point:?} is not a point of progress"))),
-        }
-    };
-    let mut samples: Vec<Sample> = points.iter().skip(surplus).map(parse).collect::<Result<_, _>>()?;
-    samples.sort_by_key(|sample| sample.at);
-    Ok(samples)
-}
-
 /// How long after its end the record of a wait may be deleted, in seconds.
 const WAIT_KEPT: u64 = 3600;
 
@@ -465,30 +356,4 @@ pub(super) async fn note_wait(
     item.insert("record".to_owned(), text(record));
     item.insert("until".to_owned(), number(until));
     table.put(item).await
-}
-
-fn read_wait(item: &Reader<'_>) -> Result<(Wait, Millis), StoreError> {
-    let wait = serde_json::from_str(item.text("record")?)
-        .map_err(|e| item.invalid(&format!("what is waited for cannot be understood: {e}")))?;
-    Ok((wait, item.number("until")?))
-}
-
-fn read_planning(item: &Reader<'_>) -> Result<Planning, StoreError> {
-    let text = item.text("planning")?;
-    serde_json::from_str(text).map_err(|_| item.invalid(&format!("{text:?} is no state of planning")))
-}
-
-fn planning_text(planning: Planning) -> Result<String, StoreError> {
-    serde_json::to_string(&planning)
-        .map_err(|e| StoreError::Invalid { what: "a state of planning".to_owned(), reason: e.to_string() })
-}
-
-fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Stopped => "stopped",
-        RunState::Failed => "failed",
-        RunState::Done => "done",
-        RunState::Damaged => "damaged",
-    }
 }

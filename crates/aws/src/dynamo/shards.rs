@@ -1,10 +1,11 @@
 //! Shards as items: first their chunks are written, then they themselves, so that a shard is there whole or not at all.
 
 use super::chunks::{self, range_item};
-use super::item::{Item, Reader, check_size, new_item, text};
-use super::keys;
+use super::item::{Item, Reader};
+use super::keys::{self, Key};
+use super::records::{read_shard, shard_item};
 use super::runs::no_run;
-use super::table::{Table, key_of};
+use super::table::Table;
 use backfill::model::{Chunk, ChunkId, RunId, Shard, ShardId};
 use backfill::ports::StoreError;
 use futures::{StreamExt, TryStreamExt};
@@ -22,7 +23,7 @@ pub(super) async fn add(table: &Table, run: &RunId, shard: &Shard, plan: &[Chunk
         return Ok(());
     }
     let ttl = Reader::new(control, &table.name)?.number("ttl")?;
-    let item = item(run, shard, ttl)?;
+    let item = shard_item(run, shard, ttl)?;
     // What is written here never changes, so it may be written again, by another planner at the same time perhaps.
     let total = u32::try_from(plan.len()).unwrap_or(u32::MAX);
     let ranges = plan.iter().map(|chunk| range_item(run, chunk, keys::stripe(chunk.id.number, total), ttl));
@@ -48,22 +49,6 @@ fn check(shard: &Shard, plan: &[Chunk]) -> Result<(), StoreError> {
     Ok(())
 }
 
-pub(super) fn item(run: &RunId, shard: &Shard, ttl: u64) -> Result<Item, StoreError> {
-    let what = format!("shard {}", shard.id);
-    let record = serde_json::to_string(shard)
-        .map_err(|e| StoreError::Invalid { what: what.clone(), reason: e.to_string() })?;
-    let mut item = new_item(&keys::shard(run, &shard.id), ttl);
-    item.insert("record".to_owned(), text(record));
-    check_size(&what, &item, "its damage is told at too great length")?;
-    Ok(item)
-}
-
-/// The shard that an item holds.
-pub(super) fn parse(item: &Reader<'_>) -> Result<Shard, StoreError> {
-    let record = item.text("record")?;
-    serde_json::from_str(record).map_err(|e| item.invalid(&format!("its record cannot be understood ({e})")))
-}
-
 pub(super) async fn read(table: &Table, run: &RunId, id: &ShardId) -> Result<Shard, StoreError> {
     let (control, shard) = (keys::control(run), keys::shard(run, id));
     let found = table.get_all(&[control.clone(), shard.clone()]).await?;
@@ -72,7 +57,7 @@ pub(super) async fn read(table: &Table, run: &RunId, id: &ShardId) -> Result<Sha
     }
     let item =
         found.get(&shard).ok_or_else(|| StoreError::NotFound(format!("run {run} has no shard {id}")))?;
-    parse(&Reader::new(item, &table.name)?)
+    read_shard(&Reader::new(item, &table.name)?)
 }
 
 /// Items of all partitions over which shards and sums are spread.
@@ -91,7 +76,7 @@ pub(super) async fn spread_items(
 pub(super) async fn read_all(table: &Table, run: &RunId) -> Result<Vec<Shard>, StoreError> {
     let (items, _) =
         futures::try_join!(spread_items(table, run, keys::SHARDS), super::runs::control(table, run))?;
-    let shards = items.iter().map(|item| parse(&Reader::new(item, &table.name)?));
+    let shards = items.iter().map(|item| read_shard(&Reader::new(item, &table.name)?));
     let mut shards: Vec<Shard> = shards.collect::<Result<_, _>>()?;
     shards.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(shards)
@@ -102,7 +87,7 @@ pub(super) async fn read_chunks(table: &Table, run: &RunId, id: &ShardId) -> Res
     let shard = read(table, run, id).await?;
     let mut items: BTreeMap<u32, (Option<Item>, Option<Item>)> = BTreeMap::new();
     for item in table.query(&keys::chunk_partition(run, id), keys::CHUNKS, None).await? {
-        let kind = key_of(&item).and_then(|key| keys::kind_and_number(&key.sk));
+        let kind = Key::of(&item).and_then(|key| keys::kind_and_number(&key.sk));
         match kind {
             Some(('R', number)) => items.entry(number).or_default().0 = Some(item),
             Some(('C', number)) => items.entry(number).or_default().1 = Some(item),
@@ -137,7 +122,7 @@ pub(super) async fn read_chunks(table: &Table, run: &RunId, id: &ShardId) -> Res
 /// are; chunks of shards that were stored only in part expire with their time.
 pub(super) async fn delete(table: &Table, run: &RunId) -> Result<(), StoreError> {
     let items = spread_items(table, run, keys::SHARDS).await?;
-    let ids = items.iter().map(|item| Ok(parse(&Reader::new(item, &table.name)?)?.id));
+    let ids = items.iter().map(|item| Ok(read_shard(&Reader::new(item, &table.name)?)?.id));
     let ids: Vec<ShardId> = ids.collect::<Result<_, StoreError>>()?;
     let deletions = ids.iter().map(|id| delete_partition(table, keys::chunk_partition(run, id)));
     let deletions: Vec<_> = deletions.collect();

@@ -3,8 +3,9 @@
 use super::chunks::read_error_item;
 use super::item::Reader;
 use super::keys;
+use super::records::read_shard;
 use super::runs;
-use super::shards::{parse, spread_items};
+use super::shards::spread_items;
 use super::sums::{Share, is_lease};
 use super::table::Table;
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -33,7 +34,7 @@ async fn read_sums(table: &Table, run: &RunId, now: Millis) -> Result<Sums, Stor
         let reader = Reader::new(&item, &table.name)?;
         let sk = reader.sort_key()?;
         if sk.starts_with("S#") {
-            sums.shards.push(parse(&reader)?);
+            sums.shards.push(read_shard(&reader)?);
             continue;
         }
         let shard = keys::shard_of_sums(sk).ok_or_else(|| reader.invalid("its key names no shard"))?;

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, DeleteRequest, KeysAndAttributes, PutRequest, TransactWriteItem, WriteRequest,
+    DeleteRequest, KeysAndAttributes, PutRequest, TransactWriteItem, WriteRequest,
 };
 use backfill::ports::StoreError;
 use futures::{StreamExt, TryStreamExt};
@@ -89,7 +89,7 @@ impl Table {
             let request = self.client.batch_get_item().request_items(&self.name, keys);
             let answer = request.send().await.map_err(|e| self.read_error(&e))?;
             for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
-                if let Some(key) = key_of(&item) {
+                if let Some(key) = Key::of(&item) {
                     found.insert(key, item);
                 }
             }
@@ -141,7 +141,7 @@ impl Table {
         loop {
             let request = self.querying(pk, between).projection_expression("pk, sk");
             let page = request.set_exclusive_start_key(from).send().await.map_err(|e| self.read_error(&e))?;
-            keys.extend(page.items().iter().filter_map(key_of));
+            keys.extend(page.items().iter().filter_map(Key::of));
             from = page.last_evaluated_key;
             if from.is_none() {
                 return Ok(keys);
@@ -277,15 +277,6 @@ impl Table {
 
 fn is<E: ProvideErrorMetadata>(error: &SdkError<E>, code: &str) -> bool {
     error.as_service_error().is_some_and(|e| e.code() == Some(code))
-}
-
-/// The key of an item.
-pub(super) fn key_of(item: &Item) -> Option<Key> {
-    let part = |name: &str| match item.get(name) {
-        Some(AttributeValue::S(text)) => Some(text.clone()),
-        _ => None,
-    };
-    Some(Key { pk: part("pk")?, sk: part("sk")? })
 }
 
 /// A request that lacks something: cannot happen, but is told.

@@ -4,7 +4,7 @@
 use super::chunks::{self, Stored, error_item, error_key, state_item};
 use super::item::{Reader, number};
 use super::keys;
-use super::runs::read_control;
+use super::records::read_control;
 use super::sums::{Share, lease_attribute, lease_end};
 use super::table::{TRIES, Table, Written, defect, pause};
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};

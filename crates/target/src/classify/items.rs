@@ -1,11 +1,11 @@
 //! What the answer to a bulk request means for each of its documents.
 
-use super::Sent;
 use super::stream::{Fault, Splitter};
 use crate::words::{Words, clean, malformed, shorten};
 use backfill::encode::action;
 use backfill::model::WriteMode;
-use backfill::ports::{ItemOutcome, Refusal, TargetError};
+use backfill::ports::{Batch, ItemOutcome, Refusal, TargetError};
+use backfill::secrets::Redactor;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -16,6 +16,19 @@ use std::fmt;
 const MAX_NAME: usize = 100;
 /// Other indices than those asked for that one answer may name.
 const MAX_ELSEWHERE: usize = 64;
+
+/// A bulk request, as far as the meaning of its answer goes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent<'a> {
+    /// The documents in it.
+    pub(crate) batch: &'a Batch,
+    /// Where they go that do not name an index of their own.
+    pub(crate) destination: &'a str,
+    /// How it writes.
+    pub(crate) mode: WriteMode,
+    /// Removes what was sent in secret.
+    pub(crate) redactor: &'a Redactor,
+}
 
 /// Why the answer to a batch is not one for each document.
 #[derive(Debug, PartialEq, Eq)]
@@ -177,7 +190,8 @@ impl Judge<'_> {
             // Thousands of documents may be refused for reasons of a kilobyte each.
             let share = self.room / (entries - number);
             if reason.len() > share {
-                *reason = shorten(reason, share.saturating_sub("…".len()));
+                reason.truncate(reason.floor_char_boundary(share.saturating_sub("…".len())));
+                reason.push('…');
             }
             self.room = self.room.saturating_sub(reason.len());
         }
@@ -318,8 +332,6 @@ mod tests {
 
     use backfill::encode::{Document, Encoder, Encoding};
     use backfill::model::Position;
-    use backfill::ports::Batch;
-    use backfill::secrets::Redactor;
 
     /// Documents with the ids 0, 1 and so on, of which every second one from `split` on goes to an index of its own.
     fn batch(documents: usize, mode: WriteMode, split: usize) -> Batch {

@@ -1,7 +1,16 @@
-//! The forms of a cluster's answers.
+//! The forms of a cluster's answers, and what they mean. Pure: nothing here asks.
 
+use backfill::model::Identity;
+use backfill::ports::PlaceKind;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+
+/// The setting that holds the UUID of an index.
+pub(crate) const UUID: &str = "index.uuid";
+/// Indices behind which a name may stand that are remembered for each name.
+pub(crate) const MAX_NAMES: usize = 1000;
 
 /// What a cluster is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +45,7 @@ pub enum Distribution {
 
 /// The answer to `GET /`.
 #[derive(Deserialize)]
-pub(super) struct Main {
+pub(crate) struct Main {
     version: MainVersion,
 }
 
@@ -58,15 +67,84 @@ impl From<Main> for ClusterVersion {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Count {
-    pub(super) count: u64,
+pub(crate) struct Count {
+    pub(crate) count: u64,
     #[serde(rename = "_shards")]
-    pub(super) shards: Shards,
+    pub(crate) shards: Shards,
 }
 
 #[derive(Deserialize)]
 pub(crate) struct Shards {
     pub(crate) failed: u64,
+}
+
+/// The answer to `GET NAMES/_settings` with flat names: settings by the name of their index.
+#[derive(Default, Deserialize)]
+pub(crate) struct IndexSettings(BTreeMap<String, Settings>);
+
+#[derive(Deserialize)]
+struct Settings {
+    #[serde(default)]
+    settings: BTreeMap<String, Value>,
+}
+
+impl IndexSettings {
+    /// Returns the UUIDs of the indices; `None` if there are no indices.
+    pub(crate) fn identity(self) -> Option<Identity> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let uuids = self.0.into_iter().map(|(index, mut settings)| match settings.settings.remove(UUID) {
+            Some(Value::String(uuid)) => Some((index, uuid)),
+            _ => None,
+        });
+        let without = || Identity::Unknown("the answer about its settings has no UUID".to_owned());
+        Some(uuids.collect::<Option<_>>().map_or_else(without, Identity::Indices))
+    }
+}
+
+/// The indices that a name stands for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Behind {
+    pub(crate) indices: BTreeSet<String>,
+    /// Whether one of them has a pipeline that may rename what is written.
+    pub(crate) pipeline: bool,
+}
+
+impl From<IndexSettings> for Behind {
+    fn from(found: IndexSettings) -> Behind {
+        let pipeline = |index: &Settings| index.settings.keys().any(|name| name.ends_with("_pipeline"));
+        Behind {
+            pipeline: found.0.values().any(pipeline),
+            indices: found.0.into_keys().take(MAX_NAMES).collect(),
+        }
+    }
+}
+
+/// The answer to `GET _alias/NAME`: aliases by the name of their index.
+#[derive(Deserialize)]
+pub(crate) struct IndexAliases(BTreeMap<String, Aliases>);
+
+#[derive(Deserialize)]
+struct Aliases {
+    #[serde(default)]
+    aliases: BTreeMap<String, Alias>,
+}
+
+#[derive(Deserialize)]
+struct Alias {
+    #[serde(default)]
+    index_routing: Option<String>,
+}
+
+impl IndexAliases {
+    /// Returns what a name is that is not the name of an index: an alias, or a data stream, which is listed without aliases.
+    pub(crate) fn kind(mut self, name: &str) -> PlaceKind {
+        match self.0.values_mut().find_map(|index| index.aliases.remove(name)) {
+            Some(alias) => PlaceKind::Alias { routing: alias.index_routing },
+            None => PlaceKind::DataStream,
+        }
+    }
 }
 
 /// An index as `_cat/indices?v` shows it; columns that do not apply are empty.

@@ -5,6 +5,7 @@
 //! index can usually read them. `_cat/indices` shows UUIDs, too, but leaves out hidden indices and needs more rights.
 
 use super::Cluster;
+use super::answers::{IndexAliases, IndexSettings, UUID};
 use crate::classify;
 use crate::transport::Answer;
 use crate::words::Words;
@@ -12,30 +13,6 @@ use backfill::model::Identity;
 use backfill::ports::{Place, PlaceKind, TargetError};
 use bytes::Bytes;
 use reqwest::Method;
-use serde::Deserialize;
-use std::collections::BTreeMap;
-
-/// The settings of one index in an answer to `GET NAMES/_settings`.
-#[derive(Deserialize)]
-struct Settings {
-    #[serde(default)]
-    settings: BTreeMap<String, serde_json::Value>,
-}
-
-#[derive(Deserialize)]
-struct Aliases {
-    #[serde(default)]
-    aliases: BTreeMap<String, Alias>,
-}
-
-#[derive(Deserialize)]
-struct Alias {
-    #[serde(default)]
-    index_routing: Option<String>,
-}
-
-/// The setting that holds the UUID of an index.
-const UUID: &str = "index.uuid";
 
 impl Cluster {
     /// Returns the indices behind a name; `None` if there are none.
@@ -56,16 +33,7 @@ impl Cluster {
             }
             _ => return Err(classify::refusal(self.location(), answer.meaning(), 0)),
         }
-        let indices: BTreeMap<String, Settings> = self.parse(&answer)?;
-        if indices.is_empty() {
-            return Ok(None);
-        }
-        let uuids = indices.into_iter().map(|(index, mut settings)| match settings.settings.remove(UUID) {
-            Some(serde_json::Value::String(uuid)) => Some((index, uuid)),
-            _ => None,
-        });
-        let without = || Identity::Unknown("the answer about its settings has no UUID".to_owned());
-        Ok(Some(uuids.collect::<Option<_>>().map_or_else(without, Identity::Indices)))
+        Ok(self.parse::<IndexSettings>(&answer)?.identity())
     }
 
     /// Returns what a name is; `None` if there is nothing of this name.
@@ -88,12 +56,7 @@ impl Cluster {
             403 => return Ok(PlaceKind::Alias { routing: None }),
             _ => {}
         }
-        let mut indices: BTreeMap<String, Aliases> = self.parse(&answer)?;
-        let alias = indices.values_mut().find_map(|index| index.aliases.remove(name));
-        Ok(match alias {
-            Some(alias) => PlaceKind::Alias { routing: alias.index_routing },
-            None => PlaceKind::DataStream,
-        })
+        Ok(self.parse::<IndexAliases>(&answer)?.kind(name))
     }
 
     /// Creates an index or a data stream; see [`backfill::ports::Target::create`].
