@@ -3,17 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, ID, file, plain_file};
+use fuzz::{Choices, ID, file, formats, plain_file};
 use lucene::compound::CompoundEntries;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (codec, version) = *choices.one(&[
-        ("Lucene90CompoundEntries", 0),
-        ("Lucene50CompoundEntries", 0),
-        ("CompoundFileWriterEntries", 1),
-        ("CompoundFileWriterEntries", 0),
-    ]);
+    let (codec, version) = *choices.one(formats::COMPOUND);
     let cfs_len = choices.u32().into();
     let bytes = match codec {
         "CompoundFileWriterEntries" => plain_file(codec, version, choices.0, version > 0),

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, ID, commit, file};
+use fuzz::{Choices, ID, commit, file, formats};
 use lucene::doc_values::{DocsWithField, docs_with_field};
 use lucene::field_infos::FieldInfos;
 use std::sync::LazyLock;
@@ -24,13 +24,7 @@ static FIELDS: LazyLock<FieldInfos> = LazyLock::new(|| {
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (codec, version) = *choices.one(&[
-        ("Lucene90DocValuesMetadata", 0),
-        ("Lucene80DocValuesMetadata", 2),
-        ("Lucene80DocValuesMetadata", 1),
-        ("Lucene80DocValuesMetadata", 0),
-        ("Lucene70DocValuesMetadata", 0),
-    ]);
+    let (codec, version) = *choices.one(formats::DOC_VALUES);
     let (field, max_doc) = ((choices.byte() % 10).into(), choices.u32() % 1_000_000);
     let set = choices.part();
     let meta = file(codec, version, "Lucene90_0", choices.0);

@@ -3,26 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, commit, file, old_commit, plain_file};
+use fuzz::{Choices, commit, file, formats, old_commit, plain_file};
 use lucene::field_infos::FieldInfos;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (codec, version) = *choices.one(&[
-        ("Lucene94FieldInfos", 2),
-        ("Lucene94FieldInfos", 1),
-        ("Lucene94FieldInfos", 0),
-        ("Lucene90FieldInfos", 0),
-        ("Lucene60FieldInfos", 2),
-        ("Lucene60FieldInfos", 1),
-        ("Lucene60FieldInfos", 0),
-        ("Lucene50FieldInfos", 1),
-        ("Lucene50FieldInfos", 0),
-        ("Lucene46FieldInfos", 2),
-        ("Lucene46FieldInfos", 0),
-        ("Lucene42FieldInfos", 0),
-        ("Lucene40FieldInfos", 0),
-    ]);
+    let (codec, version) = *choices.one(formats::FIELD_INFOS);
     let (bytes, commit) = if codec < "Lucene50" {
         (plain_file(codec, version, choices.0, version > 0), old_commit())
     } else {

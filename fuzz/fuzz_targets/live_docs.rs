@@ -3,18 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, ID, file, plain_header, with_footer};
+use fuzz::{Choices, ID, file, formats, plain_header, with_footer};
 use lucene::live_docs;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (codec, version) = *choices.one(&[
-        ("Lucene90LiveDocs", 0),
-        ("Lucene50LiveDocs", 0),
-        ("BitVector", 2),
-        ("BitVector", 1),
-        ("BitVector", 0),
-    ]);
+    let (codec, version) = *choices.one(formats::LIVE_DOCS);
     // A set is as large as the segment, so that this bounds what is allocated.
     let (max_doc, deleted) = (choices.u32() >> 8, choices.byte().into());
     let bytes = if codec == "BitVector" {

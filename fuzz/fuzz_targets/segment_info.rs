@@ -3,22 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, commit, file, old_commit, plain_file};
+use fuzz::{Choices, commit, file, formats, old_commit, plain_file};
 use lucene::segment_info::SegmentInfo;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (codec, version) = *choices.one(&[
-        ("Lucene90SegmentInfo", 0),
-        ("Lucene86SegmentInfo", 0),
-        ("Lucene70SegmentInfo", 0),
-        ("Lucene62SegmentInfo", 1),
-        ("Lucene50SegmentInfo", 1),
-        ("Lucene50SegmentInfo", 0),
-        ("Lucene46SegmentInfo", 1),
-        ("Lucene46SegmentInfo", 0),
-        ("Lucene40SegmentInfo", 0),
-    ]);
+    let (codec, version) = *choices.one(formats::SEGMENT_INFO);
     let (bytes, commit) = if codec < "Lucene50" {
         (plain_file(codec, version, choices.0, version > 0), old_commit())
     } else {

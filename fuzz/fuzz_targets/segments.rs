@@ -3,13 +3,13 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, file, plain_file};
+use fuzz::{Choices, file, formats, plain_file};
 use lucene::segments::SegmentInfos;
 
 fuzz_target!(|data: &[u8]| {
     let _ = SegmentInfos::parse("segments_5", data);
     let mut choices = Choices(data);
-    let version = *choices.one(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+    let (_, version) = *choices.one(formats::SEGMENTS);
     let mut bytes = match version {
         0..4 => plain_file("segments", version, choices.0, version >= 2),
         _ => file("segments", version, "5", choices.0),

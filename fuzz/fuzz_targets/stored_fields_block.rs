@@ -3,30 +3,20 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, ID, header, plain_header};
+use fuzz::{Choices, ID, formats, header, plain_header};
 use lucene::stored_fields::{Block, BlockDecoder, DataHeader};
 
 fuzz_target!(|data: &[u8]| {
     let _ = DataHeader::parse("_0.fdt", data, None);
     let mut choices = Choices(data);
-    let (codec, version, max_ratio) = *choices.one(&[
-        ("Lucene90StoredFieldsFastData", 1, 255),
-        ("Lucene90StoredFieldsHighData", 1, 1032),
-        ("ZstdStoredFields814", 1, 32 << 10),
-        ("CustomStoredFieldsZstd", 1, 32 << 10),
-        ("CustomStoredFieldsZstdNoDict", 1, 32 << 10),
-        ("QatStoredFieldsLz4", 1, 256),
-        ("QatStoredFieldsDeflate", 1, 1100),
-        ("QatStoredFieldsZstd", 1, 32 << 10),
-        ("Lucene87StoredFieldsFastData", 4, 255),
-        ("Lucene87StoredFieldsFastData", 3, 255),
-        ("Lucene87StoredFieldsHighData", 4, 1032),
-        ("Lucene87StoredFieldsHighData", 3, 1032),
-        ("Lucene50StoredFieldsFastData", 1, 255),
-        ("Lucene50StoredFieldsHighData", 1, 1032),
-        ("Lucene41StoredFieldsData", 2, 255),
-        ("Lucene41StoredFieldsData", 0, 255),
-    ]);
+    let (codec, version) = *choices.one(formats::STORED_FIELDS);
+    // How much larger the documents may be than the block.
+    let max_ratio = match codec {
+        _ if codec.contains("Zstd") => 32 << 10,
+        _ if codec.contains("High") => 1032,
+        _ if codec.contains("Deflate") => 1100,
+        _ => 256,
+    };
     let mut bytes = match codec {
         "Lucene41StoredFieldsData" => plain_header(codec, version),
         _ => header(codec, version, ""),

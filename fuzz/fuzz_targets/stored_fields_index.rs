@@ -3,21 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 
-use fuzz::{Choices, file, plain_file};
+use fuzz::{Choices, file, formats, plain_file};
 use lucene::stored_fields::BlockIndex;
 
 fuzz_target!(|data: &[u8]| {
     let mut choices = Choices(data);
-    let (name, version) = *choices.one(&[
-        ("Lucene90FieldsIndex", 1),
-        ("Lucene85FieldsIndex", 4),
-        ("Lucene85FieldsIndex", 3),
-        ("Lucene85FieldsIndex", 0),
-        ("Lucene50StoredFieldsFastIndex", 1),
-        ("Lucene50StoredFieldsHighIndex", 0),
-        ("Lucene41StoredFieldsIndex", 2),
-        ("Lucene41StoredFieldsIndex", 0),
-    ]);
+    let (name, version) = *choices.one(formats::STORED_FIELDS_INDEX);
     let (max_doc, data_len) = (choices.u32(), u64::from(choices.u32()));
     let parsed = if !name.contains("Stored") {
         let packed = choices.part();

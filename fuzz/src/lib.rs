@@ -1,6 +1,8 @@
 //! What the fuzz targets share: files of Lucene with a right header and footer around arbitrary bodies, since hardly any
 //! arbitrary bytes would get beyond either.
 
+pub mod formats;
+
 use lucene::SegmentId;
 use lucene::field_infos::FieldInfos;
 use lucene::segments::SegmentCommit;

@@ -1,14 +1,12 @@
-//! Inputs for the fuzz targets to begin with: what real servers stored, in the form that a target reads.
+//! Documents of real servers, in the form that the target `documents` reads, and their sources and ids alone.
 
-use std::fs;
-use std::path::Path;
+use std::collections::BTreeSet;
 
-use servers::{ExpectedDoc, fixture, fixtures_dir};
+use servers::ExpectedDoc;
 
+use super::Corpus;
 use crate::Result;
 
-/// The corpus of the target `documents`.
-const DOCUMENTS: &str = "fuzz/corpus/documents";
 /// Documents taken of each fixture, and of each input.
 const PER_FIXTURE: usize = 40;
 const PER_INPUT: usize = 4;
@@ -42,38 +40,35 @@ const ODD_SOURCES: [&[u8]; 14] = [
     b"ZV\x01\0\x06\0\x0a\x02abc\xa0\x02",
 ];
 
-/// Writes the inputs that are not there yet.
-pub(crate) fn seed() -> Result<()> {
-    fs::create_dir_all(DOCUMENTS)?;
-    let mut names: Vec<_> =
-        fs::read_dir(fixtures_dir())?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
-    names.retain(|path| path.join("about.json").exists());
-    names.sort();
-    let mut inputs = Vec::new();
-    for path in names {
-        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+/// The inputs: documents of all fixtures.
+pub(super) fn documents(corpus: &mut Corpus) -> Result<()> {
+    for (name, fixture) in super::fixtures()? {
         let short = |document: &&ExpectedDoc| document.source_text().is_some_and(|s| s.len() <= MAX_SOURCE);
-        let documents: Vec<_> = fixture(name)?.expected;
-        let documents: Vec<_> = documents.iter().filter(short).take(PER_FIXTURE).collect();
-        for part in documents.chunks(PER_INPUT) {
-            inputs.push((name.to_owned(), part.iter().flat_map(|document| stored(document)).collect()));
+        let documents: Vec<_> = fixture.expected.iter().filter(short).take(PER_FIXTURE).collect();
+        for (number, part) in documents.chunks(PER_INPUT).enumerate() {
+            let documents = part.iter().flat_map(|document| stored(document)).collect();
+            corpus.add("documents", &format!("{name}-{number}"), [choices(number), documents].concat());
+        }
+        let mut ids = BTreeSet::new();
+        for document in documents {
+            let source = document.source_text().unwrap_or_default();
+            if ids.len() < PER_INPUT && ids.insert(snapshot::id::encode(&document.id)) {
+                corpus.add("snapshot_id", &document.id, snapshot::id::encode(&document.id));
+                corpus.add("snapshot_source", &format!("{name}-{}", document.id), source.into());
+            }
         }
     }
-    for source in ODD_SOURCES {
-        inputs.push((
-            "odd".to_owned(),
-            [vec![2], field(ID, BYTES, b"\xffid"), field(SOURCE, BYTES, source)].concat(),
-        ));
-    }
-    for (number, (name, documents)) in inputs.into_iter().enumerate() {
-        let path = Path::new(DOCUMENTS).join(format!("{name}-{number}"));
-        if !path.exists() {
-            // What becomes of types and times, in turn.
-            let choices = [number as u8 % 3, number as u8 / 3 % 2];
-            fs::write(path, [&choices[..], &documents].concat())?;
-        }
+    for (number, source) in ODD_SOURCES.into_iter().enumerate() {
+        let document = [vec![2], field(ID, BYTES, b"\xffid"), field(SOURCE, BYTES, source)].concat();
+        corpus.add("documents", &format!("odd-{number}"), [choices(number), document].concat());
+        corpus.add("snapshot_source", &format!("odd-{number}"), source.to_vec());
     }
     Ok(())
+}
+
+/// What becomes of types and times, in turn.
+fn choices(number: usize) -> Vec<u8> {
+    vec![number as u8 % 3, number as u8 / 3 % 2]
 }
 
 /// The fields of a document.
