@@ -1,6 +1,7 @@
 //! Blobs on S3, and on what speaks its protocol.
 
 mod address;
+mod answers;
 mod body;
 mod client;
 mod errors;

@@ -1,6 +1,7 @@
 //! The SDK's client, set up for reading large ranges.
 
 use super::address::{Address, OpenError};
+use super::answers::BoundedAnswers;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::Client;
@@ -68,6 +69,8 @@ pub(super) async fn build(
     config = config
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(FIRST_BYTE).build())
+        .interceptor(BoundedAnswers)
+        .retry_classifier(BoundedAnswers)
         .stalled_stream_protection(StalledStreamProtectionConfig::enabled().grace_period(STALLED).build());
     if let Some(endpoint) = options.endpoint {
         config = config.endpoint_url(with_slash(endpoint));

@@ -1,5 +1,6 @@
 //! What S3's errors mean, in sentences that say what to do.
 
+use super::answers::{MAX_ANSWER, is_overlong};
 use super::body::root;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use backfill::ports::BlobError;
@@ -78,6 +79,12 @@ fn words<E: ProvideErrorMetadata>(service: &E, code: &str, status: u16) -> Strin
 
 /// The meaning of an error that is no answer of the store.
 fn unanswered<E: Error + 'static>(error: &SdkError<E>, path: String) -> BlobError {
+    if is_overlong(error) {
+        let most = MAX_ANSWER >> 20;
+        let reason =
+            format!("the store's answer has more than {most} MiB, which none of S3 has; check its address");
+        return BlobError::Unreadable { path, reason };
+    }
     // Unsigned requests would be refused in any case: it is the credentials that are missing.
     let about_credentials = {
         let mut next: Option<&(dyn Error + 'static)> = Some(error);

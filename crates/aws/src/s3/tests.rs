@@ -6,6 +6,7 @@ use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use backfill::patient::PatientBlobs;
 use backfill::waits::Waits;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -23,8 +24,7 @@ async fn store(answers: Vec<String>) -> (S3Blobs, JoinHandle<Vec<String>>) {
 
 /// The same behind a gateway that has it at this path.
 async fn store_below(path: &str, answers: Vec<String>) -> (S3Blobs, JoinHandle<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}{path}", listener.local_addr().unwrap());
+    let (blobs, listener) = blobs_below(path).await;
     let server = tokio::spawn(async move {
         let (mut requests, mut held) = (Vec::new(), Vec::new());
         for answer in answers {
@@ -43,6 +43,13 @@ async fn store_below(path: &str, answers: Vec<String>) -> (S3Blobs, JoinHandle<V
         }
         requests
     });
+    (blobs, server)
+}
+
+/// Blobs at an address where something may listen, and the socket for that.
+async fn blobs_below(path: &str) -> (S3Blobs, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}{path}", listener.local_addr().unwrap());
     let address = Address::parse("s3://bucket/base").unwrap();
     let credentials =
         Credentials::builder().access_key_id("id").secret_access_key("key").provider_name("test").build();
@@ -55,7 +62,7 @@ async fn store_below(path: &str, answers: Vec<String>) -> (S3Blobs, JoinHandle<V
         .build();
     let options = S3Options { endpoint: Some(endpoint), ..S3Options::default() };
     let client = client::build(options, shared, &address).await.unwrap();
-    (S3Blobs { client, address }, server)
+    (S3Blobs { client, address }, listener)
 }
 
 #[derive(Debug)]
@@ -229,6 +236,51 @@ async fn pages_of_a_listing_are_put_together() {
     let (blobs, _server) = store(endless).await;
     let refused = blobs.list("d", 10_000).await;
     assert!(matches!(refused, Err(BlobError::TooLarge { len: 10_000..12_000, .. })), "{refused:?}");
+}
+
+/// A store whose answers begin so and have no end, and which tells how many bytes it could send.
+async fn endless_store(beginning: &'static str) -> (S3Blobs, Arc<AtomicUsize>) {
+    let sent = Arc::new(AtomicUsize::new(0));
+    let counted = sent.clone();
+    let (blobs, listener) = blobs_below("").await;
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(socket.read_u8().await.unwrap());
+            }
+            socket.write_all(beginning.as_bytes()).await.unwrap();
+            let more = "<Contents><Key>base/d/a</Key></Contents>".repeat(1000);
+            while socket.write_all(more.as_bytes()).await.is_ok() {
+                counted.fetch_add(more.len(), Ordering::Relaxed);
+            }
+        }
+    });
+    (blobs, sent)
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_read_only_so_far() {
+    // What the client has taken in, and what is on its way in the buffers of the system.
+    let most = 4 * answers::MAX_ANSWER;
+    let page = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n<?xml version=\"1.0\"?><ListBucketResult>";
+    let error =
+        "HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n<?xml version=\"1.0\"?><Error>";
+    for beginning in [page, error] {
+        for listing in [true, false].into_iter().filter(|listing| *listing || beginning == error) {
+            let (blobs, sent) = endless_store(beginning).await;
+            let refused = match listing {
+                true => blobs.list("d", ANY).await.map(drop),
+                false => blobs.get_range("x", 0..4, None).await.map(drop),
+            };
+            let refused = refused.unwrap_err();
+            assert!(matches!(refused, BlobError::Unreadable { .. }), "{refused:?}");
+            assert!(refused.to_string().contains("more than 8 MiB"), "{refused}");
+            let sent = sent.load(Ordering::Relaxed);
+            assert!(sent < most, "{sent} bytes were sent");
+        }
+    }
 }
 
 #[tokio::test]
