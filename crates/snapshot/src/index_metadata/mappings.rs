@@ -1,5 +1,6 @@
 //! What an index's mappings mean for reading its documents.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -116,6 +117,22 @@ struct Kinds {
     knn_vectors: Vec<String>,
 }
 
+/// The path of a field: its name, and the object that it is in. It becomes a text only where that is kept, because the names
+/// of objects may be long and their fields many.
+struct Path<'a> {
+    above: Option<&'a Path<'a>>,
+    name: &'a str,
+    /// How many names there are.
+    depth: usize,
+}
+
+impl Path<'_> {
+    /// Bytes of the text, with a dot behind each name.
+    fn len(&self) -> usize {
+        std::iter::successors(Some(self), |path| path.above).map(|path| path.name.len() + 1).sum()
+    }
+}
+
 /// Mappings by type.
 type ByType = Vec<(String, TypeMapping)>;
 
@@ -131,6 +148,7 @@ impl Mappings {
         let reader = Reader {
             file,
             limit,
+            room: &Cell::new(MAX_KEPT),
             source_only: settings.get("index.source_only").is_some_and(|v| v == "true"),
         };
         let mut by_type = ByType::new();
@@ -217,6 +235,8 @@ impl Mappings {
 struct Reader<'a> {
     file: &'a str,
     limit: usize,
+    /// Bytes that the paths of fields may still take, together.
+    room: &'a Cell<usize>,
     /// Whether a repository of the type `source` wrote the index.
     source_only: bool,
 }
@@ -263,7 +283,7 @@ impl Reader<'_> {
                 _ if OF_DOCUMENTS.contains(&name) => {
                     read.of_documents.insert(name.to_owned(), self.small(name, value)?);
                 }
-                "properties" => self.fields(value, &mut read.fields, "", 0)?,
+                "properties" => self.fields(value, &mut read.fields, None)?,
                 // The mappings of the index, which such a repository puts here, below one that is not enabled.
                 "_meta" if self.source_only => {
                     let mut all = ByType::new();
@@ -289,21 +309,22 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// Notes the kinds of all fields below, in objects as well. `path` is that of the object, with a dot at its end.
-    fn fields(&self, properties: &RawValue, kinds: &mut Kinds, path: &str, depth: usize) -> Result<()> {
-        if depth > MAX_DEPTH {
+    /// Notes the kinds of all fields below an object, in objects within it as well.
+    fn fields(&self, properties: &RawValue, kinds: &mut Kinds, object: Option<&Path<'_>>) -> Result<()> {
+        if object.is_some_and(|object| object.depth > MAX_DEPTH) {
             return Err(self.unreadable(format!("fields lie more than {MAX_DEPTH} deep in each other")));
         }
         self.members(properties, |own, field| {
+            let path = Path { above: object, name: own, depth: object.map_or(1, |above| above.depth + 1) };
             self.members(field, |name, value| {
                 match name {
-                    "properties" => return self.fields(value, kinds, &format!("{path}{own}."), depth + 1),
+                    "properties" => return self.fields(value, kinds, Some(&path)),
                     "type" => {
                         let kind = as_text(value).unwrap_or_default();
                         kinds.nested |= kind == "nested";
                         kinds.vector |= VECTORS.contains(&kind.as_str());
                         if kind == "knn_vector" {
-                            kinds.knn_vectors.push(format!("{path}{own}"));
+                            kinds.knn_vectors.push(self.kept(&path)?);
                         }
                     }
                     _ => {}
@@ -311,6 +332,19 @@ impl Reader<'_> {
                 Ok(())
             })
         })
+    }
+
+    /// The text of a path, for which there must be room.
+    fn kept(&self, path: &Path<'_>) -> Result<String> {
+        let left = self.room.get().checked_sub(path.len() + size_of::<String>());
+        let left = left.ok_or_else(|| {
+            self.unreadable(format!("the paths of the vector fields have more than {MAX_KEPT} bytes"))
+        })?;
+        self.room.set(left);
+        let mut names: Vec<&str> =
+            std::iter::successors(Some(path), |path| path.above).map(|p| p.name).collect();
+        names.reverse();
+        Ok(names.join("."))
     }
 
     /// A value that is kept.
@@ -471,6 +505,29 @@ mod tests {
             let mappings = parse(&json!([{"_doc": {"_source": value}}]), settings).unwrap();
             assert_eq!(mappings.sources, [("_doc".to_owned(), handling)], "{value} {settings:?}");
         }
+    }
+
+    #[test]
+    fn the_paths_of_vector_fields_are_bounded_together() {
+        let knn = ("index.knn.derived_source.enabled", "true");
+        let vectors = |object: &str, fields: usize| {
+            let vector = |n| (format!("v{n}"), json!({"type": "knn_vector"}));
+            let fields: Map<String, Value> = (0..fields).map(vector).collect();
+            json!({"properties": {object: {"properties": fields}}})
+        };
+        let of_type = |mapping| json!({"_doc": mapping});
+        let few = parse(&of_type(vectors("o", 1000)), &[knn]).unwrap();
+        assert_eq!((few.masked_vectors.len(), few.masked_vectors[7].as_str()), (1000, "o.v7"));
+        for many in [vectors("o", 100_000), vectors(&"o".repeat(1 << 18), 5)] {
+            let error = parse(&of_type(many), &[knn]).unwrap_err().to_string();
+            assert!(error.contains("the paths of the vector fields have more than 1048576 bytes"), "{error}");
+        }
+        // Nor do several types have more room than one.
+        let types = json!({"a": vectors("o", 20_000), "b": vectors("o", 20_000)});
+        assert!(parse(&types, &[knn]).is_err());
+        // Long names of objects cost nothing where no vector is.
+        let long = json!({"properties": {"o".repeat(1 << 20): {"properties": {"n": {"type": "long"}}}}});
+        assert!(parse(&of_type(long), &[knn]).is_ok());
     }
 
     #[test]
