@@ -51,6 +51,7 @@ impl Writer {
         reply: &mut Reply,
     ) -> Result<(), TargetError> {
         let keys = keys(documents);
+        let room = self.inner.cluster.transport.room_bytes();
         let begun = Instant::now();
         let found = self.inner.cluster.fetch(index, &keys).await?;
         reply.took = reply.took.map(|took| took.saturating_add(begun.elapsed()));
@@ -58,12 +59,14 @@ impl Writer {
             let source = &batch.body[batch.entries[*at].source.clone()];
             let outcome = match found {
                 Some(found) if found.routing != names.routing => collision("with another routing"),
-                Some(FetchedDoc { source: Some(there), .. }) if same_source(source, &there) => {
-                    ItemOutcome::AlreadyThere
-                }
-                Some(FetchedDoc { source: Some(_), .. }) => collision("with another source"),
-                Some(_) => {
-                    collision("and its source cannot be compared: the index keeps none, or it is too long")
+                Some(FetchedDoc { source: there, .. }) => {
+                    match there.and_then(|there| same_source(source, &there, room)) {
+                        Some(true) => ItemOutcome::AlreadyThere,
+                        Some(false) => collision("with another source"),
+                        None => collision(
+                            "and its source cannot be compared: the index keeps none, or it is too long",
+                        ),
+                    }
                 }
                 // Gone again, or not to be seen yet: what is there is found out by another try.
                 None => hidden(),
