@@ -30,12 +30,7 @@ impl FsBlobs {
         if relative.components().all(|part| matches!(part, Component::Normal(_))) && !path.contains('\0') {
             return Ok(self.root.join(relative));
         }
-        Err(BlobError::Unavailable {
-            path: format!("{}: {path:?}", self.location()),
-            reason: "this name leads outside of the repository, so it is not followed; \
-                     the snapshot's metadata is damaged or not to be trusted"
-                .to_owned(),
-        })
+        Err(BlobError::Outside { path: format!("{}: {path:?}", self.location()) })
     }
 }
 
@@ -48,7 +43,7 @@ impl Blobs for FsBlobs {
     async fn list(&self, dir: &str, limit: usize) -> Result<Vec<String>, BlobError> {
         let root = self.root.clone();
         let dir = self.resolve(dir)?;
-        blocking(dir.clone(), move || list(&root, &dir, limit)).await
+        blocking(dir.clone(), move || list(&root, &dir, MAX_LISTED, limit)).await
     }
 
     async fn size(&self, path: &str) -> Result<(u64, String), BlobError> {
@@ -84,7 +79,8 @@ fn name(path: &Path) -> String {
     path.display().to_string()
 }
 
-fn list(root: &Path, dir: &Path, limit: usize) -> Result<Vec<String>, BlobError> {
+/// Lists the files of a directory: at most `most`, whose names have at most `limit` bytes in all.
+fn list(root: &Path, dir: &Path, most: usize, limit: usize) -> Result<Vec<String>, BlobError> {
     /// What a name takes besides its bytes.
     const NAME: usize = 32;
     let failed = |e| failed(dir, e);
@@ -103,8 +99,8 @@ fn list(root: &Path, dir: &Path, limit: usize) -> Result<Vec<String>, BlobError>
         let entry = entry.map_err(failed)?;
         // No snapshot has names that are not UTF-8.
         let Ok(entry_name) = entry.file_name().into_string() else { continue };
-        if names.len() == MAX_LISTED {
-            let reason = format!("has more than {MAX_LISTED} files, which no snapshot repository has");
+        if names.len() == most {
+            let reason = format!("has more than {most} files, which no snapshot repository has");
             return Err(BlobError::Unavailable { path: name(dir), reason });
         }
         match std::fs::metadata(entry.path()) {
@@ -198,6 +194,7 @@ fn failed(path: &Path, error: io::Error) -> BlobError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use backfill::source::SourceError;
     use std::os::unix::fs::PermissionsExt;
 
     const ANY: usize = 1 << 20;
@@ -226,6 +223,20 @@ mod tests {
         let part = blobs.get_range("index-0", 3..7, Some(&blob.etag)).await.unwrap();
         assert_eq!((&part.bytes[..], &part.etag), (&b"3456"[..], &blob.etag));
         assert!(blobs.get_range("index-0", 10..10, None).await.unwrap().bytes.is_empty());
+    }
+
+    #[test]
+    fn a_directory_is_listed_only_within_its_bounds() {
+        let (dir, _) = repository();
+        let root = dir.path().join("repository");
+        let listed = |most, limit| list(&root, &root.join("indices/x"), most, limit);
+        // Each name has one byte, and takes 32 more.
+        assert_eq!(listed(2, 66).unwrap(), ["a", "b"]);
+        let refused = listed(2, 65).unwrap_err();
+        assert!(matches!(refused, BlobError::TooLarge { len: 66, limit: 65, .. }), "{refused:?}");
+        let refused = listed(1, ANY).unwrap_err();
+        assert!(matches!(refused, BlobError::Unavailable { .. }), "{refused:?}");
+        assert!(refused.to_string().contains("more than 1 files"), "{refused}");
     }
 
     #[tokio::test]
@@ -260,8 +271,18 @@ mod tests {
         let (dir, blobs) = repository();
         let absolute = dir.path().join("secret");
         for path in ["../secret", "indices/../../secret", absolute.to_str().unwrap(), "..", ".", "a\0b"] {
-            assert!(matches!(blobs.get(path, ANY).await, Err(BlobError::Unavailable { .. })), "{path}");
-            assert!(matches!(blobs.list(path, ANY).await, Err(BlobError::Unavailable { .. })), "{path}");
+            for refused in [
+                blobs.get(path, ANY).await.map(drop),
+                blobs.size(path).await.map(drop),
+                blobs.get_range(path, 0..1, None).await.map(drop),
+                blobs.list(path, ANY).await.map(drop),
+            ] {
+                let error = refused.unwrap_err();
+                assert!(error.to_string().contains("leads outside of the repository"), "{path}: {error}");
+                // Names come from the snapshot, so there is nothing to wait for.
+                let error = SourceError::from(error);
+                assert!(error.is_damage() && !error.is_of_one_blob(), "{path}");
+            }
         }
     }
 

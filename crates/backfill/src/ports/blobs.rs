@@ -23,6 +23,16 @@ pub enum BlobError {
         /// Full name of the blob.
         path: String,
     },
+    /// The name leads out of the repository. Names come from the snapshot, so its contents are not those that were written, or
+    /// are not to be trusted.
+    #[error(
+        "{path}: this name leads outside of the repository, so it is not followed; \
+         the snapshot's metadata is damaged or not to be trusted"
+    )]
+    Outside {
+        /// Name of the repository, and the name of the blob as it was asked for.
+        path: String,
+    },
     /// The blob is not the version that was asked for.
     #[error("{path}: changed while it was being read; the snapshot was modified or taken again")]
     Changed {

@@ -142,5 +142,11 @@ impl SourceError {
 
 /// Whether a blob error means that the snapshot is damaged, rather than that the store cannot be used.
 pub fn blob_is_damage(error: &BlobError) -> bool {
-    matches!(error, BlobError::NotFound { .. } | BlobError::Changed { .. } | BlobError::Short { .. })
+    matches!(
+        error,
+        BlobError::NotFound { .. }
+            | BlobError::Outside { .. }
+            | BlobError::Changed { .. }
+            | BlobError::Short { .. }
+    )
 }
