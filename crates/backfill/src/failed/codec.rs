@@ -32,12 +32,20 @@ pub fn encode(records: &[FailedDocument]) -> io::Result<Vec<u8>> {
 /// # Errors
 /// When the content is cut off, damaged or something else: says where and why.
 pub fn decode(part: &StoredPart, content: impl Read) -> Result<Vec<FailedDocument>, String> {
-    let mut reader = BufReader::new(MultiGzDecoder::new(content).take(MAX_BYTES));
+    decode_within(part, content, MAX_BYTES)
+}
+
+fn decode_within(part: &StoredPart, content: impl Read, most: u64) -> Result<Vec<FailedDocument>, String> {
+    // One more byte tells whether it ends here.
+    let mut reader = BufReader::new(MultiGzDecoder::new(content).take(most + 1));
     let mut records = Vec::new();
     let mut line = Vec::new();
     for number in 1.. {
         line.clear();
         let length = reader.read_until(b'\n', &mut line).map_err(|e| format!("line {number}: {e}"))?;
+        if reader.get_ref().limit() == 0 {
+            return Err(format!("line {number}: it has more than {most} bytes, which no worker writes"));
+        }
         if length == 0 {
             break;
         }
@@ -48,4 +56,39 @@ pub fn decode(part: &StoredPart, content: impl Read) -> Result<Vec<FailedDocumen
         }
     }
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ChunkId, Position, RunId, ShardId};
+    use crate::ports::FailedPart;
+
+    #[test]
+    fn what_is_too_long_is_refused_and_never_cut_off() {
+        let chunk = ChunkId { shard: ShardId { index: "i".to_owned(), shard: 0 }, number: 0 };
+        let from = Position::default();
+        let part = FailedPart { run: RunId("run".to_owned()), chunk, epoch: 1, from, settled: None };
+        let part = StoredPart { part, end: None };
+        let record = FailedDocument {
+            index: "i".to_owned(),
+            id: None,
+            routing: None,
+            reason: "no".to_owned(),
+            error_type: "kind".to_owned(),
+            origin: "[i][0] _0 0".to_owned(),
+            position: from,
+            source: None,
+            source_base64: None,
+        };
+        let content = encode(&[record.clone(), record]).unwrap();
+        let mut plain = Vec::new();
+        MultiGzDecoder::new(&content[..]).read_to_end(&mut plain).unwrap();
+        let length = plain.len() as u64;
+        assert_eq!(decode_within(&part, &content[..], length).map(|records| records.len()), Ok(2));
+        // Also where the first record ends.
+        for most in [length - 1, length / 2, length / 2 - 1, 0] {
+            assert!(decode_within(&part, &content[..], most).unwrap_err().contains("more than"), "{most}");
+        }
+    }
 }
