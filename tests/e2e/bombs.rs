@@ -1,24 +1,13 @@
 //! Repositories that are large or hostile, read in little memory.
 
-use crate::support::{Desk, fixture};
+use crate::support::{Desk, copy_of, fixture};
 use serde_json::{Value, json};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Child;
 
 /// Memory that a process may take to read metadata, in MiB.
 const ENOUGH: u64 = 128;
-
-/// A copy of a fixture's repository.
-fn copy_of(name: &str, desk: &Desk) -> PathBuf {
-    let (from, to) = (fixture(name).repo, desk.path("repo"));
-    for file in crate::support::files_below(&from) {
-        let copy = to.join(file.strip_prefix(&from).unwrap());
-        std::fs::create_dir_all(copy.parent().unwrap()).unwrap();
-        std::fs::copy(file, copy).unwrap();
-    }
-    to
-}
 
 /// The largest amount of memory that a process took until it ended, in MiB, and its exit code.
 fn peak(mut child: Child) -> (u64, Option<i32>, String) {
@@ -78,7 +67,7 @@ fn enlarge(repo: &Path, snapshots: usize, indices: usize) -> u64 {
 #[test]
 fn a_repository_of_many_snapshots_takes_little_memory() {
     let desk = Desk::new();
-    let repo = copy_of("es-8.19.9", &desk);
+    let repo = copy_of(&desk, &fixture("es-8.19.9"));
     let length = enlarge(&repo, 400, 2000);
     assert!(length > 60 << 20, "{length}");
     let repo = repo.to_str().unwrap();
@@ -115,6 +104,24 @@ fn container(codec: &str, write_body: impl FnOnce(&mut dyn Write)) -> Vec<u8> {
     bytes
 }
 
+/// A blob that is small, and larger than the memory when it is decompressed.
+fn inflating(codec: &str) -> Vec<u8> {
+    let spaces = vec![b' '; 1 << 20];
+    let blob = container(codec, |body| {
+        (0..LITTLE + 100).for_each(|_| body.write_all(&spaces).unwrap());
+    });
+    assert!(blob.len() < 8 << 20);
+    blob
+}
+
+/// Replaces those files at the root whose names begin so; returns how many there are.
+fn replace_at_root(repo: &Path, prefix: &str, bytes: &[u8]) -> usize {
+    let files = std::fs::read_dir(repo).unwrap().map(|file| file.unwrap());
+    let files: Vec<_> = files.filter(|file| file.file_name().to_str().unwrap().starts_with(prefix)).collect();
+    files.iter().for_each(|file| std::fs::write(file.path(), bytes).unwrap());
+    files.len()
+}
+
 /// Replaces those files in the directory of an index or of its first shard whose names begin so.
 fn replace(repo: &Path, index: &str, dir: &str, prefix: &str, bytes: &[u8]) {
     let root: Value = serde_json::from_slice(&std::fs::read(repo.join("index-1")).unwrap()).unwrap();
@@ -144,14 +151,8 @@ fn metadata(index: &str, mappings: &str) -> Vec<u8> {
 #[test]
 fn metadata_that_would_take_all_memory_is_refused_by_name_and_the_rest_is_planned() {
     let desk = Desk::new();
-    let repo = copy_of("es-8.19.9", &desk);
-    // Larger than the memory when it is decompressed.
-    let spaces = vec![b' '; 1 << 20];
-    let inflating = container("index-metadata", |body| {
-        (0..LITTLE + 100).for_each(|_| body.write_all(&spaces).unwrap());
-    });
-    assert!(inflating.len() < 8 << 20);
-    replace(&repo, "compressed", "", "meta-", &inflating);
+    let repo = copy_of(&desk, &fixture("es-8.19.9"));
+    replace(&repo, "compressed", "", "meta-", &inflating("index-metadata"));
     // Small as text, and ten times as large when it is parsed.
     let files = container("snapshot", |body| {
         body.write_all(b"{\"name\":\"snap-1\",\"index_version\":1,\"files\":[").unwrap();
@@ -193,4 +194,30 @@ fn metadata_that_would_take_all_memory_is_refused_by_name_and_the_rest_is_planne
         index.unwrap()["documents"].as_u64().unwrap()
     };
     assert!(documents("basic") > 0 && documents("verbatim") > 0 && documents("nested") > 0);
+}
+
+#[test]
+fn metadata_of_a_snapshot_that_would_take_all_memory_is_refused_by_name() {
+    let desk = Desk::new();
+    let repo = copy_of(&desk, &fixture("es-8.19.9"));
+    // Small as text, and many times as large if all of it were kept.
+    let names = |codec: &str, begins: &str| {
+        container(codec, |body| {
+            body.write_all(begins.as_bytes()).unwrap();
+            (0..2_000_000).for_each(|n| write!(body, "\"{n}\",").unwrap());
+            body.write_all(b"0]}}").unwrap();
+        })
+    };
+    let plan = || desk.limited(LITTLE, &["plan", "--repo", repo.to_str().unwrap()]);
+    let refused = |prefix: &str, bomb: &[u8], reason: &str| {
+        assert!(replace_at_root(&repo, prefix, bomb) > 0);
+        let ended = plan().expect(5);
+        assert!(ended.stderr.contains(prefix) && ended.stderr.contains(reason), "{}", ended.stderr);
+    };
+    // The global metadata, of which nothing of this is needed, is passed over.
+    assert!(replace_at_root(&repo, "meta-", &names("metadata", "{\"meta-data\":{\"indices\":[")) > 0);
+    plan().expect(0);
+    refused("meta-", &inflating("metadata"), "MiB of memory");
+    refused("snap-", &inflating("snapshot"), "MiB of memory");
+    refused("snap-", &names("snapshot", "{\"snapshot\":{\"indices\":["), "a list of at most 500000 elements");
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use lucene::ErrorKind;
+use lucene::compound::CompoundEntries;
+use lucene::field_infos::FieldInfos;
 use lucene::segment_info::SegmentInfo;
 use lucene::segments::{SegmentInfos, base36};
 
@@ -46,6 +48,44 @@ fn segments(version: u8) -> Vec<u8> {
     body.extend(b"\x01\x08_a_1.dvd");
     body.extend(b"\x01\x01k\x01v");
     file("segments", version, "a", &body)
+}
+
+/// What a reader says of a file whose body begins so, and goes on with so many zeros.
+fn refused(format: &str, begins: &[u8], zeros: usize) -> ErrorKind {
+    let body = [begins, &vec![0; zeros]].concat();
+    let commit = SegmentInfos::parse("segments_a", &segments(10)).unwrap().segments.remove(0);
+    let read = match format {
+        "segments" => SegmentInfos::parse("segments_a", &file("segments", 10, "a", &body)).map(drop),
+        "field infos" => {
+            FieldInfos::parse("_a.fnm", &file("Lucene94FieldInfos", 2, "10", &body), &commit).map(drop)
+        }
+        _ => {
+            let entries = file("Lucene90CompoundEntries", 0, "", &body);
+            CompoundEntries::parse("_a.cfe", &entries, Some(&ID), 99).map(drop)
+        }
+    };
+    read.unwrap_err().kind
+}
+
+#[test]
+fn a_huge_count_is_refused_before_anything_is_made_for_it() {
+    const VINT_MAX: [u8; 5] = [0xff, 0xff, 0xff, 0xff, 0x07];
+    // Version, the number of changes, and the counter of names come first.
+    let commit = |count: i32| [&[8, 7, 1, 7][..], &[0; 8], &[11], &count.to_be_bytes()].concat();
+    for (format, begins, each) in [
+        ("segments", commit(i32::MAX), 32),
+        ("field infos", VINT_MAX.to_vec(), 8),
+        ("compound", VINT_MAX.to_vec(), 17),
+    ] {
+        // More than can follow.
+        assert_eq!(refused(format, &begins, 0), ErrorKind::Corrupt, "{format}");
+        assert_eq!(refused(format, &begins, 1000 * each), ErrorKind::Corrupt, "{format}");
+    }
+    // As many as can follow, but more than there may be: a vInt and a number that are little above the limits.
+    let million = [0xc0, 0x84, 0x3d];
+    assert_eq!(refused("segments", &commit(100_001), 32 * 100_001), ErrorKind::TooLarge);
+    assert_eq!(refused("field infos", &million, 8 * 1_000_000), ErrorKind::TooLarge);
+    assert_eq!(refused("compound", &million, 17 * 1_000_000), ErrorKind::TooLarge);
 }
 
 #[test]
