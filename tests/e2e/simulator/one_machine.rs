@@ -61,12 +61,13 @@ impl OneMachine {
         let (round, seed) = (self.round(), self.seed);
         let said = format!("seed {seed}, code {}: {}{}", ended.code, ended.stdout, ended.stderr);
         let all = format!("Everything has been migrated: all {} documents", round.documents);
-        assert_eq!(ended.stdout.contains("Everything has been migrated"), ended.code == 0, "{said}");
+        // Whoever says this may be killed just before the end.
+        if ended.stdout.contains("Everything has been migrated") {
+            assert!(ended.stdout.contains(&all), "{said}");
+            assert_eq!(self.report()["outcome"], "complete", "{said}");
+        }
         match ended.code {
-            0 => {
-                assert!(ended.stdout.contains(&all), "{said}");
-                assert_eq!(self.report()["outcome"], "complete", "{said}");
-            }
+            0 => assert!(ended.stdout.contains(&all), "{said}"),
             // Documents were reported as failed.
             3 => assert_eq!(self.report()["outcome"], "complete_with_failed_documents", "{said}"),
             // The target answered what cannot be waited for.
