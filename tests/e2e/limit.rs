@@ -38,6 +38,8 @@ fn a_mapping_that_refuses_everything_stops_the_run_until_it_is_mended() {
     assert!((21..all as u64 / 2).contains(&first), "{first} of {all}");
     assert!(desk.backfill(&["status"]).expect(0).stdout.contains("The most frequent error is strict_"));
     desk.backfill(&["status", "--wait"]).expect(7);
+    let described = desk.backfill(&["describe"]).expect(0).stdout;
+    assert!(described.contains("stopped because") && described.contains("--max-failed is 20"), "{described}");
 
     // Nothing was mended: it gets further, and stops again. Its limit is kept until there is another one.
     start(&[]).expect(7);

@@ -173,6 +173,11 @@ fn print_run(summary: &Summary, location: &str, now: Millis) {
         ("documents sent again", count(summary.counters.retries)),
         ("failed documents", format!("{} in {location}", count(summary.counters.failed))),
     ];
+    lines.extend(summary.run.notes.limit.map(|limit| ("failed documents allowed", limit.max.to_string())));
+    if let Some(why) = summary.run.notes.limit_exceeded.as_ref().filter(|_| summary.run.is_stopped_by_limit())
+    {
+        lines.push(("stopped because", why.to_string()));
+    }
     lines.extend(summary.waits.iter().map(|wait| ("waiting", wait.sentence(now))));
     let run = &summary.run;
     lines.extend(

@@ -1,11 +1,12 @@
 //! The end of a run: compares what was read with the files' own checksums, and says whether the run is done or damaged.
 
+use crate::limit::{FrequentError, LimitExceeded};
 use crate::model::chunk::ChunkState;
 use crate::model::crc::CHECKSUM_FIELD;
 use crate::model::{
-    Amendment, Chunk, Finding, FindingKind, Planning, RangeCrc, Run, RunState, SegmentRange, Shard,
+    Amendment, Chunk, Finding, FindingKind, Millis, Planning, RangeCrc, Run, RunState, SegmentRange, Shard,
 };
-use crate::ports::{Checkpoints, Clock, Fleet, StoreError};
+use crate::ports::{Checkpoints, Clock, Fleet, StoreError, Summary};
 use crate::walk::with_chunks;
 use futures::TryStreamExt;
 use std::collections::BTreeMap;
@@ -59,11 +60,26 @@ pub async fn conclude(
     }
     fleet.stop().await?;
     let ended = end(checkpoints, clock, run, replaced, &ending).await;
-    // A start may have come in between: then its workers are to be there, even if the end could not be recorded.
-    if let Some(newest) = at_work(checkpoints).await? {
-        fleet.scale(newest.desired_workers).await?;
-    }
+    // Even if the end could not be recorded.
+    scale_if_at_work(checkpoints, fleet).await?;
     ended
+}
+
+/// Stops the fleet of a run that a worker has stopped.
+///
+/// # Errors
+/// When checkpoints or fleet do not work.
+pub async fn stop_fleet(checkpoints: &dyn Checkpoints, fleet: &dyn Fleet) -> Result<(), StoreError> {
+    fleet.stop().await?;
+    scale_if_at_work(checkpoints, fleet).await
+}
+
+/// Lets workers loose again after a stop of the fleet, if a start has come in between.
+async fn scale_if_at_work(checkpoints: &dyn Checkpoints, fleet: &dyn Fleet) -> Result<(), StoreError> {
+    match at_work(checkpoints).await? {
+        Some(newest) => fleet.scale(newest.desired_workers).await,
+        None => Ok(()),
+    }
 }
 
 /// The newest run, if workers are to be at it.
@@ -136,6 +152,35 @@ async fn end(
         }
     }
     Ok(Some(ending.state))
+}
+
+/// Stops a run that goes on if more of its documents failed than it allows, and records why; [`crate::limit`] says how
+/// that is decided. Returns whether the run is stopped. `error` is the most frequent error, as far as the caller has met
+/// any.
+///
+/// # Errors
+/// When the checkpoints do not work.
+pub async fn stop_if_too_many_failed(
+    checkpoints: &dyn Checkpoints,
+    summary: &Summary,
+    now: Millis,
+    error: Option<FrequentError>,
+) -> Result<bool, StoreError> {
+    let run = &summary.run;
+    let settled = summary.chunks_done.saturating_add(summary.chunks_failed);
+    // Where every chunk has ended, nothing is left that a stop could prevent.
+    let is_through = run.planning == Planning::Complete && settled >= summary.chunks_total;
+    if run.state != RunState::Running || is_through {
+        return Ok(run.state == RunState::Stopped);
+    }
+    let Some(limit) = run.notes.limit else { return Ok(false) };
+    let Some(judged) = limit.exceeded(&summary.counters) else { return Ok(false) };
+    let reason = LimitExceeded { max_failed: limit.max, judged, error };
+    tracing::warn!(run = %run.id, %reason, "the run is stopped");
+    // The reason comes first, so that whoever finds the run stopped finds the reason as well.
+    checkpoints.amend(&run.id, &Amendment::LimitExceeded(Box::new(reason))).await?;
+    checkpoints.set_state(&run.id, RunState::Stopped, now, &[]).await?;
+    Ok(true)
 }
 
 /// A file whose bytes are not those that were written.

@@ -6,7 +6,8 @@
 //!
 //! The sums of a large run are too expensive to read with each checkpoint. A [`Watch`] therefore decides from what one
 //! worker has seen when that worker reads them: once when its chunk alone is over the limit, and otherwise by chance, so
-//! that about one worker reads them at a time. If the run is over its limit, some worker's latest documents are.
+//! that about one worker reads them at a time. If the run is over its limit, some worker's latest documents are. On AWS the status
+//! function judges the run each minute as well, because it reads the sums anyway.
 //!
 //! A limit counts from the last start on. A run that was stopped can thus go on once the cause is removed, and one whose
 //! cause remains stops again after as few documents as the first time. Judging all documents since the creation of the run
@@ -241,7 +242,7 @@ impl fmt::Display for LimitExceeded {
             "{failed} of {documents} documents settled since the last start failed, and --max-failed is {max}"
         )?;
         match &self.error {
-            None => Ok(()),
+            None => f.write_str(". `backfill failed-documents count` shows the types of errors"),
             Some(FrequentError { error_type, documents, of, chunk, example }) => write!(
                 f,
                 ". The most frequent error is {error_type} ({documents} of {of} failed documents of {chunk}), \

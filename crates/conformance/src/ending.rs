@@ -1,7 +1,7 @@
 //! The end of a run whose workers are a fleet of their own.
 
 use super::{DOCS, error, granted, plan, progress, store_plan};
-use backfill::finish::conclude;
+use backfill::finish::{conclude, stop_fleet, stop_if_too_many_failed};
 use backfill::limit::{FailureLimit, FrequentError, Judged, LimitExceeded, MaxFailed};
 use backfill::model::chunk::MAX_IDLE_CLAIMS;
 use backfill::model::crc::CHECKSUM_FIELD;
@@ -194,9 +194,14 @@ async fn a_run_that_has_stopped_by_itself_tells_why_until_it_goes_on(store: &dyn
         example: "document 7 of b: no such field".to_owned(),
     };
     let judged = judged().await.unwrap();
-    let why = LimitExceeded { max_failed, judged, error: Some(error) };
-    store.amend(&run.id, &Amendment::LimitExceeded(Box::new(why.clone()))).await.unwrap();
-    store.set_state(&run.id, RunState::Stopped, 10, &[]).await.unwrap();
+    let why = LimitExceeded { max_failed, judged, error: Some(error.clone()) };
+    let summary = || async { store.summary(&run.id, 0).await.unwrap() };
+    assert!(stop_if_too_many_failed(store, &summary().await, 10, Some(error)).await.unwrap());
+    // Whoever finds out later changes nothing.
+    assert!(stop_if_too_many_failed(store, &summary().await, 20, None).await.unwrap());
+    let fleet = Stubborn::new(0);
+    stop_fleet(store, &fleet).await.unwrap();
+    assert_eq!(*fleet.set.lock().unwrap(), [0]);
     let stopped = store.latest_run().await.unwrap().unwrap();
     assert!(stopped.is_stopped_by_limit());
     assert_eq!(stopped.notes.limit_exceeded, Some(why));
@@ -207,5 +212,8 @@ async fn a_run_that_has_stopped_by_itself_tells_why_until_it_goes_on(store: &dyn
     store.set_state(&run.id, RunState::Running, 11, &[]).await.unwrap();
     let resumed = store.summary(&run.id, 0).await.unwrap();
     assert_eq!((resumed.run.notes.limit, &resumed.run.notes.limit_exceeded), (Some(limit), &None));
-    assert_eq!(limit.exceeded(&resumed.counters), None);
+    assert!(!stop_if_too_many_failed(store, &resumed, 12, None).await.unwrap());
+    // Its workers are there, also if the fleet is stopped only now.
+    stop_fleet(store, &fleet).await.unwrap();
+    assert_eq!(*fleet.set.lock().unwrap(), [0, 0, run.desired_workers]);
 }

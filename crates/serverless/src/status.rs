@@ -9,7 +9,7 @@ use crate::{Environment, Error};
 use aws::LambdaFleet;
 use aws::api::FunctionError;
 use backfill::destinations::replaced;
-use backfill::finish::conclude;
+use backfill::finish::{conclude, stop_fleet, stop_if_too_many_failed};
 use backfill::model::{Millis, Planning, RunId, RunState, Wait, WaitCause};
 use backfill::patient::PatientTarget;
 use backfill::ports::{Checkpoints, Clock, FailedDocuments, Fleet, StoreError, Summary, SystemClock};
@@ -62,9 +62,13 @@ impl StatusFunction {
         let now = SystemClock.now();
         let mut summary = checkpoints.summary(&run.id, now).await?;
         let mut reconciled = 0;
-        // Workers may stop their run, but not the fleet that they are.
+        let running = summary.run.state == RunState::Running;
+        if scheduled && running && stop_if_too_many_failed(checkpoints, &summary, now, None).await? {
+            summary = checkpoints.summary(&run.id, now).await?;
+        }
+        // A worker may stop the run, but not the fleet that it is part of.
         if scheduled && summary.run.is_stopped_by_limit() && !fleet.state().await?.stopped {
-            fleet.stop().await?;
+            stop_fleet(checkpoints, &fleet).await?;
         }
         if summary.run.state == RunState::Running {
             if scheduled {

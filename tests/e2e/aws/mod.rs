@@ -5,6 +5,7 @@
 
 pub(crate) mod cloud;
 mod kills;
+mod limit;
 mod lost;
 mod memory;
 mod slices;

@@ -8,7 +8,6 @@ pub mod acks;
 pub mod deliver;
 mod feed;
 pub mod flow;
-mod limit;
 pub mod process;
 pub mod reader;
 mod vouch;

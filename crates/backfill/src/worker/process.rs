@@ -5,7 +5,8 @@ use super::deliver::Delivery;
 use super::feed::AbortOnDrop;
 use super::flow::{self, MIN_DELIVERIES};
 use super::reader::{ChunkReader, ReadError, Work};
-use super::{Worker, WorkerError, limit, vouch};
+use super::{Worker, WorkerError, vouch};
+use crate::finish::stop_if_too_many_failed;
 use crate::limit::Watch;
 use crate::model::chunk::WriteRefused;
 use crate::model::{AttemptError, Chunk, IndexPlan, Progress, Reason, RunState};
@@ -375,7 +376,11 @@ impl<'a> ChunkTask<'a> {
         if !self.watch.is_due(max, counters, self.workers, fastrand::f64()) {
             return Ok(false);
         }
-        limit::stop_if_exceeded(self.worker, self.tracker.most_frequent_error(&self.chunk.id)).await
+        let (checkpoints, now) = (&self.worker.checkpoints, self.worker.clock.now());
+        // The worker may have known the run before a start gave it another limit: the summary has the present one.
+        let summary = checkpoints.summary(&self.worker.run.id, now).await?;
+        let error = self.tracker.most_frequent_error(&self.chunk.id);
+        stop_if_too_many_failed(checkpoints.as_ref(), &summary, now, error).await
     }
 
     async fn complete(&mut self) -> Result<(), WorkerError> {
