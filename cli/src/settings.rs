@@ -357,6 +357,7 @@ impl TargetSetting {
     pub fn within(mut self, budget: &Budget) -> TargetSetting {
         if let TargetSetting::Cluster(config) = &mut self {
             config.answer_bytes = budget.answers;
+            config.document_bytes = budget.document;
         }
         self
     }

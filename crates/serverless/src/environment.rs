@@ -71,6 +71,7 @@ impl Environment {
             config.max_in_flight = max_in_flight;
         }
         config.answer_bytes = self.settings.budget.answers;
+        config.document_bytes = self.settings.budget.document;
         // Less than a slice, so that a request that hangs does not cost the whole of it.
         config.request_timeout = Duration::from_secs(60);
         config.auth = match &self.settings.target_auth {

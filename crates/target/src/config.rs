@@ -5,6 +5,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// The longest document that makes sense: clusters take requests of at most 100 MB, unless they are set up otherwise.
+pub(crate) const MAX_DOCUMENT: usize = 128 << 20;
+
 /// How a cluster is reached. None of its secrets show in its `Debug` form.
 #[derive(Clone, Debug)]
 pub struct TargetConfig {
@@ -29,6 +32,8 @@ pub struct TargetConfig {
     /// Memory for what the cluster answers, of all requests under way together: reasons for which documents are refused,
     /// and documents that are fetched to be compared. Only a single document that is larger may exceed it.
     pub answer_bytes: usize,
+    /// Bytes of the longest document that is fetched to be compared. A longer one comes back without its source.
+    pub document_bytes: usize,
     /// What the client calls itself.
     pub user_agent: String,
 }
@@ -47,6 +52,7 @@ impl TargetConfig {
             connect_timeout: Duration::from_secs(5),
             max_in_flight: 8,
             answer_bytes: 64 << 20,
+            document_bytes: MAX_DOCUMENT,
             user_agent: concat!("backfill/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

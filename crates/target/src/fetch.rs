@@ -18,9 +18,6 @@ use std::collections::BTreeSet;
 
 /// So many documents are asked for at once.
 pub(crate) const PAGE: usize = 500;
-/// The longest answer with a single document that is read: clusters take requests of at most 100 MB, unless they are set up
-/// otherwise.
-const LONE: usize = 128 << 20;
 /// A document of the cluster.
 #[derive(Clone, Debug)]
 pub struct FetchedDoc {
@@ -78,7 +75,7 @@ impl Cluster {
     ) -> Result<Option<Answer>, TargetError> {
         // Documents are copied out of the answer.
         let room = self.transport.room_bytes() / 2;
-        let limit = if documents == 1 { room.max(LONE) } else { room };
+        let limit = if documents == 1 { room.max(self.transport.document_bytes) } else { room };
         let answer = self.ask_for(Method::POST, path, body, limit).await?;
         Ok(Some(answer).filter(|answer| !(answer.cut && answer.status == 200)))
     }

@@ -143,6 +143,8 @@ pub(crate) struct Transport {
     room: Arc<Semaphore>,
     /// As many as there are in all.
     room_kib: u32,
+    /// Bytes of the longest answer with a single document.
+    pub(crate) document_bytes: usize,
 }
 
 /// Marks of requests.

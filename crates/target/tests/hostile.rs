@@ -431,6 +431,16 @@ async fn fetched_documents_are_those_that_were_asked_for() {
     let (url, _server) = server(vec![answer("200 OK", "", body)]).await;
     let fetched = OpenSearchTarget::new(config(&url)).unwrap().cluster().fetch("i", &[("1", None)]).await;
     assert_eq!(fetched.unwrap().pop().flatten().unwrap().source, None);
+    // So it is with one for which there is no memory.
+    let long = "x".repeat(9000);
+    let body = format!(r#"{{"docs":[{{"_index":"i","_id":"1","found":true,"_source":{{"t":"{long}"}}}}]}}"#);
+    for (document_bytes, whole) in [(10_000, true), (5000, false)] {
+        let (url, _server) = server(vec![answer("200 OK", "", &body)]).await;
+        let config = TargetConfig { answer_bytes: 8 << 10, document_bytes, ..config(&url) };
+        let fetched = OpenSearchTarget::new(config).unwrap().cluster().fetch("i", &[("1", None)]).await;
+        let source = fetched.unwrap().pop().flatten().unwrap().source;
+        assert_eq!(source.is_some(), whole, "{document_bytes}");
+    }
     let partial = r#"{"count":3,"_shards":{"total":2,"successful":1,"failed":1}}"#;
     let (url, _server) = server(vec![answer("200 OK", "", partial)]).await;
     assert!(OpenSearchTarget::new(config(&url)).unwrap().cluster().count("i", false).await.is_err());

@@ -1,7 +1,7 @@
 //! From a configuration to a way to the cluster.
 
 use super::{Marks, Transport, faults::Timeouts, pinned};
-use crate::config::{Auth, ConfigError, TargetConfig};
+use crate::config::{Auth, ConfigError, MAX_DOCUMENT, TargetConfig};
 use crate::sigv4::Signer;
 use backfill::secrets::{ExposeSecret, Redactor, SecretString, shown_address};
 use base64::Engine;
@@ -59,6 +59,7 @@ pub(super) fn transport(config: &TargetConfig) -> Result<Transport, ConfigError>
         marks: Marks::new(),
         room: Arc::new(Semaphore::new(room_kib as usize)),
         room_kib,
+        document_bytes: config.document_bytes.min(MAX_DOCUMENT),
     })
 }
 
