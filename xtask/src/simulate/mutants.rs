@@ -83,10 +83,13 @@ impl Mutant {
     fn copy(&self) -> Result<PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize()?;
         let copy = root.join("target/mutants").join(self.name);
-        if copy.exists() {
-            fs::remove_dir_all(&copy)?;
+        // What an earlier copy has compiled is used again.
+        if copy.join(".git").exists() {
+            git(&copy, &["fetch", "--quiet", "origin", "HEAD"])?;
+            git(&copy, &["reset", "--quiet", "--hard", "FETCH_HEAD"])?;
+        } else {
+            git(&root, &["clone", "--quiet", "--shared", ".", &copy.display().to_string()])?;
         }
-        git(&root, &["clone", "--quiet", "--shared", ".", &copy.display().to_string()])?;
         let patch = copy.join("target.patch");
         fs::write(&patch, self.patch)?;
         git(&copy, &["apply", "--whitespace=nowarn", "target.patch"])?;
