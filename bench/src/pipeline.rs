@@ -159,8 +159,8 @@ impl Job {
             let shards = store.shards(&run.id).await?;
             Ok::<_, crate::measure::Fault>((run, shards))
         })?;
-        if let Some(damage) = shards.iter().find_map(|shard| shard.damage.as_ref()) {
-            return Err(format!("a shard cannot be planned: {damage}").into());
+        if let Some(finding) = shards.iter().find_map(|shard| shard.findings.first()) {
+            return Err(format!("a shard cannot be planned: {finding}").into());
         }
         let (needed, live) =
             shards.iter().fold((0, 0), |(n, live), s| (n + s.stored_bytes, live + s.live_docs));

@@ -92,8 +92,9 @@ impl<'a> ShardProgress<'a> {
         let done = with(&|chunk| chunk.state == ChunkState::Done);
         let failed = with(&|chunk| chunk.state == ChunkState::Failed);
         let all = chunks.len() as u64;
-        let found = chunks.iter().flat_map(|chunk| &chunk.progress.damage).chain(&shard.damage);
-        let worst = found.map(|text| Finding::parse(text).kind).max();
+        let found = chunks.iter().flat_map(|chunk| &chunk.progress.damage);
+        let found = found.map(|text| Finding::parse(text).kind);
+        let worst = found.chain(shard.findings.iter().map(|finding| finding.kind)).max();
         let mut counters = Counters::default();
         chunks.iter().for_each(|chunk| counters += &chunk.progress.counters);
         ShardProgress {

@@ -20,7 +20,7 @@ pub(super) async fn plan(context: &Context<'_>, args: &PlanArgs) -> Result<Exit>
         return Err(CommandError::usage(nothing_selected(&plan.snapshot)));
     }
     let described = Described::new(&plan, opened.info.state.to_string());
-    let broken = plan.shards.iter().any(|s| s.damage.is_some()) || !plan.refused.is_empty();
+    let broken = plan.shards.iter().any(|s| !s.findings.is_empty()) || !plan.refused.is_empty();
     if context.json {
         print_json(&described)?;
     } else {

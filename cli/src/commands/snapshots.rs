@@ -191,7 +191,7 @@ impl Described {
         let damaged = plan
             .shards
             .iter()
-            .filter_map(|s| s.damage.as_ref().map(|why| Finding::parse(why).within(&s.id).to_string()));
+            .flat_map(|s| s.findings.iter().map(|finding| finding.clone().within(&s.id).to_string()));
         let refused = plan.refused.iter().map(|(name, why)| Finding::of_index(name, why).to_string());
         Described {
             snapshot: plan.snapshot.clone(),

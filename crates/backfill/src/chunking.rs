@@ -228,7 +228,7 @@ mod tests {
             live_docs: 0,
             stored_bytes: 0,
             chunks,
-            damage: None,
+            findings: Vec::new(),
             damaged_docs: 0,
             uncounted_segments: 0,
             routed: false,

@@ -111,7 +111,7 @@ async fn ending(
         let told = chunks.iter().flat_map(|c| &c.progress.damage).map(|text| explained(text, &changed));
         damage.extend(told.map(|finding| finding.to_string()));
         damage.extend(changed.iter().map(|file| file.finding.to_string()));
-        damage.extend(shard.damage.iter().map(|why| Finding::parse(why).within(&shard.id).to_string()));
+        damage.extend(shard.findings.iter().map(|finding| finding.clone().within(&shard.id).to_string()));
         damage.truncate(MAX_DAMAGE);
     }
     let state = match (given_up || !replaced.is_empty(), damage.is_empty()) {
@@ -176,7 +176,7 @@ pub async fn stop_if_too_many_failed(
     let Some(limit) = run.notes.limit else { return Ok(false) };
     let Some(judged) = limit.exceeded(&summary.counters) else { return Ok(false) };
     let reason = LimitExceeded { max_failed: limit.max, judged, error };
-    tracing::warn!(run = %run.id, %reason, "the run is stopped");
+    tracing::info!(run = %run.id, %reason, "the run is stopped");
     // The reason comes first, so that whoever finds the run stopped finds the reason as well.
     checkpoints.amend(&run.id, &Amendment::LimitExceeded(Box::new(reason))).await?;
     checkpoints.set_state(&run.id, RunState::Stopped, now, &[]).await?;
@@ -268,7 +268,7 @@ mod tests {
             live_docs: 0,
             stored_bytes: 0,
             chunks: 2,
-            damage: None,
+            findings: Vec::new(),
             damaged_docs: 0,
             uncounted_segments: 0,
             routed: false,

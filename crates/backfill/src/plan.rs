@@ -186,7 +186,7 @@ async fn plan_shard(
         Ok(source) => Arc::new(source),
         Err(error) if error.is_of_snapshot() => {
             repository.is_there_beside(&error).await?;
-            shard.damage = Some(error.finding().clipped().to_string());
+            shard.findings = vec![error.finding().clipped()];
             shard.uncounted_segments = 1;
             return Ok((shard, Vec::new()));
         }

@@ -266,7 +266,7 @@ impl StatusReport {
         if !finished {
             let refused = run.refused.iter().map(|(index, why)| Finding::of_index(index, why));
             let shards = summary.damaged_shards.iter();
-            let unplanned = shards.map(|(shard, why)| Finding::parse(why).within(shard));
+            let unplanned = shards.map(|(shard, why)| why.clone().within(shard));
             damage.extend(refused.chain(unplanned).map(|finding| finding.to_string()));
         }
         StatusReport {
@@ -392,10 +392,11 @@ impl StatusReport {
                 };
                 format!(
                     "Stopped because too many documents failed: {why}. The failed documents are kept in {}.{workers} \
-                     Remove the cause, then run `backfill start`: it continues where the run stopped and counts failed \
-                     documents anew, up to --max-failed. At the end `backfill failed-documents retry` sends those \
-                     again that have failed.{missing}",
-                    self.failed_documents_location
+                     About {} documents are left. Remove the cause, then run `backfill start`: it continues where the run \
+                     stopped and counts failed documents anew; --max-failed sets another limit. At the end, `backfill \
+                     failed-documents retry` sends those again that have failed.{missing}",
+                    self.failed_documents_location,
+                    self.documents_total.saturating_sub(self.documents_done)
                 )
             }
             Outcome::Failed => format!(

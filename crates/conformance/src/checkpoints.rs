@@ -398,6 +398,7 @@ async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     shards[0].live_docs = 0;
     shards[0].lose_segment("_0", Some(17), &Finding::damaged("_0.fdt is cut off"));
     shards[0].lose_segment("_1", None, &Finding::damaged("_1.si is cut off"));
+    shards[0].lose_segment("_2", Some(0), &Finding::unreadable("_2.si has version 99"));
     store_plan(store, &run, &shards, &chunks).await;
     for chunk in &chunks {
         granted(store, &run.id, &chunk.id, 0, 60).await;
@@ -409,9 +410,11 @@ async fn shards_with_damage_do_not_complete(store: &dyn Checkpoints) {
     }
     let summary = store.summary(&run.id, 100).await.unwrap();
     assert_eq!(summary.shards, ShardCounts { total: 2, ..ShardCounts::default() });
-    let told = "damaged: segment _0 (17 documents): _0.fdt is cut off; segment _1 (an unknown number of documents): \
-                _1.si is cut off";
-    assert_eq!(summary.damaged_shards, [(shards[0].id.clone(), told.to_owned())]);
+    let damaged = "segment _0 (17 documents): _0.fdt is cut off; segment _1 (an unknown number of documents): \
+                   _1.si is cut off";
+    let unreadable = "segment _2 (0 documents): _2.si has version 99";
+    let findings = [Finding::damaged(damaged), Finding::unreadable(unreadable)];
+    assert_eq!(summary.damaged_shards, findings.map(|finding| (shards[0].id.clone(), finding)));
     let lost = summary.indices.iter().find(|index| index.index == shards[0].id.index).unwrap();
     assert_eq!((lost.counters.damaged, lost.live_docs), (17, 17));
     assert_eq!((summary.counters.damaged, summary.uncounted_segments), (17, 1));

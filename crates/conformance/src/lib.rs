@@ -87,7 +87,7 @@ pub fn plan(name: &str, shards: u32, chunks: u32) -> (Run, Vec<Shard>, Vec<Chunk
         live_docs: u64::from(DOCS * chunks),
         stored_bytes: BYTES * u64::from(chunks),
         chunks,
-        damage: None,
+        findings: Vec::new(),
         damaged_docs: 0,
         uncounted_segments: 0,
         routed: false,

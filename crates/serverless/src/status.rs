@@ -173,7 +173,7 @@ mod tests {
             id: shard.id,
             live_docs: shard.live_docs,
             stored_bytes: shard.stored_bytes,
-            damage: None,
+            findings: Vec::new(),
             damaged_docs: 0,
             uncounted_segments: 0,
             chunks: 2,

@@ -70,7 +70,7 @@ fn sizes() -> Sizes {
         live_docs: 50_000_000,
         stored_bytes: 50 * LARGE.chunk_bytes,
         chunks: 50,
-        damage: None,
+        findings: Vec::new(),
         damaged_docs: 0,
         uncounted_segments: 0,
         routed: false,

@@ -86,7 +86,7 @@ pub(super) async fn summary(table: &Table, id: &RunId, now: Millis) -> Result<Su
             id: shard.id,
             live_docs: shard.live_docs,
             stored_bytes: shard.stored_bytes,
-            damage: shard.damage,
+            findings: shard.findings,
             damaged_docs: shard.damaged_docs,
             uncounted_segments: shard.uncounted_segments,
             chunks: u64::from(shard.chunks),

@@ -83,6 +83,54 @@ impl Finding {
     }
 }
 
+/// Several findings as one text of a record, each on a line of its own. `None` stands for no finding.
+///
+/// The text of an earlier version is one finding, with or without its cause.
+pub mod as_text {
+    use super::Finding;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// Joins findings.
+    pub fn join(findings: &[Finding]) -> Option<String> {
+        let lines = findings.iter().map(|finding| finding.to_string().replace('\n', " "));
+        let lines: Vec<String> = lines.collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
+
+    /// Reads what [`join`] has written. A line without a cause belongs to the one before it.
+    pub fn split(text: Option<&str>) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = Vec::new();
+        for line in text.into_iter().flat_map(|text| text.split('\n')) {
+            match (Finding::with_cause(line), findings.last_mut()) {
+                (Some(finding), _) => findings.push(finding),
+                (None, None) => findings.push(Finding::damaged(line)),
+                (None, Some(before)) => {
+                    before.text.push(' ');
+                    before.text.push_str(line);
+                }
+            }
+        }
+        findings
+    }
+
+    /// Writes findings as [`join`] does.
+    ///
+    /// # Errors
+    /// Those of the serializer.
+    pub fn serialize<S: Serializer>(findings: &[Finding], serializer: S) -> Result<S::Ok, S::Error> {
+        join(findings).serialize(serializer)
+    }
+
+    /// Reads findings as [`split`] does.
+    ///
+    /// # Errors
+    /// When there is neither a text nor nothing.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Finding>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        Ok(split(text.as_deref()))
+    }
+}
+
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind.label(), self.text)
@@ -104,6 +152,15 @@ mod tests {
             Finding::of_index("i", "it has the types a, b").to_string(),
             "refused: i: it has the types a, b"
         );
+        let several = vec![Finding::damaged("_0 is\ncut off"), Finding::unreadable("_1 has version 9")];
+        let text = as_text::join(&several);
+        assert_eq!(
+            text.as_deref(),
+            Some("damaged: _0 is cut off\ncannot be read by this version of backfill: _1 has version 9")
+        );
+        assert_eq!(as_text::split(text.as_deref()), [Finding::damaged("_0 is cut off"), several[1].clone()]);
+        assert_eq!((as_text::join(&[]), as_text::split(None)), (None, Vec::new()));
+        assert_eq!(as_text::split(Some("_0 is\ncut off")), [Finding::damaged("_0 is cut off")]);
         // Earlier versions kept the text alone.
         assert_eq!(Finding::parse("[i][0]: _0.fdt"), Finding::damaged("[i][0]: _0.fdt"));
     }

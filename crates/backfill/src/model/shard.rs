@@ -36,8 +36,9 @@ pub struct Shard {
     pub stored_bytes: u64,
     /// Number of its chunks.
     pub chunks: u32,
-    /// Why (part of) the shard could not be planned: the text of a [`Finding`](super::Finding). Makes the run end as damaged.
-    pub damage: Option<String>,
+    /// Why (part of) the shard could not be planned, one finding of each kind. Any of them makes the run end as damaged.
+    #[serde(rename = "damage", default, with = "super::finding::as_text")]
+    pub findings: Vec<Finding>,
     /// Live documents of segments that could not be planned.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub damaged_docs: u64,
@@ -64,7 +65,7 @@ impl Shard {
             live_docs: 0,
             stored_bytes: 0,
             chunks: 0,
-            damage: None,
+            findings: Vec::new(),
             damaged_docs: 0,
             uncounted_segments: 0,
             routed: false,
@@ -78,14 +79,16 @@ impl Shard {
         self.damaged_docs += live_docs;
         self.uncounted_segments += u64::from(live.is_none());
         let lost = live.map_or_else(|| "an unknown number of".to_owned(), |live| live.to_string());
-        let (kind, mut text) = match self.damage.as_deref().map(Finding::parse) {
-            Some(before) => (before.kind.max(why.kind), format!("{}; ", before.text)),
-            None => (why.kind, String::new()),
+        let segment = format!("segment {segment} ({lost} documents)");
+        let Some(same) = self.findings.iter_mut().find(|finding| finding.kind == why.kind) else {
+            let text = format!("{segment}: {}", why.text);
+            self.findings.push(Finding { kind: why.kind, text }.clipped());
+            return;
         };
         // When there are many segments the reasons of the first have to do, but each is named.
-        let reason = if text.len() < MAX_DESCRIPTION / 2 { format!(": {}", why.text) } else { String::new() };
-        text.push_str(&format!("segment {segment} ({lost} documents){reason}"));
-        self.damage = Some(Finding { kind, text }.clipped().to_string());
+        let few = same.text.len() < MAX_DESCRIPTION / 2;
+        let reason = if few { format!(": {}", why.text) } else { String::new() };
+        same.text = clipped(&format!("{}; {segment}{reason}", same.text));
     }
 }
 
@@ -116,6 +119,7 @@ pub fn clipped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::FindingKind;
 
     #[test]
     fn every_lost_segment_is_named_and_counted() {
@@ -125,12 +129,22 @@ mod tests {
             shard.lose_segment(segment, Some(10), &Finding::unreadable("x".repeat(600)));
         }
         shard.lose_segment("_3", None, &Finding::damaged("y"));
-        let damage = shard.damage.clone().unwrap();
-        // One that is damaged makes the whole damaged.
-        assert!(damage.starts_with("damaged: segment _0 (10 documents): xxx"), "{damage}");
-        assert!(
-            damage.ends_with("; segment _2 (10 documents); segment _3 (an unknown number of documents)"),
-            "{damage}"
+        let [unreadable, damaged] = &shard.findings[..] else { panic!("{:?}", shard.findings) };
+        assert_eq!(unreadable.kind, FindingKind::Unreadable);
+        assert!(unreadable.text.starts_with("segment _0 (10 documents): xxx"), "{unreadable}");
+        assert!(unreadable.text.ends_with("; segment _2 (10 documents)"), "{unreadable}");
+        assert_eq!(*damaged, Finding::damaged("segment _3 (an unknown number of documents): y"));
+        let stored = serde_json::to_value(&shard).unwrap();
+        assert_eq!(serde_json::from_value::<Shard>(stored.clone()).unwrap(), shard);
+        // As an earlier version stored it.
+        let earlier =
+            serde_json::json!({"damage": "damaged: segment _0 (10 documents): y; segment _1 (1 documents)"});
+        let mut record = stored.as_object().unwrap().clone();
+        record.extend(earlier.as_object().unwrap().clone());
+        let read: Shard = serde_json::from_value(record.into()).unwrap();
+        assert_eq!(
+            read.findings,
+            [Finding::damaged("segment _0 (10 documents): y; segment _1 (1 documents)")]
         );
         assert_eq!((shard.live_docs, shard.damaged_docs, shard.uncounted_segments), (35, 30, 1));
     }

@@ -2,8 +2,8 @@
 
 use crate::model::chunk::{ClaimRefused, WriteRefused};
 use crate::model::{
-    Amendment, AttemptError, Chunk, ChunkId, Counters, HandedBack, Millis, Planning, Progress, Reason, Run,
-    RunId, RunState, Settled, Shard, ShardId, Wait,
+    Amendment, AttemptError, Chunk, ChunkId, Counters, Finding, HandedBack, Millis, Planning, Progress,
+    Reason, Run, RunId, RunState, Settled, Shard, ShardId, Wait,
 };
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -145,8 +145,8 @@ pub struct Summary {
     pub stored_bytes: u64,
     /// By index, in the run's order.
     pub indices: Vec<IndexSummary>,
-    /// Shards that could not be planned, with the reason.
-    pub damaged_shards: Vec<(ShardId, String)>,
+    /// Shards of which not all could be planned, with the reason.
+    pub damaged_shards: Vec<(ShardId, Finding)>,
     /// Errors of pending chunks whose last attempt ended with one; the first few.
     pub last_errors: Vec<(ChunkId, AttemptError)>,
     /// Chunks given up, with the error of the last attempt; the first few.
@@ -166,8 +166,8 @@ pub struct ShardSums {
     pub live_docs: u64,
     /// Its stored-field bytes.
     pub stored_bytes: u64,
-    /// Why it could not be planned, if it could not.
-    pub damage: Option<String>,
+    /// Why (part of) it could not be planned.
+    pub findings: Vec<Finding>,
     /// Live documents of its segments that could not be planned.
     pub damaged_docs: u64,
     /// Its segments that could not be planned and whose live documents nobody can count.
@@ -189,7 +189,7 @@ pub struct ShardSums {
 impl ShardSums {
     /// Whether part of it is damaged or cannot be read.
     fn is_broken(&self) -> bool {
-        self.damage.is_some() || self.damaged > 0
+        !self.findings.is_empty() || self.damaged > 0
     }
 
     /// The shard as part of the counts. One that is through but damaged, or given up, is in the total only.
@@ -263,9 +263,8 @@ impl Summary {
                 index.broken |= shard.is_broken();
                 index.counters += &shard.counters;
             }
-            if let Some(damage) = shard.damage {
-                summary.damaged_shards.push((shard.id, damage));
-            }
+            let findings = shard.findings.into_iter().map(|finding| (shard.id.clone(), finding));
+            summary.damaged_shards.extend(findings);
         }
         summary
     }

@@ -2,6 +2,7 @@
 
 use super::Fault;
 use super::columns::{from_json, int, nat, to_json};
+use backfill::model::finding::as_text;
 use backfill::model::{
     Amendment, Chunk, ChunkId, ChunkState, Counters, Lease, Notes, Progress, Run, RunId, RunState,
     SegmentRange, Shard, ShardId,
@@ -223,7 +224,7 @@ pub(super) fn insert_shard(
         to_json(shard)?,
         int(shard.live_docs),
         int(shard.stored_bytes),
-        shard.damage,
+        as_text::join(&shard.findings),
         chunks,
         share.claimed,
         share.done,

@@ -4,6 +4,7 @@ use super::columns::{from_json, int, nat};
 use super::records::{self, COUNTER_COLUMNS, FAILED};
 use super::{Fault, schema};
 use backfill::model::chunk::LONGEST_LEASE;
+use backfill::model::finding::as_text;
 use backfill::model::{AttemptError, ChunkId, Counters, Millis, RunId, ShardId, Wait};
 use backfill::ports::{Sample, ShardSums, Summary};
 use rusqlite::{Connection, params};
@@ -49,7 +50,7 @@ fn shards(tx: &Connection, run: i64) -> Result<Vec<ShardSums>, Fault> {
             id: ShardId { index: row.get(0)?, shard: row.get(1)? },
             live_docs: nat_at(2)?,
             stored_bytes: nat_at(3)?,
-            damage: row.get(4)?,
+            findings: as_text::split(row.get::<_, Option<String>>(4)?.as_deref()),
             chunks: nat_at(5)?,
             claimed: nat_at(6)?,
             done: nat_at(7)?,
