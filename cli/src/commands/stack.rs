@@ -165,27 +165,21 @@ pub(super) async fn start(context: &Context<'_>, args: &StartArgs, setting: &Sta
             say(&format!("cannot be read for now: {shard}"));
         }
         print_line(&sentence(&answer.message));
-        match answer.state {
-            RunState::Stopped => print_line("Meanwhile it was stopped; `backfill start` lets it go on."),
-            RunState::Running => print_line(
+        if answer.state == RunState::Running {
+            print_line(
                 "It goes on by itself: see `backfill status --deep-check`, or wait with `backfill status --wait`.",
-            ),
-            _ => {}
+            );
         }
     }
-    if answer.state.is_finished() && !answer.created {
-        // It says how it ended, as a start on this machine does.
+    // A start on this machine says how its run has ended, too. Meanwhile it may have been stopped, perhaps by a worker.
+    if answer.state == RunState::Stopped || answer.state.is_finished() && !answer.created {
         let report = State::Stack(Box::new(state)).report().await?;
         if !context.json {
             print_conclusion(&report);
         }
         return Ok(exit_of(&report));
     }
-    Ok(match answer.state {
-        RunState::Stopped => Exit::Interrupted,
-        _ if !answer.unreadable.is_empty() => Exit::Snapshot,
-        _ => Exit::Done,
-    })
+    Ok(if answer.unreadable.is_empty() { Exit::Done } else { Exit::Snapshot })
 }
 
 /// A text that begins with a capital letter and ends with a full stop.
