@@ -6,6 +6,9 @@ use libfuzzer_sys::fuzz_target;
 use fuzz::{Choices, ID, formats, header, plain_header};
 use lucene::stored_fields::{Block, BlockDecoder, DataHeader};
 
+/// Sizes of slices, as vInts: tiny ones, and those that Lucene has.
+const SLICES: &[&[u8]] = &[&[1], &[28], &[0x80, 0x80, 1], &[0x80, 0x80, 4]];
+
 fuzz_target!(|data: &[u8]| {
     let _ = DataHeader::parse("_0.fdt", data, None);
     let mut choices = Choices(data);
@@ -23,7 +26,7 @@ fuzz_target!(|data: &[u8]| {
     };
     // The size of slices and the version of packed numbers, where they are here; at first there was only the second.
     if (codec, version) != ("Lucene41StoredFieldsData", 0) {
-        bytes.push(1 + choices.byte() % 100);
+        bytes.extend(*choices.one(SLICES));
     }
     bytes.push(2);
     let header = DataHeader::parse("_0.fdt", &bytes, Some(&ID)).expect("a header");

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use lucene::compound::CompoundEntries;
+use lucene::doc_values::{DocsWithField, docs_with_field};
+use lucene::field_infos::{DocValuesType, FieldInfo, FieldInfos};
 use lucene::segment_info::SegmentInfo;
 use lucene::segments::{SegmentCommit, SegmentInfos};
 use lucene::stored_fields::{BlockIndex, DataHeader, MAX_HEADER_LEN};
@@ -52,7 +54,6 @@ fn add_index(corpus: &mut Corpus, files: &Files) -> Result<()> {
         let name = commit.segment_info_file();
         let info = SegmentInfo::parse(&name, &files[&name], &commit)?;
         let (own, cfs_len) = of_segment(files, &commit)?;
-        let max_doc = info.doc_count.to_le_bytes();
         for (name, bytes) in &own {
             match name.rsplit('.').next().unwrap_or_default() {
                 "si" => add(corpus, "segment_info", formats::SEGMENT_INFO, &[], bytes),
@@ -61,23 +62,72 @@ fn add_index(corpus: &mut Corpus, files: &Files) -> Result<()> {
                     let cfs_len = u32::try_from(cfs_len).unwrap_or_default().to_le_bytes();
                     add(corpus, "compound", formats::COMPOUND, &cfs_len, bytes);
                 }
-                "liv" | "del" => {
+                // Those of earlier commits may still be there.
+                "liv" | "del" if commit.live_docs_file().as_ref() == Some(name) => {
                     // The number of documents is read from the upper three bytes.
                     let max_doc = (info.doc_count << 8).to_le_bytes();
                     let choices = [&max_doc[..], &[commit.del_count as u8]].concat();
                     add(corpus, "live_docs", formats::LIVE_DOCS, &choices, bytes);
                 }
-                "dvm" => {
-                    // The field, the number of documents, and no set of documents.
-                    let choices = [&[0], &max_doc[..], &[0, 0]].concat();
-                    add(corpus, "doc_values", formats::DOC_VALUES, &choices, bytes);
-                }
                 _ => {}
             }
         }
+        add_doc_values(corpus, &own, &commit, &info)?;
         add_stored_fields(corpus, &own, &commit, &info)?;
     }
     Ok(())
+}
+
+/// Adds each file with metadata of doc values: the number of a field in it, the number of documents, the kinds of all fields,
+/// and the set of documents that it leads to.
+fn add_doc_values(
+    corpus: &mut Corpus,
+    files: &Files,
+    commit: &SegmentCommit,
+    info: &SegmentInfo,
+) -> Result<()> {
+    let name = commit.field_infos_file();
+    let fields = FieldInfos::parse(&name, &files[&name], commit)?;
+    let last = fields.iter().last().map_or(0, |field| field.number + 1);
+    let kinds: Vec<u8> = (0..last).map(|number| fields.by_number(number).map_or(0, kind)).collect();
+    let Ok(count) = u16::try_from(kinds.len()) else { return Ok(()) };
+    for field in fields.iter().filter(|field| field.doc_values == DocValuesType::Numeric) {
+        let (Some(name), Some(suffix)) = (commit.doc_values_file(field, "dvm"), field.doc_values_suffix())
+        else {
+            continue;
+        };
+        let meta = &files[&name];
+        // Applications have formats of their own, which are not read.
+        let read = docs_with_field(&name, meta, commit.id.as_ref(), &suffix, &fields, field.number);
+        let Ok(docs) = read else { continue };
+        let set = match docs {
+            DocsWithField::Sparse(at) => {
+                let data = &files[&commit.doc_values_file(field, "dvd").unwrap_or_default()];
+                &data[at.offset as usize..][..at.length as usize]
+            }
+            _ => &[],
+        };
+        let (Ok(number), Ok(length)) = (u8::try_from(field.number), u16::try_from(set.len())) else {
+            continue;
+        };
+        let choices = [
+            &[number][..],
+            &info.doc_count.to_le_bytes(),
+            &count.to_le_bytes(),
+            &kinds,
+            &length.to_le_bytes(),
+            set,
+        ];
+        add(corpus, "doc_values", formats::DOC_VALUES, &choices.concat(), meta);
+    }
+    Ok(())
+}
+
+/// The kind of doc values as the target reads it: three bits, and one each for a skip index and for compressed binary values.
+fn kind(field: &FieldInfo) -> u8 {
+    let compressed =
+        field.attributes.get("Lucene80DocValuesFormat.mode").is_some_and(|mode| mode == "BEST_COMPRESSION");
+    field.doc_values as u8 | u8::from(field.doc_values_skip_index) << 3 | u8::from(compressed) << 4
 }
 
 /// The files of a segment, those in the compound file included, and the length of that one.
@@ -108,13 +158,14 @@ fn add_stored_fields(
     let choices = [max_doc.to_le_bytes(), (data.len() as u32).to_le_bytes()].concat();
     let blocks = match files.get(&meta_name) {
         Some(meta) => {
-            if let (Some((codec, _, body)), Some((_, _, packed))) = (body(meta), body(index))
-                && let Some(choice) =
-                    formats::STORED_FIELDS_INDEX.iter().position(|(name, _)| codec.starts_with(name))
+            if let (Some((codec, version, body)), Some((_, _, packed))) = (body(meta), body(index))
+                && let Some(choice) = formats::STORED_FIELDS_INDEX.iter().position(|(name, number)| {
+                    codec.strip_suffix("Meta") == Some(*name) && u32::from(*number) == version
+                })
                 && let Ok(length) = u16::try_from(packed.len())
             {
                 let input = [&[choice as u8], &choices[..], &length.to_le_bytes(), packed, body].concat();
-                corpus.add_of_kind("stored_fields_index", &codec, input);
+                corpus.add_of_kind("stored_fields_index", &format!("{codec}-{version}"), input);
             }
             BlockIndex::parse(&meta_name, meta, &index_name, index, max_doc, data_len)?
         }
@@ -135,7 +186,8 @@ fn add_stored_fields(
         let Some((_, rest)) = v_int(bytes) else { continue };
         let Some((token, rest)) = v_int(rest) else { continue };
         let Ok(documents) = u8::try_from(block.doc_count.saturating_sub(1)) else { continue };
-        let slices = [127]
+        // Slices of 16 KiB.
+        let slices = [2]
             .into_iter()
             .filter(|_| header.format.codec != "Lucene41StoredFieldsData" || header.version > 0);
         let mut input = vec![choice];
