@@ -284,3 +284,11 @@ impl Deployed<'_> {
         text[from..].to_owned()
     }
 }
+
+/// The process that holds a chunk, or held it when it died.
+pub(crate) fn worker_of(chunk: &Chunk) -> Option<u32> {
+    match &chunk.state {
+        ChunkState::Leased(lease) => lease.owner.rsplit_once('/')?.1.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,10 +1,10 @@
 //! Workers are killed while they work.
 
-use super::cloud::Cloud;
+use super::cloud::{Cloud, worker_of};
 use crate::simulator::kill;
 use crate::simulator::proxy::Proxy;
 use crate::support::{Documents, empty_target};
-use backfill::model::{Chunk, ChunkState};
+use backfill::model::ChunkState;
 use backfill::ports::{Clock, SystemClock};
 use serde_json::json;
 use std::path::Path;
@@ -17,14 +17,6 @@ const OVERDUE_MS: u64 = 30_000;
 /// How many workers are killed, and how long.
 const KILLS: u32 = 6;
 const KILLING: Duration = Duration::from_secs(45);
-
-/// The process that holds a chunk, or held it when it died.
-fn worker_of(chunk: &Chunk) -> Option<u32> {
-    match &chunk.state {
-        ChunkState::Leased(lease) => lease.owner.rsplit_once('/')?.1.parse().ok(),
-        _ => None,
-    }
-}
 
 #[test]
 #[ignore = "needs a real OpenSearch and an emulator of AWS: cargo xtask test"]

@@ -32,8 +32,11 @@ use world::{World, signal};
 const MEMORY_MIB: u64 = 256;
 /// How long a run may take to end once nobody disturbs it any more: a few leases of killed workers.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// How long a suspended process sleeps: longer than a lease, so that others take over what it holds.
+/// How long a suspended process sleeps: a little longer than a lease, so that it wakes up while another one works on what
+/// it held.
 const SUSPENSION: Duration = Duration::from_secs(61);
+/// How long a request to the target takes, of which one is taken for each run.
+const LATENCIES_MS: [u64; 3] = [10, 40, 250];
 
 /// What is simulated, from the environment.
 struct Settings {
@@ -83,7 +86,7 @@ trait Home {
     /// Stops the run in one of the ways there are, by `dice`.
     fn stop(&mut self, dice: u32);
 
-    /// The processes of workers.
+    /// The processes of workers: those that hold chunks, if it is known who does.
     fn workers(&self) -> Vec<u32>;
 
     /// Takes note of processes that have ended, and fails if their last words are not true.
@@ -122,6 +125,7 @@ fn simulate(settings: &Settings, world: &mut World, home: &mut dyn Home) {
     while begun.elapsed() < time {
         let expected = home.prepare(world, u64::from(deeds.runs));
         world.weather.turn_bad(dice.f64());
+        world.proxy.set_latency(Duration::from_millis(LATENCIES_MS[dice.usize(..LATENCIES_MS.len())]));
         home.start(true, 3);
         deeds.starts += 1;
         while begun.elapsed() < time {
@@ -139,10 +143,8 @@ fn simulate(settings: &Settings, world: &mut World, home: &mut dyn Home) {
             }
             if suspended.is_none_or(|(_, since)| since.elapsed() > SUSPENSION) {
                 resume(&mut suspended);
-                if deeds.suspensions == 0 || dice.u32(0..200) == 0 {
-                    suspended = suspend(home, &mut dice).map(|pid| (pid, Instant::now()));
-                    deeds.suspensions += u32::from(suspended.is_some());
-                }
+                suspended = suspend(home, &mut dice).map(|pid| (pid, Instant::now()));
+                deeds.suspensions += u32::from(suspended.is_some());
             }
             disturb(world, home, &mut dice, &mut deeds);
             std::thread::sleep(Duration::from_millis(dice.u64(home.pace())));

@@ -7,7 +7,6 @@ use crate::support::{Desk, Documents, Ended, fixture, peak_of, repo, wait_until}
 use serde_json::Value;
 use std::cell::Cell;
 use std::process::Child;
-use std::time::Duration;
 
 const INDICES: [&str; 5] = ["basic", "nested", "updates", "compressed", "verbatim"];
 const SELECTION: &str = "basic,nested,updates,compressed,logs-*,verbatim";
@@ -207,7 +206,7 @@ impl Home for OneMachine {
 #[ignore = "starts a real OpenSearch: cargo xtask test"]
 fn whatever_happens_on_one_machine_each_document_arrives() {
     let settings = Settings::read();
-    let mut world = World::new(&settings, Duration::from_millis(10));
+    let mut world = World::new(&settings);
     let mut home = OneMachine { seed: settings.seed, round: None, peak: 0 };
     simulate(&settings, &mut world, &mut home);
     assert!(home.peak > 0 && home.peak < MEMORY_MIB);

@@ -10,7 +10,6 @@ use servers::{Http, Server, ServerSpec};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 const TARGET: &str = "opensearch:2.19.5";
 
@@ -28,7 +27,7 @@ pub(crate) struct World {
 impl World {
     /// Starts a target of its own, so that it can be killed with -9 in the middle of its work, and started again with
     /// what it had kept on disk: a document that it acknowledged must be among that.
-    pub(crate) fn new(settings: &Settings, latency: Duration) -> World {
+    pub(crate) fn new(settings: &Settings) -> World {
         let spec: ServerSpec = TARGET.parse().unwrap();
         let server = Server::start(&spec.heap("1g")).unwrap();
         let url = server.url().to_owned();
@@ -38,7 +37,6 @@ impl World {
             let (weather, memory) = (weather.clone(), memory.clone());
             move |head| weather.of_target(head, &memory)
         });
-        proxy.set_latency(latency);
         World { server: Arc::new(Mutex::new(server)), coming_back: None, url, proxy, weather, memory }
     }
 
