@@ -41,10 +41,16 @@ fn split(answer: &[u8], piece: usize) -> Result<Vec<Vec<u8>>, Fault> {
     let mut splitter = stream::Splitter::new();
     let mut items = Vec::new();
     for part in answer.chunks(piece) {
-        splitter.push(part, |item| {
+        splitter.push(part, |piece| {
+            let item = match piece {
+                stream::Piece::Guess(item) if serde_json::from_slice::<IgnoredAny>(item).is_err() => {
+                    return Ok(false);
+                }
+                stream::Piece::Guess(item) | stream::Piece::Item(item) => item,
+            };
             assert!(item.len() <= MAX_ITEM);
             items.push(item.to_vec());
-            Ok::<_, Fault>(())
+            Ok::<_, Fault>(true)
         })?;
     }
     splitter.finish()?;

@@ -43,7 +43,8 @@ fuzz_target!(|data: &[u8]| {
     let (Ok(first), Ok(second)) = (settings(), settings()) else { return };
     let behind = answers::Behind::from(first);
     let names: BTreeMap<String, IgnoredAny> = serde_json::from_slice(data).expect("an object");
-    assert_eq!(behind.indices.len(), names.len().min(answers::MAX_NAMES));
+    assert_eq!(behind.indices.len(), names.len());
+    assert_eq!(behind.remembered(None).indices.len(), names.len().min(answers::MAX_NAMES));
     match second.identity() {
         None => assert!(names.is_empty()),
         // Each index has one UUID, or none of them is known.

@@ -126,6 +126,12 @@ impl Judged {
         }
     }
 
+    /// The smaller of both, number by number.
+    #[must_use]
+    fn min(self, other: Judged) -> Judged {
+        Judged { documents: self.documents.min(other.documents), failed: self.failed.min(other.failed) }
+    }
+
     /// Those that were not counted before.
     #[must_use]
     pub fn since(self, before: Judged) -> Judged {
@@ -161,8 +167,10 @@ impl FailureLimit {
         counters: &Counters,
         was_running: bool,
     ) -> FailureLimit {
-        let kept = known.filter(|_| was_running).map(|known| known.before);
-        FailureLimit { max, before: kept.unwrap_or_else(|| Judged::of(counters)) }
+        let counted = Judged::of(counters);
+        // A `redo` may have taken back what was counted.
+        let kept = known.filter(|_| was_running).map(|known| known.before.min(counted));
+        FailureLimit { max, before: kept.unwrap_or(counted) }
     }
 
     /// Returns what was judged, if the run as a whole is over the limit with these counters.
@@ -324,6 +332,13 @@ mod tests {
         assert_eq!(FailureLimit::resumed(Some(new), max, &now, false), anew);
         assert_eq!(FailureLimit::resumed(Some(new), max, &now, true), FailureLimit::new(max));
         assert_eq!(FailureLimit::resumed(None, max, &now, true), anew, "an earlier version began it");
+        let taken_back = FailureLimit { max, before: Judged { documents: 9000, failed: 10 } };
+        let before = Judged { documents: 2005, failed: 10 };
+        assert_eq!(
+            FailureLimit::resumed(Some(taken_back), max, &now, true),
+            FailureLimit { max, before },
+            "documents were put back to their beginning"
+        );
     }
 
     #[test]

@@ -88,7 +88,15 @@ impl StatusFunction {
                 summary = checkpoints.summary(&run.id, now).await?;
             }
             if through(&summary) && (scheduled || summary.chunks_total <= QUICKLY_CONCLUDED) {
-                summary = self.conclude(summary, &fleet).await?;
+                match self.conclude(&summary, &fleet).await {
+                    Ok(Some(concluded)) => summary = concluded,
+                    Ok(None) => {}
+                    // Whoever asks wants to know how things are, most of all while the target does not answer.
+                    Err(refusal) if !scheduled => {
+                        tracing::warn!(run = %run.id, reason = %refusal.message, "the run cannot be concluded yet");
+                    }
+                    Err(refusal) => return Err(refusal),
+                }
             }
         }
         let fleet = FleetStatus::new(&fleet.state().await?, &summary);
@@ -98,17 +106,17 @@ impl StatusFunction {
     }
 
     /// Ends a run of which every chunk has ended, and stops its workers. Whoever comes second finds it ended.
-    async fn conclude(&self, summary: Summary, fleet: &LambdaFleet) -> Result<Summary, Refusal> {
+    async fn conclude(&self, summary: &Summary, fleet: &LambdaFleet) -> Result<Option<Summary>, Refusal> {
         let checkpoints = &self.environment.checkpoints;
         let run = &summary.run;
         let (target, waits) = (self.environment.target().await?, Waits::default());
         let asked = PatientTarget { target: &target, waits: &waits, patience: PATIENCE };
         let replaced = replaced(&asked, run).await?;
         let Some(state) = conclude(checkpoints, fleet, &SystemClock, run, &replaced).await? else {
-            return Ok(summary);
+            return Ok(None);
         };
         tracing::info!(run = %run.id, ?state, "the run has ended");
-        Ok(checkpoints.summary(&run.id, SystemClock.now()).await?)
+        Ok(Some(checkpoints.summary(&run.id, SystemClock.now()).await?))
     }
 
     /// Notes a point of progress, and sends messages again that were lost; how many.

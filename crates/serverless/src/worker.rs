@@ -166,8 +166,10 @@ impl WorkerFunction {
             }
         }
         let mut warm = self.warm.lock().await;
-        if warm.run.as_ref().is_none_or(|known| known.id != *run) {
-            warm.run = Some(self.environment.checkpoints.run(run).await?);
+        // A start that plans more shards may learn what decides how documents are written, so the record of a run that is
+        // known already is read again.
+        let record = self.environment.checkpoints.run(run).await?;
+        if warm.run.replace(record).is_none_or(|known| known.id != *run) {
             warm.blobs = None;
             warm.waits = Waits::default();
         }

@@ -182,38 +182,43 @@ impl Cluster {
         self.complete(&refreshed.shards, index)
     }
 
-    /// Whether an index that answered is the one that was asked for, or one of those that the name stands for.
-    pub(crate) async fn stands_for(&self, asked: &str, answered: &str) -> Result<bool, TargetError> {
+    /// Returns whether an index that answered is the one that was asked for, or one of those that the name stands for; `None`
+    /// if the target does not let us know.
+    pub(crate) async fn stands_for(&self, asked: &str, answered: &str) -> Result<Option<bool>, TargetError> {
         // Collections cannot be asked.
         if asked == answered || self.is_serverless() {
-            return Ok(true);
+            return Ok(Some(true));
         }
         let known = |behind: &HashMap<String, Behind>| {
             behind.get(asked).is_some_and(|behind| behind.indices.contains(answered))
         };
         if known(&self.behind.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(true);
+            return Ok(Some(true));
         }
         // A data stream may have rolled over.
-        Ok(self.behind(asked).await?.indices.contains(answered))
+        Ok(self.behind(asked, Some(answered)).await?.map(|behind| behind.indices.contains(answered)))
     }
 
     /// Whether documents that are written under this name go through an ingest pipeline.
     pub(crate) async fn has_pipeline(&self, name: &str) -> Result<bool, TargetError> {
-        Ok(self.behind(name).await?.pipeline)
+        Ok(self.behind(name, None).await?.is_some_and(|behind| behind.pipeline))
     }
 
-    /// Asks what a name stands for, and remembers it.
-    async fn behind(&self, name: &str) -> Result<Behind, TargetError> {
+    /// Asks what a name stands for, and remembers it, with no more than a few of the indices but the one that has answered.
+    /// `None` if the target refuses to tell.
+    async fn behind(&self, name: &str, answered: Option<&str>) -> Result<Option<Behind>, TargetError> {
         let settings = "index.uuid,index.default_pipeline,index.final_pipeline";
         let path = format!("{}/_settings/{settings}?flat_settings=true", self.segment(name)?);
         let answer = self.ask(Method::GET, path, Bytes::new()).await?;
-        let found: IndexSettings =
-            if answer.status == 404 { IndexSettings::default() } else { self.parse(&answer)? };
+        let found: IndexSettings = match answer.status {
+            403 => return Ok(None),
+            404 => IndexSettings::default(),
+            _ => self.parse(&answer)?,
+        };
         let behind = Behind::from(found);
         let mut known = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name.to_owned(), behind.clone());
-        Ok(behind)
+        known.insert(name.to_owned(), behind.remembered(answered));
+        Ok(Some(behind))
     }
 
     pub(crate) fn complete(&self, shards: &Shards, index: &str) -> Result<(), TargetError> {

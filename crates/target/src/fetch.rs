@@ -88,7 +88,8 @@ impl Cluster {
         redactor: &Redactor,
     ) -> Result<(), TargetError> {
         for index in indices.collect::<BTreeSet<&str>>() {
-            if !self.stands_for(asked, index).await? {
+            // Where the target does not tell, the ids have to do.
+            if self.stands_for(asked, index).await? == Some(false) {
                 let index = clean(index, redactor, MAX_WORDS);
                 return Err(self.garbled(format!(
                     "it answers with documents of the index {index} when {asked} was asked for; \

@@ -168,7 +168,7 @@ impl Writer {
         }
         let judged = answer.finish().map_err(halted)?;
         let took = Some(incoming.begun.elapsed());
-        let items = self.confirm(judged, echoed, &redactor).await;
+        let items = self.confirm(judged, echoed, &redactor).await.map_err(said_of_others);
         Ok((status, items.map(|items| Reply { items, took })))
     }
 
@@ -191,7 +191,8 @@ impl Writer {
             return Err(other(format!("it answers for the document {answered:?} at the place of {sent:?}")));
         }
         for (asked, answered) in judged.elsewhere {
-            let right = cluster.stands_for(&asked, &answered).await?
+            // Where the target does not tell, the mark has to.
+            let right = cluster.stands_for(&asked, &answered).await?.unwrap_or(echoed)
                 || (echoed && cluster.has_pipeline(&asked).await?);
             if !right {
                 let answered = clean(&answered, redactor, MAX_WORDS);
@@ -226,6 +227,15 @@ impl Writer {
     }
 }
 
+/// What makes no sense as an answer to a question *about* documents says nothing about whether the documents can be written,
+/// so the batch must not be refused for it.
+fn said_of_others(error: TargetError) -> TargetError {
+    match error {
+        TargetError::Unexpected { target, reason } => TargetError::Garbled { target, reason },
+        other => other,
+    }
+}
+
 #[async_trait]
 impl ChunkWriter for Writer {
     async fn send(&self, batch: &Batch) -> Result<Reply, TargetError> {
@@ -233,11 +243,12 @@ impl ChunkWriter for Writer {
             return Ok(Vec::new().into());
         }
         let reply = self.write(batch, self.mode).await?;
-        match self.mode {
+        let compared = match self.mode {
             WriteMode::Distinct => self.tell_apart(batch, reply).await,
             WriteMode::PerRouting => self.replace_own(batch, reply).await,
             WriteMode::Index => Ok(reply),
-        }
+        };
+        compared.map_err(said_of_others)
     }
 
     async fn finish(&self) -> Result<(), TargetError> {

@@ -7,7 +7,7 @@
 
 use super::proxy::{Answer, Exchange, Fate, Head};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Error, Result};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 const JSON: &str = "application/json";
 const HTML: &str = "text/html";
 const PAGE: &str = "<html><head><title>Error</title></head><body>Something went wrong</body></html>";
+/// So often a request with a single document must be refused until the document may count as failed.
+const LONE_REFUSALS: u32 = 4;
 /// How long an answer without an end is continued for a client that goes on reading.
 const ENDLESS: Duration = Duration::from_secs(30);
 /// Pieces of a slow answer, and the pause after each.
@@ -121,15 +123,31 @@ pub(crate) type Name = (String, String);
 pub(crate) struct Memory {
     /// The last true answer to a bulk request.
     previous: Mutex<Option<Answer>>,
-    /// Documents that were reported as failed: these, and no others, may become failed documents.
-    refused: Mutex<BTreeSet<Name>>,
+    /// Documents that were reported as failed, with how many such reports are still to come before each may become a failed
+    /// document.
+    refused: Mutex<BTreeMap<Name, u32>>,
     /// How often each kind of wrong answer was given.
     given: Mutex<BTreeMap<Wrong, u64>>,
 }
 
 impl Memory {
-    pub(crate) fn refused(&self, name: &Name) -> bool {
-        self.refused.lock().unwrap().contains(name)
+    /// Forgets what was answered in the run before.
+    pub(crate) fn begin_run(&self) {
+        self.refused.lock().unwrap().clear();
+        *self.previous.lock().unwrap() = None;
+    }
+
+    /// Notes that a document was reported as failed. It takes so many reports in a row until it may be taken for failed.
+    fn refuse(&self, index: &str, names: &Value, reports: u32) {
+        let id = names["_id"].as_str().unwrap_or_default().to_owned();
+        let mut refused = self.refused.lock().unwrap();
+        let left = refused.entry((index.to_owned(), id)).or_insert(reports);
+        *left = (*left).min(reports).saturating_sub(1);
+    }
+
+    /// Whether a document may be a failed document.
+    pub(crate) fn may_have_failed(&self, name: &Name) -> bool {
+        self.refused.lock().unwrap().get(name) == Some(&0)
     }
 
     pub(crate) fn given(&self) -> BTreeMap<Wrong, u64> {
@@ -197,7 +215,10 @@ impl Wrong {
             Wrong::TooMany => too_many(),
             Wrong::TooManyAfter => too_many().with("retry-after", "1"),
             Wrong::TooLarge => {
-                self.refuses_alone(exchange, memory);
+                // A document that is refused again and again although it is alone in its request may fail.
+                if let [(_, names)] = &actions(exchange.body)[..] {
+                    memory.refuse(index_of(&exchange.head.path), names, LONE_REFUSALS);
+                }
                 Answer::new(413, HTML, PAGE)
             }
             Wrong::BadGateway => Answer::new(502, HTML, PAGE),
@@ -240,11 +261,7 @@ impl Wrong {
             | Wrong::SomeUnavailable
             | Wrong::SomeRefused
             | Wrong::Reversed
-            | Wrong::LongReasons => {
-                let mut answer = exchange.ask()?;
-                self.change(&mut answer, index_of(&exchange.head.path), memory);
-                exchange.answer(&answer)
-            }
+            | Wrong::LongReasons => self.refuse_some(exchange, memory),
             Wrong::ResetAfterBody => exchange.reset(),
             Wrong::AppliedReset => {
                 exchange.ask()?;
@@ -317,50 +334,58 @@ impl Wrong {
         items
     }
 
-    /// Changes the true answer to a bulk request. What it says of documents was true but for those that it now reports
-    /// as not written.
-    fn change(self, answer: &mut Answer, index: &str, memory: &Memory) {
-        let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body) else { return };
-        let Some(items) = body["items"].as_array_mut() else { return };
+    /// Takes some documents out of the request and passes on the others; the answer says that those failed. The order of the
+    /// items may be reversed, and there may be one too many.
+    fn refuse_some(self, exchange: &mut Exchange<'_>, memory: &Memory) -> Result<bool> {
         let (status, kind, reason) = match self {
             Wrong::SomeRejected => (429, "rejected_execution_exception", "queue is full".to_owned()),
             Wrong::SomeUnavailable => (503, "unavailable_shards_exception", "no primary".to_owned()),
             Wrong::LongReasons => (503, "unavailable_shards_exception", "x".repeat(15_000)),
             _ => (400, "mapper_parsing_exception", "made up by the simulator".to_owned()),
         };
-        let step = if matches!(self, Wrong::LongReasons) { 1 } else { 3 };
-        match self {
-            Wrong::MoreItems => items.extend(items.last().cloned()),
-            _ => {
-                // Of several documents only the first fails before the order is reversed.
-                let several = items.len() > 1;
-                let few = if self == Wrong::Reversed { usize::from(several) } else { items.len() };
-                for item in items.iter_mut().take(few).step_by(step) {
-                    let Some(item) = item.as_object_mut().and_then(|item| item.values_mut().next()) else {
-                        continue;
-                    };
-                    item["status"] = json!(status);
-                    item["error"] = json!({"type": kind, "reason": reason});
-                    if status == 400 {
-                        let id = item["_id"].as_str().unwrap_or_default().to_owned();
-                        memory.refused.lock().unwrap().insert((index.to_owned(), id));
-                    }
-                }
+        let lines: Vec<&[u8]> = exchange.body.split_inclusive(|byte| *byte == b'\n').collect();
+        let refuses = |at: usize| match self {
+            Wrong::MoreItems => false,
+            Wrong::LongReasons => true,
+            // Of several documents only the first fails before the order is reversed.
+            Wrong::Reversed => at == 0 && lines.len() > 2,
+            _ => at.is_multiple_of(3),
+        };
+        let passed = lines.chunks(2).enumerate().filter(|(at, _)| !refuses(*at));
+        let passed: Vec<u8> = passed.flat_map(|(_, lines)| lines.concat()).collect();
+        let mut answer = match passed.is_empty() {
+            true => bulk(exchange.head, Some(Vec::new())),
+            false => exchange.ask_with(&passed)?,
+        };
+        let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body) else {
+            return exchange.answer(&answer);
+        };
+        let Some(Value::Array(taken)) = body.get_mut("items").map(Value::take) else {
+            return exchange.answer(&answer);
+        };
+        let (index, mut taken) = (index_of(&exchange.head.path), taken.into_iter());
+        let mut items = Vec::new();
+        for (at, (action, names)) in actions(exchange.body).into_iter().enumerate() {
+            if !refuses(at) {
+                items.extend(taken.next());
+                continue;
+            }
+            let error = json!({"type": kind, "reason": reason});
+            let item = json!({"_index": index, "_id": names["_id"], "status": status, "error": error});
+            items.push(json!({ action: item }));
+            if status == 400 {
+                memory.refuse(index, &names, 1);
             }
         }
-        if self == Wrong::Reversed {
-            items.reverse();
+        match self {
+            Wrong::MoreItems => items.extend(items.last().cloned()),
+            Wrong::Reversed => items.reverse(),
+            _ => {}
         }
+        body["items"] = items.into();
         body["errors"] = json!(true);
         answer.body = body.to_string().into_bytes();
-    }
-
-    /// A document that is refused again and again although it is alone in its request may become a failed document.
-    fn refuses_alone(self, exchange: &Exchange<'_>, memory: &Memory) {
-        if let [(_, names)] = &actions(exchange.body)[..] {
-            let id = names["_id"].as_str().unwrap_or_default().to_owned();
-            memory.refused.lock().unwrap().insert((index_of(&exchange.head.path).to_owned(), id));
-        }
+        exchange.answer(&answer)
     }
 }
 

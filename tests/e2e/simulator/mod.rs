@@ -98,8 +98,11 @@ trait Home {
     /// Whether documents of the run go to the target of the world, and not into files.
     fn writes_to_target(&self) -> bool;
 
-    /// Tries failed documents again, if this home can do that.
-    fn retry_failed(&mut self);
+    /// Tries failed documents again; returns whether this home does that.
+    fn retry_failed(&mut self) -> bool;
+
+    /// Told when a worker was killed.
+    fn killed(&mut self) {}
 
     /// Index and ID of each failed document.
     fn failed_documents(&self) -> Vec<answers::Name>;
@@ -120,10 +123,11 @@ fn simulate(settings: &Settings, world: &mut World, home: &mut dyn Home) {
     // The events are decided by one generator, the faults by another: who asks first must not matter to what is done.
     let mut dice = fastrand::Rng::with_seed(seed.wrapping_add(1));
     let mut deeds = Deeds::default();
-    let mut suspended: Option<(u32, Instant)> = None;
+    let mut suspended: Option<Suspended> = None;
     let begun = Instant::now();
     while begun.elapsed() < time {
-        let expected = home.prepare(world, u64::from(deeds.runs));
+        let mut expected = home.prepare(world, u64::from(deeds.runs));
+        world.memory.begin_run();
         world.weather.turn_bad(dice.f64());
         world.proxy.set_latency(Duration::from_millis(LATENCIES_MS[dice.usize(..LATENCIES_MS.len())]));
         home.start(true, 3);
@@ -141,9 +145,9 @@ fn simulate(settings: &Settings, world: &mut World, home: &mut dyn Home) {
             if deeds.restarts == 0 && begun.elapsed() > time / 4 && world.crash() {
                 deeds.restarts += 1;
             }
-            if suspended.is_none_or(|(_, since)| since.elapsed() > SUSPENSION) {
-                resume(&mut suspended);
-                suspended = suspend(home, &mut dice).map(|pid| (pid, Instant::now()));
+            if suspended.as_ref().is_none_or(|process| process.since.elapsed() > SUSPENSION) {
+                drop(suspended.take());
+                suspended = suspend(home, &mut dice);
                 deeds.suspensions += u32::from(suspended.is_some());
             }
             disturb(world, home, &mut dice, &mut deeds);
@@ -151,19 +155,25 @@ fn simulate(settings: &Settings, world: &mut World, home: &mut dyn Home) {
         }
         // From here on the run must come to its end.
         world.calm_down();
-        resume(&mut suspended);
+        drop(suspended.take());
         end(home, seed, &mut deeds);
         let report = home.report();
         let failed = home.failed_documents();
         for name in &failed {
-            assert!(world.memory.refused(name), "seed {seed}: {name:?} failed, but the target took it");
+            assert!(
+                world.memory.may_have_failed(name),
+                "seed {seed}: {name:?} failed, but the target took it"
+            );
         }
         let (done, total) = (report["documents_done"].as_u64(), expected.0.len() as u64);
-        assert_eq!(done, Some(total), "seed {seed}: {report:#}");
-        assert_eq!(report["documents_failed"], failed.len(), "seed {seed}: {report:#}");
+        let counted = "documents are not counted as they are";
+        assert_eq!(done, Some(total), "{counted}, seed {seed}: {report:#}");
+        assert_eq!(report["documents_failed"], failed.len(), "{counted}, seed {seed}: {report:#}");
         let outcome = if failed.is_empty() { "complete" } else { "complete_with_failed_documents" };
         assert_eq!(report["outcome"], outcome, "seed {seed}: {report:#}");
-        home.retry_failed();
+        if !home.retry_failed() {
+            expected.0.retain(|key, _| !failed.contains(&(key.index.clone(), key.id.clone())));
+        }
         home.assert_arrived(world, &expected);
         let peak = home.peak();
         assert!(peak < MEMORY_MIB, "seed {seed}: a worker had {peak} MiB");
@@ -196,6 +206,7 @@ fn disturb(world: &mut World, home: &mut dyn Home, dice: &mut fastrand::Rng, dee
         60..85 => {
             let workers = home.workers();
             if !workers.is_empty() && kill(workers[dice.usize(..workers.len())]) {
+                home.killed();
                 deeds.kills += 1;
             }
         }
@@ -209,20 +220,26 @@ fn disturb(world: &mut World, home: &mut dyn Home, dice: &mut fastrand::Rng, dee
     }
 }
 
+/// A process that was suspended. It goes on when this value is dropped.
+struct Suspended {
+    pid: u32,
+    since: Instant,
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        signal("-CONT", self.pid);
+    }
+}
+
 /// Suspends the process of a worker, if there is more than one: a lone one would only wait.
-fn suspend(home: &dyn Home, dice: &mut fastrand::Rng) -> Option<u32> {
+fn suspend(home: &dyn Home, dice: &mut fastrand::Rng) -> Option<Suspended> {
     let workers = home.workers();
     if workers.len() < 2 {
         return None;
     }
     let pid = workers[dice.usize(..workers.len())];
-    signal("-STOP", pid).then_some(pid)
-}
-
-fn resume(suspended: &mut Option<(u32, Instant)>) {
-    if let Some((pid, _)) = suspended.take() {
-        signal("-CONT", pid);
-    }
+    signal("-STOP", pid).then(|| Suspended { pid, since: Instant::now() })
 }
 
 /// Lets the run come to its end. Chunks that were given up are tried again.

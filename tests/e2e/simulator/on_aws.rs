@@ -106,8 +106,9 @@ impl Home for OnAws<'_> {
         true
     }
 
-    /// What was reported as failed was written all the same, so nothing is missing.
-    fn retry_failed(&mut self) {}
+    fn retry_failed(&mut self) -> bool {
+        false
+    }
 
     fn failed_documents(&self) -> Vec<Name> {
         let records = self.deployed.failed_documents();

@@ -24,6 +24,8 @@ struct Round {
     child: Option<Child>,
     /// Whether somebody has asked the process to end.
     stopped: Cell<bool>,
+    /// Whether somebody has killed the process.
+    killed: Cell<bool>,
 }
 
 impl Drop for Round {
@@ -70,11 +72,13 @@ impl OneMachine {
             // Documents were reported as failed.
             3 => assert_eq!(self.report()["outcome"], "complete_with_failed_documents", "{said}"),
             // The target answered what cannot be waited for.
-            6 => assert!(!round.export && ended.stderr.contains("target"), "{said}"),
+            6 => {
+                assert!(!round.export && ended.stderr.contains("target"), "{said}");
+                assert!(!said.contains("was deleted"), "{said}");
+            }
             // Asked to end, perhaps before it could listen to signals.
             130 | -1 | -2 | -15 => assert!(round.stopped.get(), "{said}"),
-            // Killed.
-            -9 => {}
+            -9 => assert!(round.killed.get(), "{said}"),
             _ => panic!("{said}"),
         }
     }
@@ -93,8 +97,8 @@ impl Home for OneMachine {
         let small = ["--chunk-size", "30kb", "--bulk-size", "1kb", "--max-in-flight", "2"];
         let args = args.iter().chain(&small).map(|arg| (*arg).to_owned()).collect();
         let documents = expected.0.len() as u64;
-        let (desk, stopped) = (Desk::new(), Cell::new(false));
-        self.round = Some(Round { desk, args, export, documents, child: None, stopped });
+        let (desk, stopped, killed) = (Desk::new(), Cell::new(false), Cell::new(false));
+        self.round = Some(Round { desk, args, export, documents, child: None, stopped, killed });
         expected
     }
 
@@ -108,6 +112,7 @@ impl Home for OneMachine {
         let Some(round) = &mut self.round else { return false };
         let args: Vec<&str> = round.args.iter().map(String::as_str).chain(["--workers", &workers]).collect();
         round.stopped.set(false);
+        round.killed.set(false);
         round.child = Some(round.desk.spawn(&args));
         true
     }
@@ -156,14 +161,18 @@ impl Home for OneMachine {
         !self.round().export
     }
 
-    fn retry_failed(&mut self) {
+    fn killed(&mut self) {
+        self.round().killed.set(true);
+    }
+
+    fn retry_failed(&mut self) -> bool {
         // The process has told its last words before the next command comes.
         wait_until("the process has ended", || {
             self.look();
             !self.is_alive()
         });
         if self.failed_documents().is_empty() {
-            return;
+            return true;
         }
         self.command(&["failed-documents", "retry", "--json"]).expect(0);
         let report = self.report();
@@ -173,6 +182,7 @@ impl Home for OneMachine {
             "seed {}: {report:#}",
             self.seed
         );
+        true
     }
 
     fn failed_documents(&self) -> Vec<Name> {

@@ -102,6 +102,11 @@ pub(crate) struct Exchange<'a> {
 impl Exchange<'_> {
     /// Passes the request on, and returns the whole answer.
     pub(crate) fn ask(&self) -> Result<Answer> {
+        self.ask_with(self.body)
+    }
+
+    /// The same with another body.
+    pub(crate) fn ask_with(&self, body: &[u8]) -> Result<Answer> {
         let mut server = TcpStream::connect(self.upstream)?;
         server.set_nodelay(true)?;
         let mut text = format!("{} {} HTTP/1.1\r\n", self.head.method, self.head.path);
@@ -112,9 +117,9 @@ impl Exchange<'_> {
                 text.push_str(&format!("{name}: {value}\r\n"));
             }
         }
-        text.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", self.body.len()));
+        text.push_str(&format!("content-length: {}\r\nconnection: close\r\n\r\n", body.len()));
         server.write_all(text.as_bytes())?;
-        server.write_all(self.body)?;
+        server.write_all(body)?;
         let mut reader = BufReader::new(server);
         let mut line = String::new();
         reader.read_line(&mut line)?;

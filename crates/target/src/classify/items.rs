@@ -1,6 +1,6 @@
 //! What the answer to a bulk request means for each of its documents.
 
-use super::stream::{Fault, Splitter};
+use super::stream::{Fault, Piece, Splitter};
 use crate::words::{Words, clean, malformed, shorten};
 use backfill::encode::action;
 use backfill::model::WriteMode;
@@ -147,7 +147,7 @@ impl<'a> Answer<'a> {
     /// Takes the next part of the body.
     pub(crate) fn push(&mut self, part: &[u8]) -> Result<(), Halt> {
         let judge = &mut self.judge;
-        self.splitter.push(part, |item| judge.item(item))
+        self.splitter.push(part, |piece| judge.piece(piece))
     }
 
     /// Checks that the answer is complete.
@@ -176,14 +176,25 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    fn item(&mut self, item: &[u8]) -> Result<(), Halt> {
-        let Item(inner) = serde_json::from_slice(item).map_err(|e| Halt::from(Fault::Frame(e)))?;
+    /// Judges what is handed out of the answer; returns whether it was an item.
+    fn piece(&mut self, piece: Piece<'_>) -> Result<bool, Halt> {
+        let Item(inner) = match piece {
+            Piece::Item(item) => serde_json::from_slice(item).map_err(|e| Halt::from(Fault::Frame(e)))?,
+            Piece::Guess(item) => match serde_json::from_slice(item) {
+                Ok(item) => item,
+                Err(_) => return Ok(false),
+            },
+        };
+        self.item(&inner).map(|()| true)
+    }
+
+    fn item(&mut self, inner: &Inner<'_>) -> Result<(), Halt> {
         let (number, entries) = (self.judged.items.len(), self.sent.batch.entries.len());
         if number >= entries {
             return Err(wrong_number(number + 1, entries));
         }
-        self.check_names(number, &inner)?;
-        let mut outcome = outcome(&inner, &self.sent)?;
+        self.check_names(number, inner)?;
+        let mut outcome = outcome(inner, &self.sent)?;
         if let ItemOutcome::Failed { reason, .. }
         | ItemOutcome::Refused(Refusal::Blocked(reason) | Refusal::Fault(reason)) = &mut outcome
         {

@@ -41,6 +41,22 @@ enum Place {
     Comma,
 }
 
+/// A part of an answer that is handed out.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Piece<'a> {
+    /// An item, with its long strings cut.
+    Item(&'a [u8]),
+    /// What is an item if it is JSON.
+    Guess(&'a [u8]),
+}
+
+/// Cuts after the first `}}`, unless strings up to there might have to be cut.
+fn guess(part: &[u8]) -> Option<(&[u8], &[u8])> {
+    let head = &part[..part.len().min(MAX_STRING)];
+    let end = memchr::memchr_iter(b'}', head).find(|at| head.get(at + 1) == Some(&b'}'))?;
+    Some(part.split_at(end + 2))
+}
+
 /// Takes an answer part by part.
 #[derive(Debug)]
 pub(super) struct Splitter {
@@ -59,10 +75,14 @@ impl Splitter {
     }
 
     /// Takes the next part of the answer, and hands each item that it completes to `each`.
+    ///
+    /// Most items end at their first `}}` and lie in one part, so such a piece is handed out before the lexer has looked at
+    /// it: [`Piece::Guess`]. If it is JSON, it is the whole item, because no beginning of a JSON object is one itself. If it
+    /// is none, `each` returns `false`, and the item comes again when the lexer has found its end.
     pub(super) fn push<E: From<Fault>>(
         &mut self,
         mut part: &[u8],
-        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+        mut each: impl FnMut(Piece<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
         while let Some((&byte, rest)) = part.split_first() {
             match self.place {
@@ -83,12 +103,20 @@ impl Splitter {
                         return Err(Fault::TooLong.into());
                     }
                     if bracket.is_some() && self.lexer.depth == 0 {
-                        each(&self.item)?;
+                        each(Piece::Item(&self.item))?;
                         self.item.clear();
                         self.place = Place::Between;
                     }
                 }
                 Place::Begin | Place::Between | Place::Comma => {
+                    if byte == b'{'
+                        && self.place != Place::Between
+                        && let Some((guess, after)) = guess(part)
+                        && each(Piece::Guess(guess))?
+                    {
+                        (self.place, part) = (Place::Between, after);
+                        continue;
+                    }
                     self.place = match (self.place, byte) {
                         (place, b' ' | b'\n' | b'\r' | b'\t') => place,
                         (Place::Begin | Place::Comma, b'{') => {
@@ -262,9 +290,13 @@ mod tests {
         let mut splitter = Splitter::new();
         let mut items = Vec::new();
         for part in answer.chunks(part) {
-            splitter.push(part, |item| {
+            splitter.push(part, |piece| {
+                let item = match piece {
+                    Piece::Guess(item) if serde_json::from_slice::<Value>(item).is_err() => return Ok(false),
+                    Piece::Guess(item) | Piece::Item(item) => item,
+                };
                 items.push(item.to_vec());
-                Ok::<_, Failed>(())
+                Ok::<_, Failed>(true)
             })?;
         }
         splitter.finish()?;

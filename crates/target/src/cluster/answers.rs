@@ -114,10 +114,16 @@ pub(crate) struct Behind {
 impl From<IndexSettings> for Behind {
     fn from(found: IndexSettings) -> Behind {
         let pipeline = |index: &Settings| index.settings.keys().any(|name| name.ends_with("_pipeline"));
-        Behind {
-            pipeline: found.0.values().any(pipeline),
-            indices: found.0.into_keys().take(MAX_NAMES).collect(),
-        }
+        Behind { pipeline: found.0.values().any(pipeline), indices: found.0.into_keys().collect() }
+    }
+}
+
+impl Behind {
+    /// What is remembered of it: a data stream may have very many indices, of which only the last ones answer.
+    pub(crate) fn remembered(&self, answered: Option<&str>) -> Behind {
+        let last = self.indices.iter().rev().take(MAX_NAMES);
+        let answered = answered.and_then(|name| self.indices.get(name));
+        Behind { pipeline: self.pipeline, indices: last.chain(answered).cloned().collect() }
     }
 }
 

@@ -21,7 +21,10 @@ impl Cluster {
         let answer = self.ask(Method::GET, path, Bytes::new()).await?;
         match answer.status {
             200 => {}
-            404 if is_not_found(&answer) => return Ok(None),
+            404 if is_not_found(&answer) => {
+                self.check_recovered().await?;
+                return Ok(None);
+            }
             // To let nobody read the settings of an index is no reason not to write to it.
             403 => {
                 let reason = Words::of_body(&answer.body, &answer.redactor).sentence();
@@ -41,9 +44,34 @@ impl Cluster {
         let Some(identity) = self.identity(name).await? else { return Ok(None) };
         let kind = match &identity {
             Identity::Indices(indices) if !indices.contains_key(name) => self.kind(name).await?,
+            Identity::Unknown(_) if self.is_data_stream(name).await? => PlaceKind::DataStream,
             _ => PlaceKind::Index,
         };
         Ok(Some(Place { identity, kind }))
+    }
+
+    /// Makes sure that the cluster knows its indices. One that is starting knows none of them for a moment, and says of each
+    /// that it does not exist. A question about all indices tells these states apart, since it is blocked until then.
+    async fn check_recovered(&self) -> Result<(), TargetError> {
+        if self.is_serverless() {
+            return Ok(());
+        }
+        let path = format!("_settings/{UUID}?filter_path=none");
+        let answer = self.ask(Method::GET, path, Bytes::new()).await?;
+        match answer.status {
+            // To let nobody read the settings of all indices says nothing about this one.
+            200 | 403 => Ok(()),
+            _ => Err(classify::refusal(self.location(), answer.meaning(), 0)),
+        }
+    }
+
+    /// Returns whether a name is certainly that of a data stream. Versions that have none do not answer this.
+    async fn is_data_stream(&self, name: &str) -> Result<bool, TargetError> {
+        if self.is_serverless() {
+            return Ok(false);
+        }
+        let path = format!("_data_stream/{}", self.segment(name)?);
+        Ok(self.ask(Method::GET, path, Bytes::new()).await?.status == 200)
     }
 
     /// Tells aliases and data streams apart.
