@@ -8,6 +8,7 @@ use backfill::ports::{Batch, ItemOutcome, Refusal};
 use backfill::secrets::Redactor;
 use libfuzzer_sys::fuzz_target;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 
