@@ -226,6 +226,58 @@ async fn an_index_behind_an_alias_may_answer() {
 }
 
 #[tokio::test]
+async fn an_index_may_answer_for_a_name_whose_settings_nobody_may_read() {
+    for (marked, expected) in [(true, true), (false, false)] {
+        let (url, _told) = echo(move |_, request| {
+            let body = OK.replace("größe", "größe-000002");
+            let mark = if marked { mark(request) } else { String::new() };
+            let denied = r#"{"error":{"type":"security_exception","reason":"no permissions"},"status":403}"#;
+            match request.line.starts_with("GET") {
+                true => answer("403 Forbidden", &mark, denied),
+                false => answer("200 OK", &mark, &body),
+            }
+        })
+        .await;
+        let sent = send(config(&url), &large()).await;
+        assert!(if expected { sent == indexed() } else { sent.is_err() }, "{sent:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_last_of_very_many_indices_behind_a_name_may_answer() {
+    let (url, _told) = echo(|_, request| {
+        let index = |number| format!(r#""größe-{number:06}":{{"settings":{{"index.uuid":"u"}}}}"#);
+        let settings = format!("{{{}}}", (1..=1200).map(index).collect::<Vec<_>>().join(","));
+        let body =
+            OK.replace("größe", if request.body.len() % 2 == 0 { "größe-001200" } else { "größe-000001" });
+        answer("200 OK", &mark(request), if request.line.starts_with("GET") { &settings } else { &body })
+    })
+    .await;
+    let target = OpenSearchTarget::new(config(&url)).unwrap();
+    for source in [r#"{"n":1}"#, r#"{"n":11}"#] {
+        let writer = writer(&target, "größe", WriteMode::Index).await;
+        let batch = batch(WriteMode::Index, &[("1", None, source)]);
+        assert_eq!(writer.send(&batch).await.map(|reply| reply.items), indexed());
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_that_is_starting_does_not_say_that_an_index_is_gone() {
+    const GONE: &str =
+        r#"{"error":{"type":"index_not_found_exception","reason":"no such index [i]"},"status":404}"#;
+    const STARTING: &str = r#"{"error":{"type":"cluster_block_exception","reason":"blocked by: [SERVICE_UNAVAILABLE/1/state not recovered / initialized];"},"status":503}"#;
+    for (status, body, gone) in [("503 X", STARTING, false), ("200 OK", "{}", true), ("403 X", "{}", true)] {
+        let (url, _told) = echo(move |_, request| match request.line.starts_with("GET /i/") {
+            true => answer("404 Not Found", &mark(request), GONE),
+            false => answer(status, &mark(request), body),
+        })
+        .await;
+        let identity = OpenSearchTarget::new(config(&url)).unwrap().identity("i").await;
+        assert!(if gone { identity == Ok(None) } else { identity.is_err() }, "{status}: {identity:?}");
+    }
+}
+
+#[tokio::test]
 async fn answers_from_something_before_the_target_say_nothing_about_documents() {
     let page = "<html>maintenance</html>";
     let ok = |status: &str, headers: &str, body: &str| answer(status, headers, body);
