@@ -93,6 +93,13 @@ impl Desk {
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
+    /// As a process that does not ignore SIGHUP from its beginning, even if the tests run under `nohup`.
+    pub(crate) fn spawn_heeding_hangup(&self, args: &[&str]) -> Child {
+        let program = ["--default-signal=HUP", env!("CARGO_BIN_EXE_backfill")];
+        let mut command = self.command("env", &[&program, args].concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
     /// As a process that ignores SIGHUP from its beginning.
     pub(crate) fn spawn_ignoring_hangup(&self, args: &[&str]) -> Child {
         let program = ["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_backfill")];

@@ -102,7 +102,7 @@ fn a_run_that_is_stopped_shows_who_is_still_at_work() {
     for how in ["-INT", "-TERM", "-HUP", "stop"] {
         held.store(true, Ordering::SeqCst);
         asked.store(false, Ordering::SeqCst);
-        let child = desk.spawn(&start(&repo, &url, "60s"));
+        let child = desk.spawn_heeding_hangup(&start(&repo, &url, "60s"));
         wait_until("a request is under way", || asked.load(Ordering::SeqCst));
         wait_until("a worker is at work", || running(&desk) && status(&desk)["status"] == "RUNNING");
         let stop = match how {
