@@ -148,8 +148,9 @@ impl WorkerFunction {
         // Before anything else: the queue's own timeout is that of the longest slice, and would hold the chunk of a
         // worker that is killed as long.
         queue.extend(&message, in_future(LEASE)).await?;
-        let state = match self.environment.checkpoints.control(run).await {
-            Ok(control) => control.state,
+        // Also where the run is known already: a start that plans more shards may learn what decides how documents are written.
+        let record = match self.environment.checkpoints.run(run).await {
+            Ok(record) => record,
             Err(StoreError::NotFound(_)) => {
                 tracing::warn!(%run, %chunk, "the message is of a run that is gone; it is dropped");
                 queue.delete(&message).await?;
@@ -157,7 +158,7 @@ impl WorkerFunction {
             }
             Err(error) => return Err(error.into()),
         };
-        match state {
+        match record.state {
             RunState::Running | RunState::Failed => {}
             RunState::Stopped => return self.of_stopped_run(queue, &message).await,
             RunState::Done | RunState::Damaged => {
@@ -166,9 +167,6 @@ impl WorkerFunction {
             }
         }
         let mut warm = self.warm.lock().await;
-        // A start that plans more shards may learn what decides how documents are written, so the record of a run that is
-        // known already is read again.
-        let record = self.environment.checkpoints.run(run).await?;
         if warm.run.replace(record).is_none_or(|known| known.id != *run) {
             warm.blobs = None;
             warm.waits = Waits::default();

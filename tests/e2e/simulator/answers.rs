@@ -155,7 +155,7 @@ impl Memory {
     }
 }
 
-fn is_bulk(path: &str) -> bool {
+pub(crate) fn is_bulk(path: &str) -> bool {
     path.contains("/_bulk")
 }
 

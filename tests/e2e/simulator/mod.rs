@@ -114,7 +114,7 @@ trait Home {
     fn pace(&self) -> std::ops::Range<u64>;
 
     /// The largest resident set of a process of a worker so far, in MiB.
-    fn peak(&mut self) -> u64;
+    fn peak(&self) -> u64;
 }
 
 /// Lets bad things happen to a home, run after run, until the time is over.

@@ -123,7 +123,7 @@ impl Home for OnAws<'_> {
         200..3000
     }
 
-    fn peak(&mut self) -> u64 {
+    fn peak(&self) -> u64 {
         self.peak
     }
 }

@@ -207,7 +207,7 @@ impl Home for OneMachine {
         10..700
     }
 
-    fn peak(&mut self) -> u64 {
+    fn peak(&self) -> u64 {
         self.peak
     }
 }

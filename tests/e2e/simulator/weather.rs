@@ -1,6 +1,6 @@
 //! How bad things are: which requests meet a fault.
 
-use super::answers::{Memory, Wrong, truth};
+use super::answers::{Memory, Wrong, is_bulk, truth};
 use super::proxy::{Fate, Head};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -70,7 +70,7 @@ impl Weather {
             return Fate::Drop;
         }
         let share = f64::from(self.share.load(Ordering::Relaxed)) / 1e6;
-        let share = if head.path.contains("/_bulk") { share } else { share / OTHERS };
+        let share = if is_bulk(&head.path) { share } else { share / OTHERS };
         let (chance, which) = {
             let mut random = self.random.lock().unwrap();
             (random.f64(), random.f64())

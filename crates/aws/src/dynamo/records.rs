@@ -43,7 +43,7 @@ pub(super) fn parts(run: &Run) -> Result<Vec<Item>, StoreError> {
 pub(super) fn control_item(run: &Run, parts: usize, place: u64) -> Result<Item, StoreError> {
     let mut control = new_item(&keys::control(&run.id), expiry(run.created));
     let mut put = |name: &str, value| control.insert(name.to_owned(), value);
-    put("state", text(state_name(run.state)));
+    put("state", text(run.state.name()));
     put("desired", number(run.desired_workers));
     put("planning", text(planning_text(run.planning)?));
     put("parts", number(parts));
@@ -92,14 +92,9 @@ pub(super) fn run(id: &RunId, items: &[Item], table: &str) -> Result<Option<Stor
 
 /// What the operator wants, from the control item.
 pub(super) fn read_control(item: &Reader<'_>) -> Result<RunControl, StoreError> {
-    let state = match item.text("state")? {
-        "running" => RunState::Running,
-        "stopped" => RunState::Stopped,
-        "failed" => RunState::Failed,
-        "done" => RunState::Done,
-        "damaged" => RunState::Damaged,
-        other => return Err(item.invalid(&format!("a run cannot be {other:?}"))),
-    };
+    let name = item.text("state")?;
+    let state =
+        RunState::from_name(name).ok_or_else(|| item.invalid(&format!("a run cannot be {name:?}")))?;
     Ok(RunControl { state, desired_workers: item.number("desired")? })
 }
 
@@ -140,16 +135,6 @@ pub(super) fn read_planning(item: &Reader<'_>) -> Result<Planning, StoreError> {
 pub(super) fn planning_text(planning: Planning) -> Result<String, StoreError> {
     serde_json::to_string(&planning)
         .map_err(|e| StoreError::Invalid { what: "a state of planning".to_owned(), reason: e.to_string() })
-}
-
-pub(super) fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Stopped => "stopped",
-        RunState::Failed => "failed",
-        RunState::Done => "done",
-        RunState::Damaged => "damaged",
-    }
 }
 
 /// The item of a shard.

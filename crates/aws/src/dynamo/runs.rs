@@ -4,7 +4,7 @@ use super::item::{self, Reader, bytes, new_item, number, pack, text};
 use super::keys;
 use super::records::{
     self, RETENTION, SAMPLES, StoredRun, control_item, expiry, planning_text, read_control, read_notes,
-    read_planning, state_name,
+    read_planning,
 };
 use super::table::{TRIES, Table, Written, defect, pause};
 use aws_sdk_dynamodb::types::{
@@ -166,7 +166,7 @@ pub(super) async fn set_state(
         .set_key(Some(keys::control(id).attributes()))
         .expression_attribute_names("#state", "state")
         .expression_attribute_names("#finished", "finished")
-        .expression_attribute_values(":state", text(state_name(state)));
+        .expression_attribute_values(":state", text(state.name()));
     update = if finished {
         update
             .update_expression("SET #state = :state, #finished = :now")
@@ -177,7 +177,7 @@ pub(super) async fn set_state(
     update = if state == RunState::Stopped {
         update
             .condition_expression("#state = :running")
-            .expression_attribute_values(":running", text(state_name(RunState::Running)))
+            .expression_attribute_values(":running", text(RunState::Running.name()))
     } else {
         update.condition_expression("attribute_exists(pk)")
     };

@@ -127,6 +127,23 @@ pub enum RunState {
 }
 
 impl RunState {
+    /// The name under which stores keep it.
+    pub fn name(self) -> &'static str {
+        match self {
+            RunState::Running => "running",
+            RunState::Stopped => "stopped",
+            RunState::Failed => "failed",
+            RunState::Done => "done",
+            RunState::Damaged => "damaged",
+        }
+    }
+
+    /// Returns the state of this name, if there is one.
+    pub fn from_name(name: &str) -> Option<RunState> {
+        let all = [RunState::Running, RunState::Stopped, RunState::Failed, RunState::Done, RunState::Damaged];
+        all.into_iter().find(|state| state.name() == name)
+    }
+
     /// Whether nothing is left to do.
     pub fn is_finished(self) -> bool {
         matches!(self, RunState::Done | RunState::Damaged)

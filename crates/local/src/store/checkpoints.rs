@@ -86,7 +86,7 @@ impl Checkpoints for SqliteStore {
             }
             let changed = tx.execute(
                 "UPDATE runs SET state = ?2, finished = ?3, damage = ?4 WHERE id = ?1",
-                params![id.0, records::state_name(state), finished, to_json(&damage)?],
+                params![id.0, state.name(), finished, to_json(&damage)?],
             )?;
             if changed == 1 { Ok(()) } else { Err(records::no_run(&id)) }
         })

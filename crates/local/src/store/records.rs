@@ -14,25 +14,9 @@ pub(super) const LEASED: i64 = 1;
 pub(super) const DONE: i64 = 2;
 pub(super) const FAILED: i64 = 3;
 
-pub(super) fn state_name(state: RunState) -> &'static str {
-    match state {
-        RunState::Running => "running",
-        RunState::Stopped => "stopped",
-        RunState::Failed => "failed",
-        RunState::Done => "done",
-        RunState::Damaged => "damaged",
-    }
-}
-
 pub(super) fn parse_state(name: &str) -> Result<RunState, Fault> {
-    match name {
-        "running" => Ok(RunState::Running),
-        "stopped" => Ok(RunState::Stopped),
-        "failed" => Ok(RunState::Failed),
-        "done" => Ok(RunState::Done),
-        "damaged" => Ok(RunState::Damaged),
-        other => Err(Fault::invalid(format!("a run has the unknown state {other:?}; give another --state"))),
-    }
+    RunState::from_name(name)
+        .ok_or_else(|| Fault::invalid(format!("a run has the unknown state {name:?}; give another --state")))
 }
 
 /// The key of a run.
@@ -98,7 +82,7 @@ pub(super) fn insert_run(connection: &Connection, run: &Run) -> Result<(), Fault
         params![
             run.id.0,
             to_json(run)?,
-            state_name(run.state),
+            run.state.name(),
             to_json(&run.planning)?,
             run.desired_workers,
             run.finished.map(int),
